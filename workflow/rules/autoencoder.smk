@@ -1,0 +1,55 @@
+"""Autoencoders over the weights of a zoo: train, evaluate."""
+
+
+rule train_autoencoder:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[settings.autoencoders[w.autoencoder].zoo].images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/weights.safetensors",
+        models=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/models.parquet",
+    output:
+        model="<results>/autoencoder/{autoencoder}/seed-{seed}/model.safetensors",
+        metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet",
+    params:
+        autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
+        scenario=SCENARIO,
+        device=settings.device,
+        version=VERSION["autoencoder"],
+    log:
+        "<logs>/train_autoencoder/{autoencoder}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_autoencoder/{autoencoder}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        gpu=gpus(),
+    script:
+        "../scripts/train_autoencoder.py"
+
+
+rule evaluate_autoencoder:
+    input:
+        images=rules.train_autoencoder.input.images,
+        weights=rules.train_autoencoder.input.weights,
+        models=rules.train_autoencoder.input.models,
+        model=rules.train_autoencoder.output.model,
+    output:
+        metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet",
+    params:
+        scenario=SCENARIO,
+        device=settings.device,
+        version=VERSION["evaluation"],
+    log:
+        "<logs>/evaluate_autoencoder/{autoencoder}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/evaluate_autoencoder/{autoencoder}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+    script:
+        "../scripts/evaluate_autoencoder.py"

@@ -1,0 +1,62 @@
+"""Scenario to checked settings, cells, stage versions, wildcard constraints and resources."""
+
+import sys
+
+sys.path.append(f"{workflow.basedir}/workflow/scripts")
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from weightspace.config import read_options, read_scenario
+from weightspace.errors import InputError
+from weightspace.nets.spec import build_spec
+
+# Raise a stage's number when its results change, in the same commit as tests/golden.
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "report": 1}
+
+
+def checked_settings():
+    """Options and scenario, every cell checked before the first job."""
+    try:
+        options = read_options(config)
+        scenario = read_scenario(Path(workflow.basedir, "config", "scenarios"), options)
+        for cell, zoo in scenario.zoos.items():
+            images = scenario.images[zoo.images]
+            try:
+                build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
+            except InputError as error:
+                raise InputError(f"zoos.{cell}.architecture: {error}") from error
+        return options, scenario
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+options, settings = checked_settings()
+SCENARIO = options.scenario
+
+
+def mem_scaled(mem_mb):
+    """Memory that doubles with every retry."""
+    return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
+
+
+def gpus():
+    """GPUs that a training job asks a cluster for."""
+    return int(settings.device == "cuda")
+
+
+def autoencoder_jobs(path):
+    """`path` for each cell and seed of the autoencoders."""
+    return [
+        path.format(autoencoder=cell, seed=seed)
+        for cell, autoencoder in settings.autoencoders.items()
+        for seed in autoencoder.seeds
+    ]
+
+
+wildcard_constraints:
+    images="|".join(settings.images),
+    zoo="|".join(settings.zoos),
+    autoencoder="|".join(settings.autoencoders),
+    shard=r"\d+",
+    seed=r"\d+",

@@ -1,0 +1,22 @@
+"""Image sets."""
+
+
+rule fetch_images:
+    output:
+        images="<results>/images/{images}.safetensors",
+    params:
+        images=lambda w: settings.images[w.images].model_dump(mode="json"),
+        images_dir=options.images_dir,
+        version=VERSION["images"],
+    log:
+        "<logs>/fetch_images/{images}.log",
+    benchmark:
+        "<benchmarks>/fetch_images/{images}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=30,
+    script:
+        "../scripts/fetch_images.py"

@@ -1,0 +1,137 @@
+"""All metrics in one table; claims, timings; every figure again without training."""
+
+
+rule collect_metrics:
+    input:
+        collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
+        autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
+        autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
+    output:
+        metrics=report(
+            "<results>/metrics.parquet",
+            caption="../report/metrics.rst",
+            category="Run",
+            labels={"item": "all metrics", "kind": "table"},
+        ),
+    log:
+        "<logs>/collect_metrics.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        version=VERSION["report"],
+    script:
+        "../scripts/collect_metrics.py"
+
+
+rule judge_claims:
+    input:
+        metrics=rules.collect_metrics.output.metrics,
+        claims="config/claims.yaml",
+    output:
+        claims="<results>/claims.parquet",
+        markdown="<results>/claims.md",
+        html=report(
+            "<results>/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"item": "claims", "kind": "page"},
+        ),
+    log:
+        "<logs>/judge_claims.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        scenario=SCENARIO,
+        version=VERSION["report"],
+    script:
+        "../scripts/judge_claims.py"
+
+
+rule plot_claims:
+    input:
+        claims=rules.judge_claims.output.claims,
+    output:
+        pdf="<results>/figures/claims.pdf",
+        png=report(
+            "<results>/figures/claims.png",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"item": "claims", "kind": "figure"},
+        ),
+    log:
+        "<logs>/plot_claims.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        scenario=SCENARIO,
+        version=VERSION["report"],
+    script:
+        "../scripts/plot_claims.py"
+
+
+rule tabulate_timings:
+    input:
+        metrics=rules.collect_metrics.output.metrics,  # of which every benchmarked job is upstream
+    output:
+        timings="<results>/timings.parquet",
+        markdown="<results>/timings.md",
+        html=report(
+            "<results>/timings.html",
+            caption="../report/timings.rst",
+            category="Run",
+            labels={"item": "timings", "kind": "page"},
+        ),
+    log:
+        "<logs>/tabulate_timings.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        benchmarks="<benchmarks>",
+        scenario=SCENARIO,
+        version=VERSION["report"],
+    script:
+        "../scripts/tabulate_timings.py"
+
+
+# No inputs and no outputs: it always runs, and nothing that changed elsewhere can make it train.
+rule regenerate_figures:
+    log:
+        "<logs>/regenerate_figures.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        table="<results>/metrics.parquet",
+        reference=f"results/reference/{SCENARIO}/metrics.parquet",
+        claims="config/claims.yaml",
+        folder="<results>",
+        scenario=SCENARIO,
+    script:
+        "../scripts/regenerate_figures.py"
+
+
+include: "figures.smk"

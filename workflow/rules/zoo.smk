@@ -1,0 +1,55 @@
+"""Zoos: train them in shards, join the shards, measure."""
+
+
+rule train_zoo:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[w.zoo].images}.safetensors",
+    output:
+        weights="<results>/zoo/{zoo}/shards/{shard}.safetensors",
+        models="<results>/zoo/{zoo}/shards/{shard}.parquet",
+    params:
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
+        device=settings.device,
+        version=VERSION["zoo"],
+    log:
+        "<logs>/train_zoo/{zoo}/{shard}.log",
+    benchmark:
+        "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=60,
+        gpu=gpus(),
+    script:
+        "../scripts/train_zoo.py"
+
+
+rule join_zoo:
+    input:
+        weights=lambda w: collect(
+            "<results>/zoo/{zoo}/shards/{shard}.safetensors", zoo=w.zoo, shard=range(settings.zoos[w.zoo].num_shards)
+        ),
+        models=lambda w: collect(
+            "<results>/zoo/{zoo}/shards/{shard}.parquet", zoo=w.zoo, shard=range(settings.zoos[w.zoo].num_shards)
+        ),
+    output:
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        models="<results>/zoo/{zoo}/models.parquet",
+        metrics="<results>/zoo/{zoo}/metrics.parquet",
+    params:
+        scenario=SCENARIO,
+        version=VERSION["zoo"],
+    log:
+        "<logs>/join_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/join_zoo/{zoo}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=10,
+    script:
+        "../scripts/join_zoo.py"

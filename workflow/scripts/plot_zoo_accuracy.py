@@ -1,0 +1,9 @@
+"""Rule plot_zoo_accuracy: how the models of each zoo learn."""
+from weightspace.metrics import read_metrics
+from weightspace.progress import rule_log
+from weightspace.report.zoo import plot_zoo_accuracy
+from weightspace.report.style import write_figure
+
+with rule_log(snakemake.log[0]):
+    metrics = read_metrics(snakemake.input.metrics).to_pandas()
+    write_figure(plot_zoo_accuracy(metrics), snakemake.output.pdf, snakemake.output.png)

@@ -1,0 +1,24 @@
+"""Rule train_autoencoder: one autoencoder over a zoo's checkpoints, for one seed."""
+
+from weightspace.autoencoder.data import checkpoints_by_split
+from weightspace.autoencoder.store import pack_autoencoder
+from weightspace.autoencoder.train import loss_metrics, make_problem, train_autoencoder
+from weightspace.config import AutoencoderConfig, settings_hash
+from weightspace.images import unpack_images
+from weightspace.metrics import Source, read_table, write_metrics
+from weightspace.nets.spec import build_spec
+from weightspace.progress import rule_log
+from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
+
+with rule_log(snakemake.log[0]):
+    inputs, output, params, seed = snakemake.input, snakemake.output, snakemake.params, int(snakemake.wildcards.seed)
+    config, device = AutoencoderConfig(**params.autoencoder, seeds=[seed]), choose_device(params.device)
+    images, (parameters, zoo) = unpack_images(*load_tensors(inputs.images, device)), load_tensors(inputs.weights)
+    train = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)["train"]
+    problem = make_problem(config, build_spec(**zoo["spec"]), train.weights, images)
+    state = TrainingState(f"{output.model}.state", settings_hash(params.autoencoder, params.version, seed, zoo["key"]))
+    trained = train_autoencoder(problem, seed, state)
+    source = Source(params.scenario, "autoencoder", snakemake.wildcards.autoencoder, seed)
+    write_metrics(output.metrics, loss_metrics(source, trained))
+    save_tensors(output.model, *pack_autoencoder(problem, trained, seed))
+    state.remove()

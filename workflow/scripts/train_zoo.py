@@ -1,0 +1,23 @@
+"""Rule train_zoo: one shard of a zoo's models, trained as stacks."""
+
+from weightspace.config import ZooConfig, settings_hash
+from weightspace.images import unpack_images
+from weightspace.metrics import write_table
+from weightspace.nets.forward import unflatten
+from weightspace.progress import rule_log
+from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
+from weightspace.zoo import make_task, members, models_table, train_models
+
+with rule_log(snakemake.log[0]):
+    params, output = snakemake.params, snakemake.output
+    config = ZooConfig(**params.zoo)
+    tensors, metadata = load_tensors(snakemake.input.images, choose_device(params.device))
+    task = make_task(config, unpack_images(tensors, metadata))
+    models = members(config)[int(snakemake.wildcards.shard) :: config.num_shards]
+    key = settings_hash(params.zoo, params.version, snakemake.wildcards.shard, metadata["source_sha256"])
+    state = TrainingState(f"{output.weights}.state", key)
+    trained = train_models(task, models, state)
+    about = {"spec": task.spec.description, "epochs": config.epochs, "models": [m.model for m in models], "key": key}
+    write_table(output.models, models_table(config, models, trained))
+    save_tensors(output.weights, unflatten(task.spec, trained.weights), about)
+    state.remove()

@@ -1,0 +1,54 @@
+"""The zoo as an autoencoder sees it: checkpoints of the chosen epochs, by split, with their properties."""
+
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.config import AutoencoderConfig
+from weightspace.errors import InputError
+from weightspace.nets.forward import flatten
+from weightspace.nets.spec import build_spec
+
+
+class Checkpoints(NamedTuple):
+    """Checkpoints of one split and what is known of each."""
+
+    weights: Float[Tensor, "checkpoint weight"]
+    properties: pd.DataFrame  # one row per checkpoint: model, epoch, test_accuracy, generalization_gap, …
+
+    @property
+    def models(self) -> list[int]:
+        """Indices of the models, in order, each once."""
+        return sorted(self.properties["model"].unique().tolist())
+
+    def at_epoch(self, epoch: int) -> "Checkpoints":
+        """Those of one epoch: one checkpoint per model."""
+        rows = (self.properties["epoch"] == epoch).to_numpy()
+        return Checkpoints(self.weights[torch.tensor(rows)], self.properties[rows])
+
+
+def checkpoints_by_split(
+    config: AutoencoderConfig, tensors: dict[str, Tensor], metadata: dict, models: pa.Table, device: torch.device
+) -> dict[str, Checkpoints]:
+    """Checkpoints of train, val and test models; `tensors` are parameters [model, epoch, *shape], `metadata` the zoo's own.
+
+    Diverged checkpoints cannot be learned from: they are left out, and said to be. Raises InputError if a split is empty.
+    """
+    weights = flatten(build_spec(**metadata["spec"]), tensors)  # [model, epoch, weight]
+    table = models.to_pandas()
+    table = table[table["epoch"].isin(config.epochs)]
+    if table["diverged"].any():
+        print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints")
+    table = table[~table["diverged"]]
+    splits = {}
+    for split in ("train", "val", "test"):
+        rows = table[table["split"] == split].reset_index(drop=True)
+        if len(rows) < 2:
+            raise InputError(f"zoo {config.zoo!r} has {len(rows)} usable checkpoints of {split} models: more models are needed")
+        places = torch.tensor([metadata["epochs"].index(epoch) for epoch in rows["epoch"]])
+        splits[split] = Checkpoints(weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
+    return splits

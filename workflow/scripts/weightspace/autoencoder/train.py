@@ -1,0 +1,177 @@
+"""Train one autoencoder over the checkpoints of a zoo."""
+
+from math import cos, pi
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.model import Autoencoder, parameter_groups
+from weightspace.behavior import DISTANCES
+from weightspace.config import AutoencoderConfig
+from weightspace.ensemble import outputs
+from weightspace.images import ImageSet, normalize
+from weightspace.metrics import Source
+from weightspace.nets.forward import forward
+from weightspace.nets.spec import NetSpec
+from weightspace.progress import Progress
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.tokens import Codec, make_codec
+
+REPORTS = 50  # rows of each loss curve
+
+
+class Problem(NamedTuple):
+    """What an autoencoder is trained on, all on one device; constant over the steps."""
+
+    config: AutoencoderConfig
+    codec: Codec
+    weights: Float[Tensor, "checkpoint weight"]
+    queries: Float[Tensor, "query channel height width"]
+    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits; permutations do not move them
+
+
+def make_problem(
+    config: AutoencoderConfig, spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], images: ImageSet
+) -> Problem:
+    """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once."""
+    device = images.train_x.device
+    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
+    queries = normalize(images.train_x[pool.to(device)], images)
+    targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
+    codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
+    return Problem(config, codec, weights, queries, targets)
+
+
+def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> Losses:
+    """Losses of one step: a batch of checkpoints in one or two views, one draw of queries for all of them."""
+    config, device = problem.config, problem.weights.device
+    generator = generator_for("autoencoder", seed, step)
+    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator)
+    query = torch.randperm(len(problem.queries), generator=generator)[: config.num_queries].to(device)
+    views = [draw_view(problem, batch.to(device), kind, generator) for kind in config.views.split("_")]
+    if not config.contrast_weight and config.reconstruct == "first":
+        views = views[:1]
+    tokens = problem.codec.to_tokens(torch.cat(views))
+    embeddings = model.encode(tokens)
+    rebuilt = slice(config.batch_size if config.reconstruct == "first" else len(tokens))
+    decoded = model.decode(embeddings[rebuilt])
+    zero = decoded.new_zeros(())
+    return Losses(
+        contrast_loss(*model.head(embeddings).chunk(2), config.temperature) if config.contrast_weight else zero,
+        structure_loss(decoded, tokens[rebuilt], problem.codec.layout.mask) if config.structure_weight else zero,
+        behavior_loss(problem, decoded, batch.to(device), query) if config.behavior_weight else zero,
+    )
+
+
+def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generator: Generator) -> Float[Tensor, "model weight"]:
+    """Checkpoints of a batch as they are (`original`), or each under its own random permutation (`permuted`)."""
+    view = problem.weights[batch]
+    if kind == "original":
+        return view
+    maps = permutation_map(problem.codec.spec, sample_permutations(problem.codec.spec, len(batch), generator))
+    return view.gather(1, maps.to(view.device))
+
+
+def behavior_loss(
+    problem: Problem, decoded: Float[Tensor, "view token feature"], batch: Int[Tensor, " model"], query: Int[Tensor, " query"]
+) -> Float[Tensor, ""]:
+    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
+    logits = forward(problem.codec.spec, problem.codec.to_weights(decoded), problem.queries[query].unsqueeze(0))
+    targets = problem.targets[batch.unsqueeze(1), query]
+    return DISTANCES[problem.config.behavior_distance](logits, targets.repeat(len(logits) // len(batch), 1, 1))
+
+
+class Trained(NamedTuple):
+    """A trained autoencoder with the scale of its losses and their curves."""
+
+    model: Autoencoder
+    loss_scale: list[float] | None  # first value of each loss, where the settings divide by it
+    curves: Float[Tensor, "report part"]  # contrast, structure, behavior, total: mean since the last report
+    steps: list[int]  # of the reports
+
+
+def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trained:
+    """Train with AdamW for `config.steps`; a killed run goes on from `state` with the same numbers."""
+    config, device = problem.config, problem.weights.device
+    model = Autoencoder(config, problem.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay))
+    scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
+    every = max(1, config.steps // REPORTS)
+    curves = torch.zeros(-(-config.steps // every), 4, device=device)
+    start = _restore(state.load(), model, optimizer, curves)
+    progress = Progress("step", config.steps, start)
+    for step in range(start, config.steps):
+        losses = batch_losses(problem, model, step, seed)
+        total = losses.total(config, scale)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        curves[step // every] += torch.stack([*losses, total]).detach() / every
+        progress.update(step + 1)
+        state.save_if_due(lambda: _snapshot(model, optimizer, curves), step=step + 1)
+    full = config.steps // every
+    return Trained(model, scale, curves[:full].cpu(), [every * (n + 1) for n in range(full)])
+
+
+def learning_rate(config: AutoencoderConfig, step: int) -> float:
+    """Rate at a step: constant, or one cycle (Smith and Topin 2019) with torch's numbers.
+
+    Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000.
+    """
+    if config.schedule == "constant":
+        return config.learning_rate
+    peak, warm = config.learning_rate, 0.3 * config.steps
+    first, last, share = (
+        (peak / 25, peak, step / warm) if step < warm else (peak, peak / 25e4, (step - warm) / (config.steps - warm))
+    )
+    return last + (first - last) * (1 + cos(pi * share)) / 2
+
+
+@torch.no_grad()
+def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> list[float]:
+    return [float(part) for part in batch_losses(problem, model, 0, seed)]
+
+
+def _snapshot(model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> dict[str, Tensor]:
+    """All tensors that training goes on from, by name."""
+    moments = optimizer.state_dict()["state"]
+    return (
+        {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        | {f"optimizer.{n}.{name}": tensor for n, entry in moments.items() for name, tensor in entry.items()}
+        | {"curves": curves}
+    )
+
+
+def _restore(saved: tuple[dict, dict] | None, model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> int:
+    """Put a snapshot back in place; returns the number of steps that it is from."""
+    if saved is None:
+        return 0
+    tensors, place = saved
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            number, _, entry = rest.partition(".")
+            moments.setdefault(int(number), {})[entry] = tensor
+    model.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    curves.copy_(tensors["curves"])
+    return place["step"]
+
+
+def loss_metrics(source: Source, trained: Trained) -> list[dict]:
+    """Rows of the loss curves."""
+    names = [*Losses._fields, "total"]
+    return [
+        source.row(f"loss_{name}_step_{step}", value, split="train")
+        for step, values in zip(trained.steps, trained.curves.tolist(), strict=True)
+        for name, value in zip(names, values, strict=True)
+    ]

@@ -1,0 +1,233 @@
+"""Settings: one strict model per section of a scenario; every default stands here and nowhere else."""
+
+import json
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from weightspace.errors import InputError
+
+CellName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Frozen and strict: an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RemoteFile(Settings):
+    """A file fetched once from `url` and kept only if its hash is the pinned one."""
+
+    url: str = Field(description="http, https or file address", pattern=r"^[a-z]+://")
+    sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
+
+
+class ImagesConfig(Settings):
+    """One image set."""
+
+    source: Literal["bundled_digits", "parquet"] = Field(description="scikit-learn's digits, or Parquet files as on the HF hub")
+    train: str | RemoteFile | None = Field(None, description="Parquet file below images_dir, or a remote file")
+    test: str | RemoteFile | None = Field(None, description="the same for the test images")
+    size: PositiveInt = Field(8, description="height and width in pixels; other sizes are resized")
+    channels: Literal[1, 3] = Field(1, description="1 gray, 3 RGB")
+    val_share: Share = Field(0.15, description="fraction of the training images held out for validation")
+    test_share: Share = Field(0.2, description="fraction held out for test; bundled digits only")
+    limit: PositiveInt | None = Field(None, description="at most so many images of each file, the first of a fixed shuffle")
+
+    @model_validator(mode="after")
+    def _files_match_source(self) -> "ImagesConfig":
+        files = (self.train is not None, self.test is not None)
+        if self.source == "parquet" and not all(files):
+            raise ValueError("source parquet needs both train and test")
+        if self.source == "bundled_digits" and any(files):
+            raise ValueError("source bundled_digits takes neither train nor test")
+        if self.source == "bundled_digits" and (self.size, self.channels) != (8, 1):
+            raise ValueError("source bundled_digits is 8 pixels wide with 1 channel")
+        return self
+
+    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """channel, height, width"""
+        return self.channels, self.size, self.size
+
+    @property
+    def local_files(self) -> dict[str, str]:
+        """Keys of the files that must lie below images_dir, with their paths."""
+        return {key: getattr(self, key) for key in ("train", "test") if isinstance(getattr(self, key), str)}
+
+
+class ZooConfig(Settings):
+    """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
+
+    images: CellName = Field(description="cell of the section images")
+    architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
+    activation: Literal["relu", "tanh", "gelu", "silu", "sigmoid", "softplus"] = "relu"
+    inits: list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]] = Field(min_length=1)
+    shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
+    learning_rates: list[PositiveFloat] = Field(min_length=1)
+    weight_decays: list[NonNegativeFloat] = Field(min_length=1)
+    num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
+    optimizer: Literal["adam", "sgd"] = Field("adam", description="adam: L2-coupled weight decay; sgd: with momentum")
+    momentum: Share = Field(0.9, description="of sgd")
+    batch_size: PositiveInt = 32
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs whose checkpoints are kept, the last one included")
+    val_share: Share = Field(0.15, description="fraction of the models")
+    test_share: Share = Field(0.25, description="fraction of the models")
+    num_shards: PositiveInt = Field(1, description="jobs that share the models")
+    stack_size: PositiveInt = Field(64, description="models trained as one tensor; halved when the GPU's memory ends")
+
+    @model_validator(mode="after")
+    def _epochs_increase(self) -> "ZooConfig":
+        if any(later <= earlier for earlier, later in pairwise(self.epochs)):
+            raise ValueError("epochs must increase")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share + test_share must be below 1")
+        if self.num_shards > self.num_models:
+            raise ValueError(f"num_shards is {self.num_shards} for {self.num_models} models")
+        return self
+
+    @property
+    def num_models(self) -> int:
+        return len(self.inits) * len(self.learning_rates) * len(self.weight_decays) * self.num_seeds
+
+
+class AutoencoderConfig(Settings):
+    """One autoencoder over the checkpoints of a zoo, trained once per seed."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    seeds: list[NonNegativeInt] = Field(min_length=1)
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
+    structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
+    behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
+    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation"] = Field(
+        "softmax_mse", description="softmax_mse is the published one"
+    )
+    loss_scale: Literal["none", "first_batch"] = Field("none", description="first_batch: divide each loss by its first value")
+    views: Literal["original", "original_permuted", "permuted_permuted"] = Field(
+        "original_permuted",
+        description="of a checkpoint, per step; permutations are fresh and function-preserving",
+    )
+    reconstruct: Literal["first", "both"] = Field(
+        "first", description="views that structure and behavior are asked of; published: both"
+    )
+    standardize: bool = Field(True, description="weights per layer to mean 0 and deviation 1 of the train models")
+    token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
+    attention: Literal["tokens", "batch"] = Field(
+        "tokens", description="batch: across models at equal token, as the published code ran"
+    )
+    width: PositiveInt = 64
+    depth: PositiveInt = Field(2, description="layers of the encoder, and of the decoder")
+    heads: PositiveInt = 4
+    feedforward: PositiveInt = Field(128, description="hidden units of a layer's MLP")
+    latent: PositiveInt = Field(8, description="numbers per token in the bottleneck")
+    projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
+    temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
+    steps: PositiveInt
+    batch_size: PositiveInt = Field(32, description="checkpoints per step")
+    learning_rate: PositiveFloat = Field(1e-3, description="peak of the one-cycle schedule")
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: NonNegativeFloat = Field(3e-9, description="AdamW, on matrices")
+    num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
+    query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
+    evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> "AutoencoderConfig":
+        if self.contrast_weight + self.structure_weight + self.behavior_weight == 0:
+            raise ValueError("contrast_weight, structure_weight and behavior_weight are all 0")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.contrast_weight and self.views == "original":
+            raise ValueError("contrast_weight needs two views")
+        return self
+
+
+class Scenario(Settings):
+    """One experiment: all its cells."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    images: dict[CellName, ImagesConfig]
+    zoos: dict[CellName, ZooConfig]
+    autoencoders: dict[CellName, AutoencoderConfig] = {}
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Scenario":
+        for name, zoo in self.zoos.items():
+            if zoo.images not in self.images:
+                raise ValueError(f"zoos.{name}.images: there is no image set {zoo.images!r}, only {', '.join(self.images)}")
+        for name, cell in self.autoencoders.items():
+            if cell.zoo not in self.zoos:
+                raise ValueError(f"autoencoders.{name}.zoo: there is no zoo {cell.zoo!r}, only {', '.join(self.zoos)}")
+            if missing := set(cell.epochs) - set(self.zoos[cell.zoo].epochs):
+                raise ValueError(f"autoencoders.{name}.epochs: zoo {cell.zoo!r} keeps no epoch {min(missing)}")
+        return self
+
+
+class Options(Settings):
+    """What config.yaml and `--config` say: which scenario, and where this machine keeps things."""
+
+    scenario: CellName = Field(description="a file of config/scenarios, without .yaml")
+    images_dir: str = Field("resources", description="folder that Parquet image sets lie in")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
+
+
+def read_options(config: dict) -> Options:
+    """Checked options; raises InputError naming each wrong key."""
+    return _checked(Options, config, "config")
+
+
+def read_scenario(folder: Path, options: Options) -> Scenario:
+    """Checked settings of the scenario; raises InputError naming the file and each wrong key or missing image file."""
+    path = folder / f"{options.scenario}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    scenario = _checked(Scenario, content, str(path))
+    for cell, images in scenario.images.items():
+        for key, file in images.local_files.items():
+            if not Path(options.images_dir, file).is_file():
+                raise InputError(f"{path}: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir")
+    return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def _checked(model: type[Settings], content: object, where: str) -> Settings:
+    try:
+        return model.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise InputError("; ".join(f"{where}: {_sentence(e)}" for e in error.errors())) from error
+
+
+def _sentence(error: dict) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    return f"{key}: {message}" if key else message
+
+
+def settings_hash(*settings: object) -> str:
+    """Short sha256 of JSON-able settings: names the run that a state file or a weights file is of."""
+    return sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,123 @@
+"""The one row shape of every measurement: what it is of, its name, its value."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weightspace.errors import InputError
+
+SCHEMA = pa.schema(
+    [
+        ("scenario", pa.string()),
+        ("stage", pa.string()),
+        ("cell", pa.string()),
+        ("seed", pa.int64()),  # of the stage's job; 0 where a stage has no seeds
+        ("split", pa.string()),  # train, val or test *models*
+        ("subject", pa.string()),  # a model's index, or empty
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+
+
+class Metric(NamedTuple):
+    """What a metric's number means."""
+
+    pattern: str  # of its name
+    unit: str
+    better: str  # higher, lower, or neither
+    meaning: str
+
+
+QUERIES = r"(_mixed|_noise)?"
+METRICS = [
+    Metric(r"(train|val|test)_accuracy(_epoch_\d+)?", "fraction", "higher", "share of right answers on the split's images"),
+    Metric(r"test_loss(_epoch_\d+)?", "nats", "lower", "mean cross-entropy on test images"),
+    Metric(r"generalization_gap(_epoch_\d+)?", "fraction", "neither", "train accuracy minus test accuracy"),
+    Metric(r"diverged", "fraction", "lower", "1 where a loss or weight is not finite"),
+    Metric(
+        r"loss_(total|contrast|structure|behavior)_step_\d+",
+        "as the loss",
+        "lower",
+        "unscaled training loss, mean since the last row",
+    ),
+    Metric(r"weights_r2", "fraction", "higher", "1 - squared error / mean squared distance from the train mean"),
+    Metric(r"weights_l2(_unmasked)?", "weight norm", "lower", "distance of original and reconstruction"),
+    Metric(r"accuracy_(original|reconstruction)", "fraction", "higher", "test accuracy"),
+    Metric(
+        r"agreement_(own|other)" + QUERIES,
+        "fraction",
+        "higher",
+        "share of answers equal to the own or to other originals'",
+    ),
+    Metric(r"agreement_originals" + QUERIES, "fraction", "neither", "mean share of equal answers of two originals"),
+    Metric(r"retrieval_(weights|outputs)" + QUERIES, "fraction", "higher", "1 where the nearest original is the own one"),
+    Metric(r"diversity_(original|reconstruction)", "weight norm", "neither", "mean distance in weights to the other models"),
+    Metric(
+        r"diversity_outputs_(original|reconstruction)",
+        "fraction",
+        "neither",
+        "mean share of unequal answers to the others",
+    ),
+    Metric(r"probe_r2_[a-z_]+", "fraction", "higher", "1 - squared error / variance; its mean is R2"),
+]
+
+
+def metric_named(name: str) -> Metric:
+    """Entry of METRICS that `name` belongs to; raises InputError for a name that none matches."""
+    for metric in METRICS:
+        if re.fullmatch(metric.pattern, name):
+            return metric
+    raise InputError(f"metric {name!r} is not in weightspace.metrics.METRICS")
+
+
+class Source(NamedTuple):
+    """Who measured: the columns that all rows of a job share."""
+
+    scenario: str
+    stage: str
+    cell: str
+    seed: int
+
+    def row(self, metric: str, value: float, *, split: str = "test", subject: object = "") -> dict:
+        """One row; `subject` is a model's index or empty."""
+        return {**self._asdict(), "split": split, "subject": str(subject), "metric": metric, "value": float(value)}
+
+
+def write_metrics(path: str | Path, rows: list[dict]) -> None:
+    """Write rows whole or not at all; raises InputError on a column too many, too few, or an unknown metric."""
+    for row in rows:
+        if row.keys() != set(SCHEMA.names):
+            raise InputError(f"{path}: a row has columns {sorted(row)}, the schema has {sorted(SCHEMA.names)}")
+        metric_named(row["metric"])
+    write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def read_metrics(path: str | Path) -> pa.Table:
+    """Read a metrics table; raises InputError naming the file if its bytes or its columns are wrong."""
+    table = read_table(path)
+    if table.schema.remove_metadata() != SCHEMA:
+        raise InputError(f"{path}: not a metrics table, its columns are {table.schema.names}")
+    return table
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """Write a Parquet file with page checksums, by a temporary file and a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+    partial.replace(path)
+
+
+def read_table(path: str | Path) -> pa.Table:
+    """Read a Parquet file and verify its page checksums; raises InputError naming the file."""
+    try:
+        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error

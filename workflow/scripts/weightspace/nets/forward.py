@@ -1,0 +1,64 @@
+"""One functional forward pass, for many networks at once."""
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.nets.spec import NetSpec, Weights
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "softplus": F.softplus,
+}
+
+
+def unflatten(spec: NetSpec, weights: Float[Tensor, "*stack weight"]) -> dict[str, Float[Tensor, "..."]]:
+    """Parameters by name, as views of the flat weights; inverse of `flatten`."""
+    pieces = weights.split([prod(shape) for shape in spec.shapes.values()], dim=-1)
+    return {
+        name: piece.view(*weights.shape[:-1], *shape) for piece, (name, shape) in zip(pieces, spec.shapes.items(), strict=True)
+    }
+
+
+def flatten(spec: NetSpec, parameters: dict[str, Float[Tensor, "..."]]) -> Float[Tensor, "*stack weight"]:
+    """Flat weights of parameters by name, in the spec's order; inverse of `unflatten`."""
+    return torch.cat([parameters[name].flatten(-len(shape)) for name, shape in spec.shapes.items()], dim=-1)
+
+
+def forward(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "sets batch channel height width"]
+) -> Float[Tensor, "model batch class"]:
+    """Logits of each model on its own images, or of all models on the same ones where `sets` is 1.
+
+    Convolutions run with models as groups: one call for the whole stack.
+    """
+    parameters = unflatten(spec, weights)
+    hidden = rearrange(images, "m b c h w -> b (m c) h w")
+    groups = len(images)
+    for op in spec.ops:
+        if op.kind == "conv":
+            hidden, groups = _conv(hidden, groups, op.weights, parameters), len(weights)
+        elif op.kind == "pool":
+            hidden = F.max_pool2d(hidden, op.pool)
+        elif op.kind == "activation":
+            hidden = ACTIVATIONS[spec.activation](hidden)
+        elif op.kind == "flatten":
+            hidden = rearrange(hidden, "b (m c) h w -> m b (c h w)", m=groups)
+        else:
+            bias = parameters[f"{op.weights.name}.bias"].unsqueeze(1)
+            hidden = hidden @ parameters[f"{op.weights.name}.weight"].mT + bias
+    return hidden
+
+
+def _conv(hidden: Tensor, groups: int, layer: Weights, parameters: dict[str, Tensor]) -> Tensor:
+    weight, bias = parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
+    return F.conv2d(hidden, weight.flatten(0, 1), bias.flatten(), groups=groups)

@@ -1,0 +1,28 @@
+"""Initial weights, as the papers draw them."""
+
+from collections.abc import Callable
+from math import prod, sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from weightspace.nets.spec import NetSpec
+
+BIAS = 0.01  # every bias of the papers' zoos (Meynent et al. 2025, model zoos)
+
+INITS: dict[str, Callable[[tuple[int, ...], Generator], Tensor]] = {
+    # He et al. 2015, gain of relu: U(-b, b) with b = sqrt(6 / fan_in), or N(0, 2 / fan_in)
+    "kaiming_uniform": lambda shape, rng: (2 * torch.rand(shape, generator=rng) - 1) * sqrt(6 / prod(shape[1:])),
+    "kaiming_normal": lambda shape, rng: torch.randn(shape, generator=rng) * sqrt(2 / prod(shape[1:])),
+    "uniform": lambda shape, rng: torch.rand(shape, generator=rng),  # U[0, 1), torch's default bounds
+    "normal": lambda shape, rng: torch.randn(shape, generator=rng),
+}
+
+
+def initial_weights(spec: NetSpec, init: str, generator: Generator) -> Float[Tensor, " weight"]:
+    """Flat weights of one model: `init` for weights, 0.01 for biases."""
+    pieces = []
+    for shape in spec.shapes.values():
+        pieces.append(INITS[init](shape, generator).flatten() if len(shape) > 1 else torch.full(shape, BIAS))
+    return torch.cat(pieces)

@@ -1,0 +1,154 @@
+"""Published claims, and the verdict that the metrics table gives on each."""
+import json
+from math import inf, isfinite
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from weightspace.config import CellName, Settings
+from weightspace.errors import InputError
+from weightspace.metrics import metric_named
+from weightspace.report.intervals import Interval
+from weightspace.report.tables import cell_interval, paired_interval
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("paper", pa.string()),
+        ("claim", pa.string()),
+        ("published", pa.string()),
+        ("source", pa.string()),  # where in the paper
+        ("ours", pa.float64()),  # mean, or difference of means
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.string()),
+        ("kind", pa.string()),
+        ("verdict", pa.string()),
+    ]
+)
+
+
+class Region(Settings):
+    """Values for which a claim holds: exactly one of the three."""
+
+    above: float | None = Field(None, description="greater than this")
+    below: float | None = Field(None, description="less than this")
+    within: tuple[float, float] | None = Field(None, description="from the first to the second, both included")
+
+    @model_validator(mode="after")
+    def _one_region(self) -> "Region":
+        if len(self.model_fields_set) != 1:
+            raise ValueError("give exactly one of above, below, within")
+        if self.within and self.within[0] >= self.within[1]:
+            raise ValueError("within must go from low to high")
+        return self
+
+    def contains(self, value: float) -> bool:
+        if self.within:
+            return self.within[0] <= value <= self.within[1]
+        return value > self.above if self.above is not None else value < self.below
+
+    @property
+    def point(self) -> float:
+        """A value inside."""
+        return self.within[0] if self.within else inf if self.above is not None else -inf
+
+
+class Claim(Settings):
+    """One sentence of a paper, and the measurement of ours that it is held against."""
+
+    id: CellName
+    paper: str
+    claim: str = Field(description="one sentence")
+    published: str | float = Field(description="the published value or values")
+    source: str = Field(description="where in the paper")
+    metric: str
+    cell: CellName = Field(description="autoencoder that the metric is of")
+    minus: CellName | None = Field(None, description="autoencoder whose mean is subtracted; null: the same, if minus_metric is given")
+    minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same, if minus is given")
+    kind: Literal["number", "in kind"] = Field(description="in kind: an order or a gap, at other sizes than published")
+    rule: Region
+
+    @field_validator("metric", "minus_metric")
+    @classmethod
+    def _metric_exists(cls, name: str | None) -> str | None:
+        try:
+            metric_named(name or "diverged")
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @property
+    def subtracted(self) -> tuple[str, str] | None:
+        """Cell and metric that are subtracted, if any are."""
+        if not (self.minus or self.minus_metric):
+            return None
+        return self.minus or self.cell, self.minus_metric or self.metric
+
+
+class ClaimsFile(Settings):
+    """config/claims.yaml"""
+
+    claims: list[Claim]
+
+    @model_validator(mode="after")
+    def _ids_are_unique(self) -> "ClaimsFile":
+        ids = [claim.id for claim in self.claims]
+        if repeated := {name for name in ids if ids.count(name) > 1}:
+            raise ValueError(f"id {min(repeated)} is there twice")
+        return self
+
+
+class Verdicts(NamedTuple):
+    """Judged claims, and the ids of those whose cells the scenario lacks."""
+
+    judged: pa.Table
+    left_out: list[str]
+
+
+def read_claims(path: str | Path) -> list[Claim]:
+    """Checked claims; raises InputError naming the file and each wrong key."""
+    try:
+        return ClaimsFile.model_validate_json(json.dumps(yaml.safe_load(Path(path).read_text()))).claims
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise InputError(f"{path}: {'; '.join(wrong)}") from error
+
+
+def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
+    """One row per claim whose cells are in the table; raises InputError if such a cell lacks the metric."""
+    cells = set(metrics["cell"])
+    judged = [claim for claim in claims if {claim.cell, claim.minus or claim.cell} <= cells]
+    rows = [_row(claim, _measure(metrics, claim)) for claim in judged]
+    return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged])
+
+
+def verdict(interval: Interval, rule: Region) -> str:
+    """Decided by the whole interval: inside the region, outside it, or neither."""
+    if not all(map(isfinite, interval[:3])):
+        return "inconclusive"
+    low, high = rule.contains(interval.low), rule.contains(interval.high)
+    if low and high:
+        return "reproduced"
+    overlaps = low or high or interval.low < rule.point < interval.high
+    return "inconclusive" if overlaps else "not reproduced"
+
+
+def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
+    if claim.subtracted is None:
+        return cell_interval(metrics, claim.cell, claim.metric)
+    return paired_interval(metrics, (claim.cell, claim.metric), claim.subtracted)
+
+
+def _row(claim: Claim, interval: Interval) -> dict:
+    published = claim.model_dump(include={"id", "paper", "claim", "source", "kind"})
+    ours = {"ours": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
+    return {**published, "published": str(claim.published), **ours, "verdict": verdict(interval, claim.rule)}

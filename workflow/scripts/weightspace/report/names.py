@@ -1,0 +1,37 @@
+"""Names and numbers as a reader sees them."""
+from textwrap import fill
+
+from weightspace.report.intervals import Interval
+
+LOSSES = ("contrast", "structure", "behavior")
+QUALIFIERS = {"random encoder": "untrained encoder"}
+
+
+def cell_label(cell: str, width: int = 80) -> str:
+    """A cell's name to read: its losses joined by plus signs, the rest in parentheses; lines of at most `width` letters."""
+    words = cell.split("_")
+    losses = [word for word in words if word in LOSSES]
+    others = " ".join(word for word in words if word not in LOSSES)
+    label = " + ".join(losses) + (f" ({others})" if losses and others else others)
+    return fill(label, width, break_long_words=False)
+
+
+def words(name: str) -> str:
+    """A metric's or feature set's name to read."""
+    text = name.replace("_", " ")
+    return QUALIFIERS.get(text, text)
+
+
+def number(value: float) -> str:
+    """Three decimals."""
+    return f"{value:.3f}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent, one decimal."""
+    return f"{100 * fraction:.1f} %"
+
+
+def percent_with_interval(interval: Interval) -> str:
+    """Mean and interval of a fraction, in percent."""
+    return f"{percent(interval.mean)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"

@@ -1,0 +1,84 @@
+"""Tables as Markdown and as self-contained HTML pages."""
+from html import escape
+from typing import NamedTuple
+
+import pandas as pd
+
+from weightspace.report.claims import Verdicts
+from weightspace.report.names import number
+
+CSS = (
+    "body{font:14px sans-serif;margin:1.5em;max-width:80em}table{border-collapse:collapse}"
+    "th,td{border:1px solid #ccc;padding:.35em .6em;text-align:left;vertical-align:top}th{background:#f2f2f2}"
+)
+
+
+class Page(NamedTuple):
+    """A title, a sentence, a table, and notes."""
+
+    title: str
+    lead: str
+    header: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def claims_page(verdicts: Verdicts, scenario: str) -> Page:
+    """Claims beside what this scenario measures."""
+    claims = verdicts.judged.to_pandas()
+    header = ["claim", "paper", "published", "measured here, mean [95 % interval]", "n", "kind", "verdict"]
+    rows = [
+        [row.claim, f"{row.paper}, {row.source}", row.published, measured(row), row.n, f"{row.kind}, on {scenario}", row.verdict]
+        for row in claims.itertuples()
+    ]
+    counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
+    notes = [
+        "Intervals: bootstrap over models and seeds. A verdict is given by the whole interval: inside the region that the claim names, "
+        "outside it, or neither. With 1 seed an interval holds no variation between trainings: a reading, not a result.",
+        "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
+    ]
+    if verdicts.left_out:
+        notes.append(f"Left out, for want of their cells in this scenario: {', '.join(verdicts.left_out)}.")
+    return Page(f"Claims, scenario {scenario}", f"Of {len(rows)} claims: {counts}.", header, rows, notes)
+
+
+def timings_page(timings: pd.DataFrame, scenario: str) -> Page:
+    """Time and memory per rule."""
+    header = ["rule", "jobs", "seconds, all jobs", "seconds, longest job", "longest job", "largest memory, MB"]
+    rows = [
+        [row.rule, str(row.jobs), f"{row.seconds:.1f}", f"{row.longest_seconds:.1f}", row.longest_job, f"{row.max_rss_mb:.0f}"]
+        for row in timings.itertuples()
+    ]
+    lead = f"{timings['jobs'].sum()} jobs, {timings['seconds'].sum():.0f} s in all; jobs run side by side where there are cores."
+    notes = [
+        "From Snakemake's benchmark files, the latest run of each job. Memory is sampled: jobs of less than about 2 s report too little. "
+        "nan: not measured."
+    ]
+    return Page(f"Timings, scenario {scenario}", lead, header, rows, notes)
+
+
+def measured(row: tuple) -> str:
+    """Mean and interval of a judged claim."""
+    return f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]"
+
+
+def to_markdown(page: Page) -> str:
+    """The page as Markdown with a pipe table."""
+    table = [_line(page.header), _line(["---"] * len(page.header)), *map(_line, page.rows)]
+    return "\n\n".join([f"# {page.title}", page.lead, "\n".join(table), *page.notes]) + "\n"
+
+
+def to_html(page: Page) -> str:
+    """The page as one HTML file that needs no other."""
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(page.title)}</title><style>{CSS}</style>"
+    table = _cells("th", page.header) + "".join(_cells("td", row) for row in page.rows)
+    notes = "".join(f"<p>{escape(note)}</p>" for note in page.notes)
+    return f"{head}<h1>{escape(page.title)}</h1><p>{escape(page.lead)}</p><table>{table}</table>{notes}</html>\n"
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _cells(tag: str, cells: list[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -1,0 +1,107 @@
+"""How all figures look, and how they are written."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from weightspace.report.intervals import Interval
+
+STYLE = Path(__file__).with_name("weightspace.mplstyle")
+WIDTH_INCHES = 7.0
+MAX_COLUMNS = 3
+INTERVALS_NOTE = "Bars: 95 % bootstrap intervals over models and seeds."
+
+
+class Look(NamedTuple):
+    """Color, marker and fill of one series; lightness and shape both differ, so gray print keeps them apart."""
+
+    color: str
+    marker: str
+    filled: bool
+    line: str | tuple[int, tuple[int, ...]]
+
+
+LOOKS = (
+    Look("#12355b", "o", True, "-"),
+    Look("#d9822b", "s", True, "--"),
+    Look("#7d8790", "D", False, ":"),
+    Look("#5b8e3e", "^", False, "-."),
+    Look("#9c2f4f", "v", True, (0, (5, 1, 1, 1, 1, 1))),
+)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Matplotlib's defaults, then ours; a user's matplotlibrc has no say."""
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def small_multiples(num: int, height_inches: float) -> tuple[Figure, list[Axes]]:
+    """A figure with `num` axes, three in a row, each row `height_inches` high."""
+    columns = min(num, MAX_COLUMNS)
+    rows = ceil(num / columns)
+    figure = Figure(figsize=(WIDTH_INCHES, rows * height_inches), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for spare in grid[num:]:
+        spare.remove()
+    return figure, list(grid[:num])
+
+
+def add_note(figure: Figure, text: str) -> None:
+    """Small print below everything else; the figure grows by its height."""
+    wrapped = fill(text, 138)
+    old = figure.get_figheight()
+    extra = 0.13 * len(wrapped.splitlines()) + 0.08
+    figure.set_figheight(old + extra)
+    share = extra / (old + extra)
+    figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
+    figure.text(0.01, 0.06 / (old + extra), wrapped, fontsize=6.5, color="#333333", va="bottom")
+
+
+def legend_above(axes: Axes, title: str, columns: int = 3) -> None:
+    """Legend and title over the axes, where no data is."""
+    axes.set_title(title, pad=16)
+    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=columns, borderpad=0.2)
+    legend.set_in_layout(False)  # its room is the title's padding
+
+
+def percent_axis(axes: Axes, which: str) -> None:
+    """Fractions shown as percent on the axis `which`: x or y."""
+    getattr(axes, f"{which}axis").set_major_formatter(PercentFormatter(1, symbol=""))
+
+
+def draw_intervals(axes: Axes, heights: np.ndarray, intervals: list[Interval], look: Look, label: str) -> None:
+    """Means as markers with their intervals as bars, one at each height."""
+    means, lows, highs = np.array([interval[:3] for interval in intervals]).T
+    reach = np.maximum(0, [means - lows, highs - means])  # a mean may lie an ulp outside the quantiles of its draws
+    face = look.color if look.filled else "white"
+    bars = {"xerr": reach, "capsize": 2, "elinewidth": 0.9}
+    axes.errorbar(means, heights, **bars, fmt=look.marker, color=look.color, markerfacecolor=face, label=label)
+
+
+def name_rows(axes: Axes, labels: list[str]) -> None:
+    """One labelled row per entry, the first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+
+
+def write_figure(figure: Figure, pdf: str | Path, png: str | Path) -> None:
+    """Write a figure as PDF and as PNG; the same figure gives the same bytes."""
+    for path, format_, metadata in ((pdf, "pdf", {"CreationDate": None}), (png, "png", {"Software": None})):
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        with house_style():
+            figure.savefig(partial, format=format_, metadata=metadata)
+        partial.replace(path)

@@ -1,0 +1,67 @@
+"""Selections from the metrics table: cells, matrices of values, their intervals."""
+import pandas as pd
+
+from weightspace.errors import InputError
+from weightspace.report.intervals import Interval, describe_n, difference_interval, mean_interval, ratio_interval
+
+
+def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
+    """Cells of a stage in order of first appearance; raises InputError if there is none."""
+    cells = list(metrics.loc[metrics["stage"] == stage, "cell"].unique())
+    if not cells:
+        raise InputError(f"the metrics table has no rows of the stage {stage}")
+    return cells
+
+
+def has_metric(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
+    """Whether an autoencoder's cell has values of `metric` for its test models."""
+    return not _rows_of(metrics, cell, metric).empty
+
+
+def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
+    """Values [seed, model] of an autoencoder's cell on its test models; raises InputError where one is missing."""
+    rows = _rows_of(metrics, cell, metric)
+    if rows.empty:
+        raise InputError(f"cell {cell} has no metric {metric} of test models")
+    matrix = rows.pivot(index="seed", columns="subject", values="value")
+    if matrix.size != len(rows):
+        raise InputError(f"cell {cell}: not every seed has {metric} of the same models")
+    return matrix[sorted(matrix.columns, key=int)]
+
+
+def cell_interval(metrics: pd.DataFrame, cell: str, metric: str) -> Interval:
+    """Mean of a cell's metric over its test models and seeds."""
+    return mean_interval(value_matrix(metrics, cell, metric).to_numpy())
+
+
+def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
+    """Mean of `metric` over mean of `over`, both of one cell."""
+    return ratio_interval(value_matrix(metrics, cell, metric).to_numpy(), value_matrix(metrics, cell, over).to_numpy())
+
+
+def paired_interval(metrics: pd.DataFrame, plus: tuple[str, str], minus: tuple[str, str]) -> Interval:
+    """Mean of one (cell, metric) minus mean of another, over the models present in both; within a cell seeds are paired as well."""
+    ours, theirs = value_matrix(metrics, *plus), value_matrix(metrics, *minus)
+    models = [model for model in ours.columns if model in theirs.columns]
+    if not models:
+        raise InputError(f"cells {plus[0]} and {minus[0]} have no test model in common")
+    ours, theirs = ours[models], theirs[models]
+    if plus[0] == minus[0]:
+        return mean_interval((ours - theirs).to_numpy())
+    return difference_interval(ours.to_numpy(), theirs.to_numpy())
+
+
+def describe_cell(metrics: pd.DataFrame, cell: str) -> str:
+    """Test models and seeds of a cell."""
+    return describe_n(value_matrix(metrics, cell, "accuracy_original").to_numpy())
+
+
+def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
+    """Values of a cell's metric that are not finite, over all its models and seeds."""
+    values = value_matrix(metrics, cell, metric)
+    return int((~(values.abs() < float("inf"))).to_numpy().sum())
+
+
+def _rows_of(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
+    where = (metrics["metric"] == metric) & (metrics["cell"] == cell) & (metrics["stage"] == "autoencoder") & (metrics["split"] == "test")
+    return metrics[where]

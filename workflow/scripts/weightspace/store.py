@@ -1,0 +1,85 @@
+"""Tensors on disk: safetensors written whole and read checked; the state of a running training."""
+
+import json
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from weightspace.errors import InputError
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, object]) -> None:
+    """Write tensors and JSON-able metadata to one safetensors file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = {key: json.dumps(value) for key, value in metadata.items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, {**text, "sha256": _digest(tensors, text)})
+    partial.replace(path)
+
+
+def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict]:
+    """Tensors and metadata of `path`; raises InputError naming the file if it is cut, altered or not ours."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            text = dict(file.metadata() or {})
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+    if text.pop("sha256", None) != _digest(tensors, text):
+        raise InputError(f"{path}: its content is not what was written (sha256 differs)")
+    return {name: t.to(device) for name, t in tensors.items()}, {key: json.loads(value) for key, value in text.items()}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that a setting names: auto takes CUDA where there is one; cuda says so where there is none."""
+    if name != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "cuda":
+        print("device cuda was asked for and there is none: on the CPU instead")
+    return torch.device("cpu")
+
+
+class TrainingState:
+    """Side file from which a killed job goes on; `key` names the run, and a state of another run is ignored.
+
+    Saving takes at most a twentieth of the time: the longer a save takes, the rarer they are.
+    """
+
+    def __init__(self, path: str | Path, key: str) -> None:
+        self.path, self.key, self.next_save = Path(path), key, 0.0
+
+    def load(self) -> tuple[dict[str, Tensor], dict] | None:
+        """Tensors and metadata of the last save of this run, or None."""
+        if not self.path.exists():
+            return None
+        tensors, metadata = load_tensors(self.path)
+        return (tensors, metadata) if metadata.pop("key") == self.key else None
+
+    def save_if_due(self, tensors: Callable[[], dict[str, Tensor]], **metadata: object) -> None:
+        """Replace the state by what `tensors` returns, unless the last save was only just now."""
+        started = time.monotonic()
+        if started >= self.next_save:
+            save_tensors(self.path, tensors(), metadata | {"key": self.key})
+            self.next_save = time.monotonic() + 20 * (time.monotonic() - started)
+
+    def remove(self) -> None:
+        """Forget the state; called when the outputs are written."""
+        self.path.unlink(missing_ok=True)
+
+
+def _digest(tensors: dict[str, Tensor], text: dict[str, str]) -> str:
+    digest = sha256(json.dumps(text, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

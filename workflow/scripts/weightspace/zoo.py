@@ -1,0 +1,201 @@
+"""A population of small networks: who is in it, trained as stacks, measured, split by model."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.config import ZooConfig, settings_hash
+from weightspace.ensemble import Moments, Recipe, evaluate, train_epoch, zero_moments
+from weightspace.errors import InputError
+from weightspace.images import ImageSet, normalize
+from weightspace.metrics import Source
+from weightspace.nets.init import initial_weights
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.progress import Progress
+from weightspace.rng import generator_for, seed_for
+from weightspace.store import TrainingState
+
+MEASURES = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
+
+
+class Member(NamedTuple):
+    """One model of a zoo: its index, and the identity that all its seeds come from."""
+
+    model: int
+    init: str
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+    @property
+    def identity(self) -> tuple[str, float, float, int]:
+        return tuple(self[1:])
+
+
+def members(config: ZooConfig) -> list[Member]:
+    """All models of a zoo; seeds vary slowest, so that a strided shard holds every combination."""
+    grid = product(range(config.num_seeds), config.inits, config.learning_rates, config.weight_decays)
+    return [Member(n, init, rate, decay, seed) for n, (seed, init, rate, decay) in enumerate(grid)]
+
+
+def split_of(member: Member, config: ZooConfig) -> str:
+    """train, val or test: a hash of the model's identity, the same whoever else is in the zoo."""
+    draw = seed_for("split", *member.identity) / 2**32
+    return "test" if draw < config.test_share else "val" if draw < config.test_share + config.val_share else "train"
+
+
+class Task(NamedTuple):
+    """What the models of a zoo are and learn; its images lie on the device that trains."""
+
+    config: ZooConfig
+    spec: NetSpec
+    images: ImageSet
+
+
+def make_task(config: ZooConfig, images: ImageSet) -> Task:
+    """The zoo's architecture for the shape and classes of its images."""
+    return Task(config, build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes)), images)
+
+
+class TrainedModels(NamedTuple):
+    """What training leaves of some models at the epochs that are kept."""
+
+    weights: Float[Tensor, "model epoch weight"]
+    measures: Float[Tensor, "model epoch measure"]  # in the order of MEASURES; not finite where a model diverged
+
+
+class Stack(NamedTuple):
+    """Models in training."""
+
+    weights: Float[Tensor, "model weight"]
+    moments: Moments
+    epoch: int  # the last one done; -1 before the untrained models are measured
+    step: int
+
+
+def train_models(task: Task, models: list[Member], state: TrainingState) -> TrainedModels:
+    """Train models in stacks of at most `stack_size`; a killed run goes on from `state`.
+
+    When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack.
+    """
+    epochs = task.config.epochs
+    trained, stack, start, size = _resume(task, len(models), state)
+    progress = Progress("model epochs", len(models) * epochs[-1], start * epochs[-1])
+    while start < len(models):
+        part = slice(start, min(start + size, len(models)))
+        try:
+            for current in train_stack(task, models[part], stack or new_stack(task, models[part])):
+                if current.epoch in epochs:
+                    trained.weights[part, epochs.index(current.epoch)] = current.weights.cpu()
+                    trained.measures[part, epochs.index(current.epoch)] = measure(task, current.weights).cpu()
+                _save(state, trained, current, start, size)
+                progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
+            start = part.stop
+        except torch.OutOfMemoryError as error:
+            size = (part.stop - part.start) // 2
+            if size == 0:
+                raise InputError("not even one model fits into the GPU's memory: lower batch_size") from error
+            print(f"out of GPU memory: on with stacks of {size} models")
+        stack = None
+    return trained
+
+
+def _save(state: TrainingState, trained: TrainedModels, stack: Stack, start: int, size: int) -> None:
+    tensors = {"kept_weights": trained.weights, "kept_measures": trained.measures, "weights": stack.weights}
+    state.save_if_due(lambda: tensors | stack.moments._asdict(), start=start, size=size, epoch=stack.epoch, step=stack.step)
+
+
+def _resume(task: Task, num_models: int, state: TrainingState) -> tuple[TrainedModels, Stack | None, int, int]:
+    """What is trained so far, the stack in training, the first of its models, and the size of stacks."""
+    shape = (num_models, len(task.config.epochs))
+    if (saved := state.load()) is None:
+        weights, measures = torch.full((*shape, task.spec.num_weights), torch.nan), torch.full((*shape, len(MEASURES)), torch.nan)
+        return TrainedModels(weights, measures), None, 0, task.config.stack_size
+    tensors, place = saved
+    weights, first, second = (tensors[name].to(task.images.train_x.device) for name in ("weights", *Moments._fields))
+    trained = TrainedModels(tensors["kept_weights"], tensors["kept_measures"])
+    return trained, Stack(weights, Moments(first, second), place["epoch"], place["step"]), place["start"], place["size"]
+
+
+def new_stack(task: Task, models: list[Member]) -> Stack:
+    """Models before their first step; those that share an init tensor start from the same weights."""
+    shared = task.config.shared_inits
+    identities = [m.identity if shared is None else (m.seed % shared,) for m in models]
+    rows = [
+        initial_weights(task.spec, m.init, generator_for("init", m.init, *identity))
+        for m, identity in zip(models, identities, strict=True)
+    ]
+    weights = torch.stack(rows).to(task.images.train_x.device)
+    return Stack(weights, zero_moments(weights), epoch=-1, step=0)
+
+
+def train_stack(task: Task, models: list[Member], stack: Stack) -> Iterator[Stack]:
+    """Yield the stack, trained in place, after each epoch that is still to come; epoch 0 is the untrained one."""
+    config, device = task.config, stack.weights.device
+    rates = torch.tensor([m.learning_rate for m in models], device=device)
+    decays = torch.tensor([m.weight_decay for m in models], device=device)
+    recipe = Recipe(config.optimizer, config.momentum, rates, decays)
+    for epoch in range(stack.epoch + 1, config.epochs[-1] + 1):
+        step = stack.step
+        if epoch > 0:
+            step = train_epoch(task.spec, stack.weights, stack.moments, recipe, batches(task, models, epoch), step)
+        stack = stack._replace(epoch=epoch, step=step)
+        yield stack
+
+
+def batches(task: Task, models: list[Member], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Normalized images and labels of one epoch, each model in its own order, drawn from its identity."""
+    images = task.images
+    num = len(images.train_x)
+    order = torch.stack([torch.randperm(num, generator=generator_for("order", *m.identity, epoch)) for m in models])
+    for index in order.to(images.train_x.device).split(task.config.batch_size, dim=1):
+        yield normalize(images.train_x[index], images), images.train_y[index]
+
+
+def measure(task: Task, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model measure"]:
+    """Loss and accuracy on train, val and test images, in the order of MEASURES."""
+    images = task.images
+    splits = [(images.train_x, images.train_y), (images.val_x, images.val_y), (images.test_x, images.test_y)]
+    return torch.stack([column for x, y in splits for column in evaluate(task.spec, weights, normalize(x, images), y)], dim=1)
+
+
+def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels) -> pa.Table:
+    """One row per model and epoch: identity, measures, generalization gap (accuracy, train - test), diverged, split."""
+    rows = []
+    finite = trained.weights.isfinite().all(-1) & trained.measures.isfinite().all(-1)
+    for n, member in enumerate(models):
+        for e, epoch in enumerate(config.epochs):
+            measures = dict(zip(MEASURES, trained.measures[n, e].tolist(), strict=True))
+            gap = measures["train_accuracy"] - measures["test_accuracy"]
+            rows.append(member._asdict() | measures | {
+                "epoch": epoch, "activation": config.activation, "generalization_gap": gap,
+                "diverged": not bool(finite[n, e]), "split": split_of(member, config),
+            })  # fmt: skip
+    return pa.Table.from_pylist(rows)
+
+
+def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
+    """Rows of every measure of every model at every kept epoch, and whether the model diverged by the last one."""
+    rows = []
+    last = max(models["epoch"].to_pylist())
+    for record in models.to_pylist():
+        where = {"split": record["split"], "subject": record["model"]}
+        names = [name for name in (*MEASURES, "generalization_gap") if name not in ("train_loss", "val_loss")]
+        rows += [source.row(f"{name}_epoch_{record['epoch']}", record[name], **where) for name in names]
+        if record["epoch"] == last:
+            rows.append(source.row("diverged", record["diverged"], **where))
+    return rows
+
+
+def join_shards(shards: list[tuple[dict[str, Tensor], dict]], tables: list[pa.Table]) -> tuple[dict[str, Tensor], dict, pa.Table]:
+    """Stacked parameters [model, epoch, *shape] in the order of the models' indices, their metadata, and the table of models."""
+    parameters, abouts = zip(*shards, strict=True)
+    order = torch.tensor([model for about in abouts for model in about["models"]]).argsort()
+    tensors = {name: torch.cat([shard[name] for shard in parameters])[order] for name in parameters[0]}
+    metadata = {**abouts[0], "models": sorted(order.tolist()), "key": settings_hash([about["key"] for about in abouts])}
+    return tensors, metadata, pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
