@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-
 from weightspace.config import Options, read_scenario
 from weightspace.errors import InputError
 from weightspace.metrics import SCHEMA, Source, metric_named, read_metrics, write_metrics
@@ -20,7 +19,7 @@ from weightspace.report.names import cell_label
 from weightspace.report.pages import claims_page, timings_page, to_html, to_markdown
 from weightspace.report.regenerate import PLOTS, regenerate, table_to_draw
 from weightspace.report.style import write_figure
-from weightspace.report.tables import cell_interval, cells_of, paired_interval, value_matrix
+from weightspace.report.tables import cell_interval, cells_of, paired_interval, value_matrix, value_range
 from weightspace.report.timings import tabulate_timings
 from weightspace.report.zoo import num_diverged
 
@@ -29,7 +28,7 @@ CELLS = {  # of the planted table: reconstruction quality, and how much of it is
     "contrast_structure": (0.89, 0.1, 3),
     "contrast_structure_behavior_softmax": (0.965, 0.95, 3),
     "contrast_structure_behavior_logit": (0.94, 0.3, 3),
-    "structure_behavior_logit": (0.93, 0.3, 1),
+    "structure_behavior_softmax": (0.96, 0.95, 1),
     "behavior_softmax": (0.96, 1.0, 1),
 }
 QUERIES = ("", "_mixed", "_noise")
@@ -69,22 +68,300 @@ def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60):
     for model in range(zoo_models):
         for epoch in (0, 1, 2, 4, 8, 14, 20):
             accuracy = np.nan if model == 3 and epoch > 4 else 0.1 + (0.8 + 0.06 * rng.random()) * (1 - np.exp(-epoch / 2))
-            rows.append(zoo.row(f"test_accuracy_epoch_{epoch}", accuracy, subject=model))
-            rows.append(zoo.row(f"train_accuracy_epoch_{epoch}", accuracy + 0.02, subject=model))
-        rows.append(zoo.row("diverged", model == 3, subject=model))
+            rows.append(zoo.row(f"test_accuracy_epoch_{epoch}", float(accuracy), subject=model))
+            rows.append(zoo.row(f"train_accuracy_epoch_{epoch}", float(accuracy + 0.02), subject=model))
+        rows.append(zoo.row("diverged", float(model == 3), subject=model))
     for cell, (accuracy, prototype, seeds) in cells.items():
         for seed in range(seeds):
             source = Source("planted", "autoencoder", cell, seed)
             for part, scale in (("total", 1.2), ("contrast", 3.0), ("structure", 1.0), ("behavior", 0.1 * ("behavior" in cell))):
+                losses = scale * (0.1 + np.exp(-np.arange(steps) / 5) + 0.02 * rng.random(steps))
                 rows += [
-                    source.row(f"loss_{part}_step_{50 * step}", scale * (0.1 + np.exp(-step / 5) + 0.02 * rng.random()) * (scale > 0), split="train")
-                    for step in range(1, steps + 1)
+                    source.row(f"loss_{part}_step_{50 * step + 50}", float(loss), split="train")
+                    for step, loss in enumerate(losses)
                 ]
             for metric, values in planted_values(accuracy + 0.004 * rng.standard_normal(), prototype, models, rng).items():
-                rows += [source.row(metric, value, subject=100 + model) for model, value in enumerate(values)]
+                rows += [source.row(metric, float(value), subject=100 + model) for model, value in enumerate(values)]
     return rows
 
 
 @pytest.fixture(scope="module")
 def metrics():
     return pa.Table.from_pylist(planted_metrics(), schema=SCHEMA).to_pandas()
+
+
+def random_matrix(spread, rng, seeds=3, models=60):
+    """Crossed effects [seed, model] with mean 0: of seeds, of models, of both."""
+    over_seeds, over_models, rest = spread
+    shape = (seeds, models)
+    return (
+        over_seeds * rng.standard_normal((seeds, 1))
+        + over_models * rng.standard_normal((1, models))
+        + rest * rng.standard_normal(shape)
+    )
+
+
+# ---- one table
+
+
+def test_collecting_keeps_every_row_in_the_order_of_the_files(tmp_path):
+    rows = planted_metrics(models=3, steps=2, zoo_models=4)
+    half = len(rows) // 2
+    write_metrics(tmp_path / "b.parquet", rows[:half])
+    write_metrics(tmp_path / "a.parquet", rows[half:])
+    table = collect_metrics([tmp_path / "b.parquet", tmp_path / "a.parquet"])
+    assert table.to_pandas().equals(pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas())
+    assert cells_of(table.to_pandas(), "autoencoder") == list(CELLS)
+
+
+def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
+    row = Source("s", "zoo", "digits", 0).row("diverged", 0.0, subject=7)
+    write_metrics(tmp_path / "a.parquet", [row])
+    write_metrics(tmp_path / "b.parquet", [{**row, "value": 1.0}])
+    with pytest.raises(InputError, match="subject '7', metric 'diverged'"):
+        collect_metrics([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+
+
+# ---- intervals
+
+
+@pytest.mark.parametrize("spread", [(0.0, 1.0, 0.3), (0.1, 1.0, 0.3), (1.0, 1.0, 1.0), (1.0, 0.0, 0.0)], ids=str)
+@pytest.mark.parametrize("seeds", [3, 8])
+def test_an_interval_covers_the_planted_mean_about_95_times_in_100(seeds, spread):
+    rng = np.random.default_rng(1)
+    intervals = [mean_interval(random_matrix(spread, rng, seeds)) for _ in range(400)]
+    assert 0.92 <= np.mean([interval.low <= 0 <= interval.high for interval in intervals]) <= 0.99
+
+
+def test_a_paired_difference_covers_the_planted_one_and_is_narrower_than_an_unpaired_one():
+    rng = np.random.default_rng(2)
+    covered, narrower = [], []
+    for _ in range(300):
+        models = rng.standard_normal((1, 60))
+        ours = 0.5 + models + random_matrix((0.02, 0.0, 0.3), rng)
+        theirs = models + random_matrix((0.02, 0.0, 0.3), rng)
+        interval, alone = difference_interval(ours, theirs), mean_interval(ours)
+        covered.append(interval.low <= 0.5 <= interval.high)
+        narrower.append(interval.high - interval.low < alone.high - alone.low)
+    assert 0.92 <= np.mean(covered)
+    assert np.mean(narrower) >= 0.95
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 1), (3, 40)])
+@pytest.mark.parametrize("constant", [0.1, -7.3, 0.0])
+def test_the_interval_of_a_constant_is_that_constant(constant, shape):
+    assert mean_interval(np.full(shape, constant))[:3] == (constant,) * 3
+
+
+def test_the_difference_of_identical_cells_is_exactly_zero_with_one_seed_and_holds_zero_with_more():
+    values = random_matrix((1.0, 1.0, 1.0), np.random.default_rng(0))
+    assert difference_interval(values[:1], values[:1].copy())[:3] == (0, 0, 0)
+    several = difference_interval(values, values.copy())
+    assert several.mean == 0
+    assert several.low < 0 < several.high
+
+
+def test_the_ratio_of_a_cell_to_itself_is_exactly_one():
+    values = 5 + random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
+    assert ratio_interval(values, values)[:3] == (1, 1, 1)
+
+
+def test_intervals_follow_shift_and_scale_and_ignore_the_order_of_calls():
+    values = random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
+    first = mean_interval(values)
+    assert mean_interval(3 * values + 2)[:3] == pytest.approx([3 * x + 2 for x in first[:3]])
+    mean_interval(values[:, :7])
+    assert mean_interval(values) == first
+
+
+def test_a_value_that_is_not_finite_is_never_left_out():
+    values = random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
+    for place in ((0, 0), (1, 5)):
+        broken = values.copy()
+        broken[place] = np.nan
+        assert np.isnan(mean_interval(broken)[:3]).all()
+
+
+def test_a_difference_takes_the_models_that_both_cells_have(metrics):
+    fewer = metrics[(metrics["cell"] != "contrast_structure") | (metrics["subject"] != "105")]
+    pair = ("contrast_structure_behavior_logit", "agreement_own"), ("contrast_structure", "agreement_own")
+    assert paired_interval(metrics, *pair).n == "40 models × 3 seeds"
+    assert paired_interval(fewer, *pair).n == "39 models × 3 seeds"
+
+
+def test_seeds_that_measured_different_models_are_an_error(metrics):
+    rows = (metrics["cell"] == "contrast_structure") & (metrics["subject"] == "105") & (metrics["seed"] == 1)
+    with pytest.raises(InputError, match="not every seed"):
+        value_matrix(metrics[~rows], "contrast_structure", "agreement_own")
+
+
+@pytest.mark.parametrize("metric", ["retrieval_weights", "accuracy_reconstruction", "weights_l2", "probe_r2_epoch_embedding"])
+def test_an_interval_ends_where_the_values_of_its_metric_end(metrics, metric):
+    lowest, highest = value_range(metric)
+    for cell in CELLS:
+        interval = cell_interval(metrics, cell, metric)
+        assert lowest <= interval.low <= interval.mean <= interval.high <= highest
+
+
+# ---- claims
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rule", "expected"),
+    [
+        (0.1, 0.2, {"above": 0}, "reproduced"),
+        (-0.2, -0.1, {"above": 0}, "not reproduced"),
+        (-0.1, 0.2, {"above": 0}, "inconclusive"),
+        (0.0, 0.0, {"above": 0}, "not reproduced"),
+        (-0.2, -0.1, {"below": 0}, "reproduced"),
+        (0.1, 0.2, {"below": 0}, "not reproduced"),
+        (0.1, 0.2, {"within": [0.1, 0.2]}, "reproduced"),
+        (0.3, 0.4, {"within": [0.1, 0.2]}, "not reproduced"),
+        (0.0, 0.05, {"within": [0.1, 0.2]}, "not reproduced"),
+        (0.0, 0.3, {"within": [0.1, 0.2]}, "inconclusive"),
+        (0.15, 0.3, {"within": [0.1, 0.2]}, "inconclusive"),
+        (float("nan"), float("nan"), {"above": 0}, "inconclusive"),
+    ],
+)
+def test_the_whole_interval_decides_the_verdict(low, high, rule, expected):
+    region = Region.model_validate_json(pd.Series(rule).to_json())
+    assert verdict(Interval((low + high) / 2, low, high, ""), region) == expected
+
+
+def test_the_claims_file_names_cells_and_metrics_that_exist():
+    claims = read_claims(ROOT / "config" / "claims.yaml")
+    digits = read_scenario(ROOT / "config" / "scenarios", Options(scenario="digits"))
+    assert {cell for claim in claims for cell in (claim.cell, claim.minus or claim.cell)} <= set(digits.autoencoders)
+    assert all(metric_named(claim.metric) for claim in claims)
+
+
+def test_planted_effects_get_their_verdicts_and_claims_without_cells_are_left_out(metrics):
+    claims = read_claims(ROOT / "config" / "claims.yaml")
+    verdicts = judge_claims(metrics, claims)
+    found = dict(zip(verdicts.judged["id"].to_pylist(), verdicts.judged["verdict"].to_pylist(), strict=True))
+    assert found["accuracy_behavior_helps"] == "reproduced"
+    assert found["agreement_behavior_helps"] == "not reproduced"
+    assert found["behavior_alone_is_constant"] == "not reproduced"
+    fewer = judge_claims(metrics[metrics["cell"] != "behavior_softmax"], claims)
+    assert sorted(fewer.left_out) == sorted(claim.id for claim in claims if claim.cell == "behavior_softmax")
+    assert len(fewer.judged) + len(fewer.left_out) == len(claims)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kind: in kind", "kin: in kind", r"claims\.0\.kind: Field required"),
+        ("rule: {above: 0}", "rule: {above: 0, below: 1}", "exactly one of above, below, within"),
+        ("metric: accuracy_reconstruction", "metric: acuracy", "metric 'acuracy' is not in"),
+        ("- id: accuracy_behavior_helps\n", "- id: agreement_behavior_helps\n", "is there twice"),
+        ("claims:", "claims: [", "not YAML"),
+    ],
+)
+def test_a_wrong_claims_file_is_refused_with_its_path(tmp_path, old, new, message):
+    text = (ROOT / "config" / "claims.yaml").read_text()
+    assert old in text
+    (tmp_path / "claims.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match=message) as error:
+        read_claims(tmp_path / "claims.yaml")
+    assert str(tmp_path) in str(error.value)
+
+
+def test_pages_hold_every_claim_and_escape_what_they_quote(metrics):
+    verdicts = judge_claims(metrics, read_claims(ROOT / "config" / "claims.yaml"))
+    page = claims_page(verdicts, "a|b<c>")
+    assert to_markdown(page).count("\n| ") == len(verdicts.judged) + 2
+    assert "a\\|b<c>" in to_markdown(page)
+    assert to_html(page).count("<tr>") == len(verdicts.judged) + 1
+    assert "<c>" not in to_html(page)
+
+
+# ---- figures
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
+    stage, plot = PLOTS[name]
+    text = "\n".join(artist.get_text() for artist in plot(metrics).findobj(lambda artist: hasattr(artist, "get_text")))
+    words = set(re.findall(r"\w+", text))
+    for cell in cells_of(metrics, stage):
+        assert set(cell.split("_")) <= words
+    assert "95 % bootstrap" in " ".join(text.split()) or name == "losses"
+
+
+def test_a_diverged_model_is_counted_once(metrics):
+    assert num_diverged(metrics[metrics["stage"] == "zoo"]) == 1
+
+
+def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
+    for run in "ab":
+        write_figure(PLOTS["zoo_accuracy"][1](metrics), tmp_path / f"{run}.pdf", tmp_path / f"{run}.png")
+    for suffix in ("pdf", "png"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_cell_names_are_readable_and_differ():
+    assert cell_label("contrast_structure_behavior_logit") == "contrast + structure + behavior (logit)"
+    assert cell_label("wide_latent") == "wide latent"
+    assert len({cell_label(cell) for cell in CELLS}) == len(CELLS)
+
+
+def test_the_rules_draw_the_figures_that_regenerate_draws():
+    rules = (ROOT / "workflow" / "rules" / "figures.smk").read_text()
+    assert set(re.findall(r"rule plot_(\w+):", rules)) == set(PLOTS)
+    listed = " ".join(re.findall(r"FIGURES \+?= \[(.*)\]", rules))
+    assert set(re.findall(r'"(\w+)"', listed)) == set(PLOTS)
+
+
+def test_the_report_imports_neither_torch_nor_snakemake():
+    code = "import sys, weightspace.report.regenerate; sys.exit(bool({'torch', 'snakemake'} & set(sys.modules)))"
+    path = str(ROOT / "workflow" / "scripts")
+    assert (
+        subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {path!r}); {code}"], check=False).returncode == 0
+    )
+
+
+# ---- regenerate, timings
+
+
+def test_regenerating_needs_the_table_alone(tmp_path):
+    cells = {cell: CELLS[cell] for cell in ("contrast_structure", "behavior_softmax")}
+    write_metrics(tmp_path / "metrics.parquet", planted_metrics(models=6, steps=3, cells=cells, zoo_models=5))
+    said = regenerate(tmp_path / "metrics.parquet", ROOT / "config" / "claims.yaml", tmp_path, "planted")
+    assert str(tmp_path / "metrics.parquet") in said
+    made = {path.name for path in tmp_path.rglob("*.p*")}
+    assert {f"{name}.{kind}" for name in (*PLOTS, "claims") for kind in ("pdf", "png")} <= made
+    assert "Left out" in (tmp_path / "claims.md").read_text()
+
+
+def test_a_scenario_of_zoos_alone_is_drawn(tmp_path):
+    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5))
+    regenerate(tmp_path / "metrics.parquet", ROOT / "config" / "claims.yaml", tmp_path, "planted")
+    assert {path.stem for path in tmp_path.glob("figures/*.pdf")} == {"zoo_accuracy", "claims"}
+    assert len(read_metrics(tmp_path / "metrics.parquet"))
+
+
+def test_the_run_comes_before_the_reference_and_neither_is_one_sentence(tmp_path):
+    run, reference = tmp_path / "run.parquet", tmp_path / "reference.parquet"
+    with pytest.raises(InputError, match=r"run\.parquet is missing.*snakemake --cores 2 --config scenario=digits"):
+        table_to_draw(run, reference, "digits")
+    reference.touch()
+    assert table_to_draw(run, reference, "digits") == reference
+    run.touch()
+    assert table_to_draw(run, reference, "digits") == run
+
+
+def test_timings_sum_over_the_jobs_of_a_rule(tmp_path):
+    header = "s\th:m:s\tmax_rss\tmax_vms\n"
+    for rule, job, seconds, memory in (("train", "a-0", 2.5, 300), ("train", "a-1", 4.0, "-"), ("fetch", "b", 1.0, 90)):
+        (tmp_path / rule).mkdir(exist_ok=True)
+        (tmp_path / rule / f"{job}.tsv").write_text(f"{header}{seconds}\t0:00:01\t{memory}\t1\n")
+    timings = tabulate_timings(tmp_path).to_pandas().set_index("rule")
+    assert list(timings.index) == ["train", "fetch"]
+    assert timings.loc["train"].tolist() == [2, 6.5, 4.0, "a-1", 300.0]
+    page = timings_page(timings.reset_index(), "planted")
+    assert "3 jobs, 8 s" in to_markdown(page)
+
+
+def test_timings_of_a_run_that_left_no_files_are_an_empty_table(tmp_path):
+    assert len(tabulate_timings(tmp_path / "nowhere")) == 0
+    assert "0 jobs" in to_markdown(timings_page(tabulate_timings(tmp_path).to_pandas(), "planted"))

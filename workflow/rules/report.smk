@@ -7,12 +7,7 @@ rule collect_metrics:
         autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
         autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
     output:
-        metrics=report(
-            "<results>/metrics.parquet",
-            caption="../report/metrics.rst",
-            category="Run",
-            labels={"item": "all metrics", "kind": "table"},
-        ),
+        metrics="<results>/metrics.parquet",
     log:
         "<logs>/collect_metrics.log",
     localrule: True
@@ -106,7 +101,7 @@ rule tabulate_timings:
         mem_mb=1000,
         runtime=10,
     params:
-        benchmarks="<benchmarks>",
+        benchmarks=f"results/{SCENARIO}/benchmarks",
         scenario=SCENARIO,
         version=VERSION["report"],
     script:
@@ -114,6 +109,7 @@ rule tabulate_timings:
 
 
 # No inputs and no outputs: it always runs, and nothing that changed elsewhere can make it train.
+# (Snakemake fills in <results> in inputs and outputs, not in params.)
 rule regenerate_figures:
     log:
         "<logs>/regenerate_figures.log",
@@ -125,10 +121,10 @@ rule regenerate_figures:
         mem_mb=1000,
         runtime=10,
     params:
-        table="<results>/metrics.parquet",
+        table=f"results/{SCENARIO}/metrics.parquet",
         reference=f"results/reference/{SCENARIO}/metrics.parquet",
         claims="config/claims.yaml",
-        folder="<results>",
+        folder=f"results/{SCENARIO}",
         scenario=SCENARIO,
     script:
         "../scripts/regenerate_figures.py"

@@ -1,4 +1,5 @@
 """Rule collect_metrics: all metrics of a scenario in one table."""
+
 from weightspace.metrics import write_table
 from weightspace.progress import rule_log
 from weightspace.report.collect import collect_metrics

@@ -1,4 +1,5 @@
 """Rule judge_claims: published claims beside our measurements."""
+
 from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.claims import judge_claims, read_claims

@@ -1,4 +1,5 @@
 """Rule plot_claims: the table of claims as a figure."""
+
 from weightspace.metrics import read_table
 from weightspace.progress import rule_log
 from weightspace.report.claims_table import plot_claims

@@ -1,4 +1,5 @@
 """Rule plot_collapse: reconstructions beside the controls that a prototype fails."""
+
 from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.collapse import plot_collapse

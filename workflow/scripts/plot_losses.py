@@ -1,4 +1,5 @@
 """Rule plot_losses: training curves of the autoencoders."""
+
 from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.losses import plot_losses

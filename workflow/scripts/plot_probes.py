@@ -1,4 +1,5 @@
 """Rule plot_probes: what a linear probe reads from an embedding, and from the controls."""
+
 from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.probes import plot_probes

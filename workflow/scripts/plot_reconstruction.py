@@ -1,4 +1,5 @@
 """Rule plot_reconstruction: accuracy before and after encoding and decoding."""
+
 from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.reconstruction import plot_reconstruction

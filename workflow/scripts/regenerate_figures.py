@@ -1,4 +1,5 @@
 """Rule regenerate_figures: every figure again, from a metrics table that is already there."""
+
 from weightspace.progress import rule_log
 from weightspace.report.regenerate import regenerate, table_to_draw
 

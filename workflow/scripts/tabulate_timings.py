@@ -1,4 +1,5 @@
 """Rule tabulate_timings: time and memory of the scenario's jobs."""
+
 from weightspace.metrics import write_table
 from weightspace.progress import rule_log
 from weightspace.report.pages import timings_page

@@ -22,7 +22,7 @@ from pydantic import (
 from weightspace.errors import InputError
 
 CellName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Settings(BaseModel):
@@ -79,15 +79,19 @@ class ZooConfig(Settings):
 
     images: CellName = Field(description="cell of the section images")
     architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
-    activation: Literal["relu", "tanh", "gelu", "silu", "sigmoid", "softplus"] = "relu"
-    inits: list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]] = Field(min_length=1)
+    activation: Literal["relu", "tanh", "gelu", "silu", "sigmoid", "softplus"] = Field(
+        "relu", description="of every hidden layer"
+    )
+    inits: list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]] = Field(
+        min_length=1, description="of weights; biases start at 0.01, as published"
+    )
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
-    learning_rates: list[PositiveFloat] = Field(min_length=1)
-    weight_decays: list[NonNegativeFloat] = Field(min_length=1)
+    learning_rates: list[PositiveFloat] = Field(min_length=1, description="constant over training")
+    weight_decays: list[NonNegativeFloat] = Field(min_length=1, description="L2, added to the gradient")
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="adam: L2-coupled weight decay; sgd: with momentum")
-    momentum: Share = Field(0.9, description="of sgd")
-    batch_size: PositiveInt = 32
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    batch_size: PositiveInt = Field(32, description="images per step and model")
     epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs whose checkpoints are kept, the last one included")
     val_share: Share = Field(0.15, description="fraction of the models")
     test_share: Share = Field(0.25, description="fraction of the models")
@@ -113,7 +117,9 @@ class AutoencoderConfig(Settings):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     zoo: CellName = Field(description="cell of the section zoos")
-    seeds: list[NonNegativeInt] = Field(min_length=1)
+    seeds: list[NonNegativeInt] = Field(
+        min_length=1, description="one training each: initial weights, batches, permutations, queries"
+    )
     epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
@@ -134,18 +140,19 @@ class AutoencoderConfig(Settings):
     attention: Literal["tokens", "batch"] = Field(
         "tokens", description="batch: across models at equal token, as the published code ran"
     )
-    width: PositiveInt = 64
+    width: PositiveInt = Field(64, description="numbers per token inside the transformer")
     depth: PositiveInt = Field(2, description="layers of the encoder, and of the decoder")
-    heads: PositiveInt = 4
+    heads: PositiveInt = Field(4, description="attention heads")
     feedforward: PositiveInt = Field(128, description="hidden units of a layer's MLP")
     latent: PositiveInt = Field(8, description="numbers per token in the bottleneck")
     projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
     temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
-    steps: PositiveInt
+    steps: PositiveInt = Field(description="optimizer steps")
     batch_size: PositiveInt = Field(32, description="checkpoints per step")
     learning_rate: PositiveFloat = Field(1e-3, description="peak of the one-cycle schedule")
-    schedule: Literal["one_cycle", "constant"] = "one_cycle"
-    weight_decay: NonNegativeFloat = Field(3e-9, description="AdamW, on matrices")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="constant: as published")
+    weight_decay: NonNegativeFloat = Field(3e-9, description="of AdamW, on matrices")
+    clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of a step's gradient; null: any, as published")
     num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
     query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
@@ -165,9 +172,9 @@ class Scenario(Settings):
     """One experiment: all its cells."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
-    images: dict[CellName, ImagesConfig]
-    zoos: dict[CellName, ZooConfig]
-    autoencoders: dict[CellName, AutoencoderConfig] = {}
+    images: dict[CellName, ImagesConfig] = Field(description="image sets, by name")
+    zoos: dict[CellName, ZooConfig] = Field(description="zoos, by name")
+    autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":

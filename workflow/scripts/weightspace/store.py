@@ -52,7 +52,7 @@ def choose_device(name: str) -> torch.device:
 class TrainingState:
     """Side file from which a killed job goes on; `key` names the run, and a state of another run is ignored.
 
-    Saving takes at most a twentieth of the time: the longer a save takes, the rarer they are.
+    Saving takes at most a fiftieth of the time: the longer a save takes, the rarer they are.
     """
 
     def __init__(self, path: str | Path, key: str) -> None:
@@ -70,7 +70,7 @@ class TrainingState:
         started = time.monotonic()
         if started >= self.next_save:
             save_tensors(self.path, tensors(), metadata | {"key": self.key})
-            self.next_save = time.monotonic() + 20 * (time.monotonic() - started)
+            self.next_save = time.monotonic() + 50 * (time.monotonic() - started)
 
     def remove(self) -> None:
         """Forget the state; called when the outputs are written."""

@@ -1,6 +1,6 @@
 """Train one autoencoder over the checkpoints of a zoo."""
 
-from math import cos, pi
+from math import cos, inf, pi
 from typing import NamedTuple
 
 import torch
@@ -112,7 +112,7 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
             group["lr"] = learning_rate(config, step)
         optimizer.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
         optimizer.step()
         curves[step // every] += torch.stack([*losses, total]).detach() / every
         progress.update(step + 1)

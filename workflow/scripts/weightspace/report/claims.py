@@ -1,4 +1,5 @@
 """Published claims, and the verdict that the metrics table gives on each."""
+
 import json
 from math import inf, isfinite
 from pathlib import Path
@@ -68,8 +69,8 @@ class Claim(Settings):
     source: str = Field(description="where in the paper")
     metric: str
     cell: CellName = Field(description="autoencoder that the metric is of")
-    minus: CellName | None = Field(None, description="autoencoder whose mean is subtracted; null: the same, if minus_metric is given")
-    minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same, if minus is given")
+    minus: CellName | None = Field(None, description="autoencoder whose mean is subtracted; null: the same one")
+    minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same one")
     kind: Literal["number", "in kind"] = Field(description="in kind: an order or a gap, at other sizes than published")
     rule: Region
 

@@ -1,4 +1,5 @@
 """Figure collapse: is a reconstruction its own original, or a prototype that resembles them all?"""
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -27,30 +28,31 @@ AGREEMENT = (
 )
 MIXED = tuple((label, f"{metric}_mixed", "") for label, metric, _ in AGREEMENT)
 PANELS: tuple[tuple[str, str, tuple[Series, ...]], ...] = (
-    ("Agreement on test images", "equal answers (%)", AGREEMENT),
-    ("Agreement on mixed images", "equal answers (%)", MIXED),
+    ("Agreement on test images with", "equal answers (%)", AGREEMENT),
+    ("Agreement on mixed images with", "equal answers (%)", MIXED),
     (
-        "Retrieval: the nearest original is the own one",
-        "reconstructions so retrieved (%)",
+        "Retrieval of the own original by",
+        "reconstructions nearest to their own original (%)",
         (
-            ("by weights", "retrieval_weights", ""),
-            ("by outputs", "retrieval_outputs", ""),
-            ("by outputs, mixed images", "retrieval_outputs_mixed", ""),
+            ("weights", "retrieval_weights", ""),
+            ("outputs", "retrieval_outputs", ""),
+            ("outputs, mixed images", "retrieval_outputs_mixed", ""),
         ),
     ),
     (
-        "Diversity left between reconstructions",
+        "Diversity left between reconstructions in",
         "share of the originals' diversity (%)",
         (
-            ("in weights", "diversity_reconstruction", "diversity_original"),
-            ("in outputs", "diversity_outputs_reconstruction", "diversity_outputs_original"),
+            ("weights", "diversity_reconstruction", "diversity_original"),
+            ("outputs", "diversity_outputs_reconstruction", "diversity_outputs_original"),
         ),
     ),
 )
 NOTE = (
-    f"{INTERVALS_NOTE} A faithful reconstruction agrees with its own original more than with others, is retrieved, and keeps "
-    "diversity near 100 %. A prototype agrees with all alike, is retrieved as rarely as by chance (1 / number of models), and has little "
-    "diversity. Mixed images: blends of two test images of different classes. What is averaged over other models takes those as given."
+    f"{INTERVALS_NOTE} A faithful reconstruction agrees with its own original more than with others, is "
+    "retrieved, and keeps diversity near 100 %. A prototype agrees with all alike, is retrieved as rarely as by chance "
+    "(1 / number of models), and has little diversity. Mixed images: blends of two test images of different classes. "
+    "What is averaged over other models takes those as given."
 )
 
 
@@ -60,7 +62,7 @@ def plot_collapse(metrics: pd.DataFrame) -> Figure:
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 2 * (0.8 + 0.42 * len(cells))), layout="constrained")
         grid = figure.subplots(2, 2, sharey=True).ravel()
-        for axes, (title, unit, series) in zip(grid, PANELS):
+        for axes, (title, unit, series) in zip(grid, PANELS, strict=True):
             _draw_panel(axes, metrics, cells, series)
             legend_above(axes, title)
             axes.set_xlabel(unit)
@@ -73,7 +75,7 @@ def plot_collapse(metrics: pd.DataFrame) -> Figure:
 def _draw_panel(axes: Axes, metrics: pd.DataFrame, cells: list[str], series: tuple[Series, ...]) -> None:
     """Series that no cell has are left away: a scenario may measure fewer query sets."""
     offsets = np.linspace(-0.22, 0.22, len(series))
-    for look, offset, (label, metric, over) in zip(LOOKS, offsets, series):
+    for look, offset, (label, metric, over) in zip(LOOKS, offsets, series, strict=False):
         rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, metric)]
         intervals = [_interval(metrics, cells[row], metric, over) for row in rows]
         if intervals:

@@ -1,4 +1,5 @@
 """All metrics tables of a scenario as one table."""
+
 from pathlib import Path
 
 import pyarrow as pa

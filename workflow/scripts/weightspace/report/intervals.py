@@ -5,6 +5,7 @@ a draw moves the mean by the resampled seeds' deviation and by the resampled mod
 widened by sqrt(n / (n - 1)) t(n - 1) / z, the factor by which a percentile interval of n values is too narrow (Hesterberg 2015,
 "What teachers should know about the bootstrap"); with three seeds the plain percentile interval covers 77 %, this one 94 %.
 """
+
 from functools import lru_cache
 from math import sqrt
 from typing import NamedTuple
@@ -27,18 +28,18 @@ class Interval(NamedTuple):
 
 def mean_interval(values: np.ndarray) -> Interval:
     """Mean of values [seed, model]; a value that is not finite makes the interval not finite, it is never left out."""
-    return _interval(values.mean(), resampled_means(values), describe_n(values))
+    return _interval(_mean(values), resampled_means(values), describe_n(values))
 
 
 def difference_interval(values: np.ndarray, minus: np.ndarray) -> Interval:
     """Mean of values [seed, model] minus mean of `minus` [other seed, model]: the same models, the seeds of each on their own."""
     draws = resampled_means(values) - resampled_means(minus, stream=1)
-    return _interval(values.mean() - minus.mean(), draws, describe_n(values, minus))
+    return _interval(_mean(values) - _mean(minus), draws, describe_n(values, minus))
 
 
 def ratio_interval(values: np.ndarray, over: np.ndarray) -> Interval:
     """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together."""
-    return _interval(values.mean() / over.mean(), resampled_means(values) / resampled_means(over), describe_n(values))
+    return _interval(_mean(values) / _mean(over), resampled_means(values) / resampled_means(over), describe_n(values))
 
 
 def resampled_means(values: np.ndarray, stream: int = 0) -> np.ndarray:
@@ -64,6 +65,11 @@ def describe_n(*values: np.ndarray) -> str:
     return f"{models} model{'s' * (models != 1)} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
 
 
+def _mean(values: np.ndarray) -> float:
+    """The mean, exact for a constant."""
+    return float(values.flat[0] + (values - values.flat[0]).mean())
+
+
 def _t_975(freedom: int) -> float:
     if freedom <= len(T_975):
         return T_975[freedom - 1]
@@ -72,11 +78,11 @@ def _t_975(freedom: int) -> float:
 
 @lru_cache
 def _resampling_weights(axis: int, stream: int, num: int) -> np.ndarray:
-    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call, so that an interval stands by itself."""
+    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call: no interval hangs on another."""
     counts = np.random.default_rng([axis, stream, num]).multinomial(num, np.full(num, 1 / num), size=DRAWS)
     return widening(num) * (counts - 1.0) / num
 
 
 def _interval(mean: float, draws: np.ndarray, n: str) -> Interval:
     low, high = np.quantile(draws, [0.025, 0.975])
-    return Interval(float(mean), float(low), float(high), n)
+    return Interval(mean, float(low), float(high), n)

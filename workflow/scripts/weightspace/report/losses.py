@@ -1,9 +1,11 @@
 """Figure losses: the training curves of each autoencoder."""
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from weightspace.report.names import cell_label
 from weightspace.report.style import LOOKS, Look, add_note, house_style, small_multiples
@@ -22,9 +24,12 @@ def plot_losses(metrics: pd.DataFrame) -> Figure:
     curves = loss_curves(metrics)
     with house_style():
         figure, grid = small_multiples(len(cells), 2.2)
-        for axes, cell in zip(grid, cells):
+        for axes, cell in zip(grid, cells, strict=True):
             _draw_cell(axes, curves[curves["cell"] == cell], cell)
             axes.set(xlabel="training step", yscale="log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         grid[0].set_ylabel("training loss")
         handles = [Line2D([], [], color=look.color, linestyle=look.line) for look in LOOKS[: len(PARTS)]]
         figure.legend(handles, PARTS, loc="outside upper left", ncols=len(PARTS))
@@ -41,7 +46,7 @@ def loss_curves(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_cell(axes: Axes, curves: pd.DataFrame, cell: str) -> None:
-    for look, part in zip(LOOKS, PARTS):
+    for look, part in zip(LOOKS, PARTS, strict=False):
         _draw_part(axes, curves[curves["part"] == part], look)
     broken = int((~np.isfinite(curves["value"])).sum())
     seeds = curves["seed"].nunique()

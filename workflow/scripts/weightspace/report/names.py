@@ -1,4 +1,5 @@
 """Names and numbers as a reader sees them."""
+
 from textwrap import fill
 
 from weightspace.report.intervals import Interval

@@ -1,4 +1,5 @@
 """Tables as Markdown and as self-contained HTML pages."""
+
 from html import escape
 from typing import NamedTuple
 
@@ -33,8 +34,9 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
-        "Intervals: bootstrap over models and seeds. A verdict is given by the whole interval: inside the region that the claim names, "
-        "outside it, or neither. With 1 seed an interval holds no variation between trainings: a reading, not a result.",
+        "Measured: the difference where a claim compares two. Intervals: bootstrap over models and seeds. "
+        "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
+        "With 1 seed an interval holds no variation between trainings: a reading, not a result.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
@@ -51,8 +53,8 @@ def timings_page(timings: pd.DataFrame, scenario: str) -> Page:
     ]
     lead = f"{timings['jobs'].sum()} jobs, {timings['seconds'].sum():.0f} s in all; jobs run side by side where there are cores."
     notes = [
-        "From Snakemake's benchmark files, the latest run of each job. Memory is sampled: jobs of less than about 2 s report too little. "
-        "nan: not measured."
+        "From Snakemake's benchmark files, the latest run of each job. Memory is sampled: jobs of less than about 2 s report too "
+        "little. nan: not measured."
     ]
     return Page(f"Timings, scenario {scenario}", lead, header, rows, notes)
 

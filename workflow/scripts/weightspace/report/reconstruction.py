@@ -1,4 +1,5 @@
 """Figure reconstruction: what a network's accuracy is after encoding and decoding."""
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ def plot_reconstruction(metrics: pd.DataFrame) -> Figure:
     with house_style():
         figure, grid = small_multiples(len(cells), 2.75)
         limits = _limits(metrics, cells)
-        for axes, cell in zip(grid, cells):
+        for axes, cell in zip(grid, cells, strict=True):
             _draw_cell(axes, metrics, cell)
             axes.plot(limits, limits, color="#555555", linewidth=0.8, zorder=1)
             axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="accuracy of the original (%)")

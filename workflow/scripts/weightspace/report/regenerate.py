@@ -1,4 +1,5 @@
 """Every figure and page again, from a metrics table alone."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def table_to_draw(table: str | Path, reference: str | Path, scenario: str) -> Pa
         if path.is_file():
             return path
     raise InputError(
-        f"{table} is missing and there is no reference table {reference}: make it with `snakemake --cores 2 --config scenario={scenario}`"
+        f"{table} is missing, and so is the reference {reference}; "
+        f"make the first with `snakemake --cores 2 --config scenario={scenario}`"
     )
 
 

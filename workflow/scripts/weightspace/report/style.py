@@ -1,4 +1,5 @@
 """How all figures look, and how they are written."""
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
@@ -50,7 +51,7 @@ def small_multiples(num: int, height_inches: float) -> tuple[Figure, list[Axes]]
     columns = min(num, MAX_COLUMNS)
     rows = ceil(num / columns)
     figure = Figure(figsize=(WIDTH_INCHES, rows * height_inches), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.1)
+    figure.get_layout_engine().set(h_pad=0.08)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[num:]:
         spare.remove()
@@ -59,7 +60,7 @@ def small_multiples(num: int, height_inches: float) -> tuple[Figure, list[Axes]]
 
 def add_note(figure: Figure, text: str) -> None:
     """Small print below everything else; the figure grows by its height."""
-    wrapped = fill(text, 138)
+    wrapped = fill(text, 150)
     old = figure.get_figheight()
     extra = 0.13 * len(wrapped.splitlines()) + 0.08
     figure.set_figheight(old + extra)

@@ -1,4 +1,9 @@
 """Selections from the metrics table: cells, matrices of values, their intervals."""
+
+import re
+from math import inf
+
+import numpy as np
 import pandas as pd
 
 from weightspace.errors import InputError
@@ -30,17 +35,25 @@ def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
 
 
 def cell_interval(metrics: pd.DataFrame, cell: str, metric: str) -> Interval:
-    """Mean of a cell's metric over its test models and seeds."""
-    return mean_interval(value_matrix(metrics, cell, metric).to_numpy())
+    """Mean of a cell's metric over its test models and seeds; the interval ends where the metric's values end."""
+    return _clip(mean_interval(value_matrix(metrics, cell, metric).to_numpy()), *value_range(metric))
 
 
 def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
-    """Mean of `metric` over mean of `over`, both of one cell."""
-    return ratio_interval(value_matrix(metrics, cell, metric).to_numpy(), value_matrix(metrics, cell, over).to_numpy())
+    """Mean of `metric` over mean of `over`, both of one cell and not negative."""
+    ours, theirs = (value_matrix(metrics, cell, name).to_numpy() for name in (metric, over))
+    return _clip(ratio_interval(ours, theirs), 0.0, inf)
+
+
+def value_range(metric: str) -> tuple[float, float]:
+    """Lowest and highest value that a metric of an autoencoder can have."""
+    if re.match("(accuracy|agreement|retrieval|diversity_outputs)_", metric):
+        return 0.0, 1.0
+    return (-inf, 1.0) if "_r2" in metric else (0.0, inf)
 
 
 def paired_interval(metrics: pd.DataFrame, plus: tuple[str, str], minus: tuple[str, str]) -> Interval:
-    """Mean of one (cell, metric) minus mean of another, over the models present in both; within a cell seeds are paired as well."""
+    """Mean of one (cell, metric) minus mean of another, over the models in both; within a cell seeds are paired as well."""
     ours, theirs = value_matrix(metrics, *plus), value_matrix(metrics, *minus)
     models = [model for model in ours.columns if model in theirs.columns]
     if not models:
@@ -63,5 +76,10 @@ def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
 
 
 def _rows_of(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
-    where = (metrics["metric"] == metric) & (metrics["cell"] == cell) & (metrics["stage"] == "autoencoder") & (metrics["split"] == "test")
-    return metrics[where]
+    named = metrics[(metrics["metric"] == metric) & (metrics["cell"] == cell)]
+    return named[(named["stage"] == "autoencoder") & (named["split"] == "test")]
+
+
+def _clip(interval: Interval, lowest: float, highest: float) -> Interval:
+    low, high = np.clip(interval[1:3], lowest, highest)
+    return interval._replace(low=float(low), high=float(high))

@@ -1,4 +1,5 @@
 """What a run cost: Snakemake's benchmark files as one table."""
+
 from pathlib import Path
 
 import pandas as pd

@@ -1,4 +1,5 @@
 """Figure zoo_accuracy: how the models of each zoo learn."""
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,9 +12,9 @@ from weightspace.report.style import LOOKS, add_note, house_style, legend_above,
 from weightspace.report.tables import cells_of
 
 NOTE = (
-    "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap interval over "
-    "models; the highest is the best of all models on the test images. Models with a value that is not finite are counted as diverged; "
-    "accuracies that are not finite are in no band."
+    "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap "
+    "interval over models; the highest is the best of all models on the test images. Models with a value that is not "
+    "finite are counted as diverged; accuracies that are not finite are in no band."
 )
 
 
@@ -22,7 +23,7 @@ def plot_zoo_accuracy(metrics: pd.DataFrame) -> Figure:
     zoos = cells_of(metrics, "zoo")
     with house_style():
         figure, grid = small_multiples(len(zoos), 2.9)
-        for axes, zoo in zip(grid, zoos):
+        for axes, zoo in zip(grid, zoos, strict=True):
             rows = metrics[(metrics["stage"] == "zoo") & (metrics["cell"] == zoo)]
             _draw_zoo(axes, zoo, rows)
         add_note(figure, NOTE)
@@ -63,5 +64,5 @@ def _summary(test: pd.DataFrame, diverged: int) -> str:
     finite = last[np.isfinite(last)]
     mean = percent_with_interval(mean_interval(finite.to_numpy()[None])) if len(finite) else "none"
     of = "" if len(finite) == len(last) else f" of {len(finite)} finite"
-    lines = [f"{len(last)} models, {diverged} diverged", f"epoch {last.name}, test images:", f"mean{of} {mean}", f"highest {percent(last.max())}"]
-    return "\n".join(lines)
+    measured = f"epoch {last.name}, test images:\nmean{of} {mean}\nhighest {percent(last.max())}"
+    return f"{len(last)} models, {diverged} diverged\n{measured}"

@@ -1,0 +1,262 @@
+"""The workflow as its users meet it: what runs, what runs again, what is refused, what is drawn."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SCENARIOS = sorted(path.stem for path in (ROOT / "config/scenarios").glob("*.yaml"))
+SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+LIBRARY = sorted((ROOT / "workflow/scripts/weightspace").rglob("*.py"))
+RULES = {
+    name: body
+    for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
+    for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE)
+}
+FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", "zoo_accuracy"]
+REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
+SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
+NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
+
+
+def autoencoder_jobs(*rules, cells=SMOKE_AUTOENCODERS):
+    return [f"{rule} autoencoder={cell}" for rule in rules for cell in cells]
+
+
+def drawn(folder):
+    """Bytes of every figure in a folder, by file name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("figures/*"))}
+
+
+# A scenario runs.
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_is_planned_or_says_which_image_file_it_lacks(scenario, clone):
+    images_dir = Path(os.environ.get("WEIGHTSPACE_IMAGES_DIR", "resources"))
+    sets = yaml.safe_load((ROOT / f"config/scenarios/{scenario}.yaml").read_text())["images"]
+    files = [
+        images_dir / images[key] for images in sets.values() for key in ("train", "test") if isinstance(images.get(key), str)
+    ]
+    missing = [file for file in files if not (clone.folder / file).is_file()]
+    output = clone._replace(scenario=scenario).snakemake("-n", config=[f"images_dir={images_dir}"], fails=bool(missing))
+    if missing:
+        assert f"no file {missing[0]}; set images_dir" in output
+        pytest.skip(f"{missing[0]} is not there: set WEIGHTSPACE_IMAGES_DIR")
+    assert "rule all:" in output
+
+
+def test_the_smoke_scenario_makes_every_figure_table_and_page(smoke):
+    names = [f"figures/{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")]
+    names += ["metrics.parquet"] + [f"{page}.{kind}" for page in ("claims", "timings") for kind in ("parquet", "md", "html")]
+    files = [smoke.results / name for name in names]
+    assert [str(file) for file in files if not file.is_file() or not file.stat().st_size] == []
+    assert sorted(drawn(smoke.results)) == sorted(f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png"))
+
+
+def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
+    table = pq.read_table(smoke.results / "metrics.parquet").to_pandas()
+    found = set(table[["scenario", "stage", "cell", "seed"]].itertuples(index=False, name=None))
+    cells = {("contrast_structure", 0), ("contrast_structure", 1), ("contrast_structure_behavior_softmax", 0)}
+    assert found == {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
+    measured = set(table["metric"])
+    assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
+    assert {f"probe_r2_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")} <= measured
+
+
+def test_the_timings_tell_of_every_benchmarked_rule(smoke):
+    timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
+    expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
+    assert timings == expected
+
+
+# A second run repeats what changed, and nothing else.
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    assert "Nothing to be done" in smoke.snakemake("--cores", "2")
+
+
+def test_a_comment_or_another_layout_of_the_settings_reruns_nothing(finished):
+    path = finished.folder / "config/scenarios/smoke.yaml"
+    path.write_text(f"# said anew\n{path.read_text()}")
+    assert finished.planned() == []
+    finished.edit(lambda content: None)
+    assert finished.planned() == []
+
+
+def test_a_changed_autoencoder_reruns_itself_and_the_report(finished):
+    finished.edit(lambda content: content["autoencoders"]["contrast_structure_behavior_softmax"].update(latent=6))
+    changed = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder", cells=SMOKE_AUTOENCODERS[2:])
+    assert finished.planned() == sorted(changed + REPORT)
+
+
+def test_a_new_seed_reruns_no_other_seed(finished):
+    finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(seeds=[0, 1, 2]))
+    added = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder", cells=["contrast_structure, seed=2"])
+    assert finished.planned() == sorted(added + REPORT)
+
+
+def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
+    finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
+    zoo = ["join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"]
+    assert finished.planned() == sorted(zoo + autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + REPORT)
+
+
+def test_a_raised_version_of_the_evaluation_reruns_the_evaluation_alone(finished):
+    path = finished.folder / "workflow/rules/common.smk"
+    text, times = re.subn(r'"evaluation": (\d+)', lambda match: f'"evaluation": {int(match[1]) + 1}', path.read_text())
+    assert times == 1
+    path.write_text(text)
+    assert finished.planned() == sorted(autoencoder_jobs("evaluate_autoencoder") + REPORT)
+
+
+# Settings that cannot be run are refused before the first job.
+
+PARQUET = {"source": "parquet", "train": "mnist/train.parquet", "test": "mnist/test.parquet"}
+BAD_SETTINGS = {
+    "unknown key": ("zoos.tiny.optimiser", "adam", "zoos.tiny.optimiser: there is no such setting"),
+    "unknown key in a merged cell": ("autoencoders.contrast_structure.gamma", 1, "autoencoders.contrast_structure.gamma: there is no"),
+    "unknown section": ("autoencoder", {}, "autoencoder: there is no such setting"),
+    "wrong type": ("zoos.tiny.num_seeds", "eight", "zoos.tiny.num_seeds: Input should be a valid integer"),
+    "a number for a truth": ("autoencoders.contrast_structure.standardize", 1, "autoencoders.contrast_structure.standardize: Input"),
+    "wrong type in a list": ("zoos.tiny.learning_rates", [0.1, "1e-3"], "zoos.tiny.learning_rates.1: Input should be a valid number"),
+    "out of range": ("zoos.tiny.test_share", 1.5, "zoos.tiny.test_share: Input should be less than 1"),
+    "negative": ("autoencoders.contrast_structure.steps", -1, "autoencoders.contrast_structure.steps: Input should be greater than 0"),
+    "not one of the choices": ("zoos.tiny.activation", "rely", "zoos.tiny.activation: Input should be"),
+    "no losses": ("autoencoders.contrast_structure", {"zoo": "tiny", "seeds": [0], "epochs": [1], "steps": 1}, "are all 0"),
+    "no such image set": ("zoos.tiny.images", "mnist", "zoos.tiny.images: there is no image set 'mnist', only digits"),
+    "no such zoo": ("autoencoders.contrast_structure.zoo", "big", "autoencoders.contrast_structure.zoo: there is no zoo 'big'"),
+    "no such epoch": ("autoencoders.contrast_structure.epochs", [2], "autoencoders.contrast_structure.epochs: zoo 'tiny' keeps no"),
+    "no image file": ("images.digits", PARQUET, "images.digits.train: no file resources/mnist/train.parquet; set images_dir"),
+    "no such architecture": ("zoos.tiny.architecture", "resnet", "zoos.tiny.architecture: there is no architecture 'resnet'"),
+    "an architecture that does not fit": ("zoos.tiny.architecture", "lenet5", "zoos.tiny.architecture: layer 'conv 16 5' does not fit"),
+    "a section left empty": ("zoos", None, "zoos: Input should be"),
+}  # fmt: skip
+
+
+def set_key(content, path, value):
+    *sections, key = path.split(".")
+    for section in sections:
+        content = content[section]
+    content[key] = value
+
+
+def said(output):
+    """Lines on the terminal but Snakemake's notices and its place in the code."""
+    return [line for line in output.splitlines() if line.strip() and not line.startswith(NOTICES)]
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_settings_stop_with_one_sentence_before_any_job(key, value, sentence, clone):
+    clone.edit(lambda content: set_key(content, key, value))
+    output = clone.snakemake("--cores", "1", fails=True)
+    lines = [line for line in said(output) if not re.match(r'\s*File ".*", line|WorkflowError in file', line)]
+    assert len(lines) == 1, output
+    assert sentence in lines[0]
+    assert "; " not in lines[0].replace("; set images_dir", "")
+    assert jobs_of_run(clone) == []
+
+
+BAD_OPTIONS = {
+    "unknown scenario": ("scenario=smok", "there is no scenario 'smok', only digits"),
+    "scenario that is no name": ("scenario=../smoke", "config: scenario: String should match pattern"),
+    "unknown option": ("scenari=smoke", "config: scenari: there is no such setting"),
+    "unknown device": ("device=gpu", "config: device: Input should be 'auto', 'cpu' or 'cuda'"),
+}
+
+
+@pytest.mark.parametrize(("option", "sentence"), BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_bad_options_stop_with_one_sentence_before_any_job(option, sentence, clone):
+    output = clone.snakemake("--cores", "1", config=[option], fails=True)
+    assert [sentence in line for line in said(output)].count(True) == 1
+    assert "Traceback" not in output
+    assert jobs_of_run(clone) == []
+
+
+def jobs_of_run(project):
+    """Log files of the jobs that ran."""
+    return list(project.folder.glob("results/*/logs/**/*.log"))
+
+
+def test_a_refusal_is_the_sentence_and_nothing_else(clone):
+    lines = said(clone.snakemake("--cores", "1", config=["scenario=smok"], fails=True))
+    assert [line for line in lines if "there is no scenario" not in line] == []
+
+
+# Figures are drawn again with no training.
+
+
+def test_figures_are_drawn_again_byte_for_byte_and_nothing_is_trained(finished):
+    before = drawn(finished.results)
+    shutil.rmtree(finished.results / "figures")
+    finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
+    output = finished.snakemake("--cores", "2", "regenerate_figures")
+    assert re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE) == ["regenerate_figures"]
+    assert "6 figures" in output
+    assert drawn(finished.results) == before
+
+
+def test_a_run_after_figures_were_drawn_again_has_nothing_to_do(finished):
+    finished.snakemake("--cores", "2", "regenerate_figures")
+    assert finished.planned() == []
+
+
+def test_a_clone_draws_every_figure_from_its_reference_table(smoke, clone):
+    reference = clone.folder / "results/reference/smoke"
+    reference.mkdir(parents=True)
+    shutil.copy2(smoke.results / "metrics.parquet", reference)
+    clone.snakemake("--cores", "2", "regenerate_figures")
+    assert drawn(clone.results) == drawn(smoke.results)
+    assert (clone.results / "claims.md").read_text() == (smoke.results / "claims.md").read_text()
+    assert [path.name for path in reference.iterdir()] == ["metrics.parquet"]
+
+
+def test_without_any_table_the_figures_say_which_is_missing_and_how_to_make_it(clone):
+    output = clone.snakemake("--cores", "2", "regenerate_figures", fails=True)
+    assert "results/smoke/metrics.parquet is missing" in output
+    assert "snakemake --cores 2 --config scenario=smoke" in output
+    assert "Traceback" not in output
+
+
+def test_the_report_shows_every_figure_and_page(finished):
+    finished.snakemake("--report", "report.html")
+    html = (finished.folder / "report.html").read_text()
+    items = [f"figures/{figure}.png" for figure in FIGURES] + ["claims.html", "timings.html"]
+    assert [item for item in items if f"results/smoke/{item}" not in html] == []
+
+
+# Rules and scripts keep their form.
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_states_threads_memory_time_and_its_log(name):
+    body = RULES[name]
+    assert [f for f in ("\n    threads: ", "mem_mb=", "runtime=", "\n    log:\n", "\n    script:\n") if f not in body] == []
+    assert ("gpu=" in body) == name.startswith("train_")
+    assert f'"../scripts/{name}.py"' in body
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("auto", "0"), ("cpu", "0"), ("cuda", "1")])
+def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone):
+    output = clone.snakemake("--dry-run", config=[f"device={device}"])
+    asked = {
+        rule: re.findall(r"gpu=(\d+)", body) for rule, body in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", output, re.MULTILINE)
+    }
+    assert {rule: gpu for rule, gpu in asked.items() if gpu} == {"train_zoo": [gpus], "train_autoencoder": [gpus]}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_is_short_and_named_after_its_rule(path):
+    assert path.stem in RULES
+    assert len(path.read_text().splitlines()) <= 25
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: path.stem)
+def test_the_library_unpickles_nothing(path):
+    assert re.findall(r"\bimport pickle|\btorch\.load\b|\bjoblib\b|\bpd\.read_pickle\b|allow_pickle=True", path.read_text()) == []
