@@ -19,7 +19,7 @@ settings.load_profile("laws")
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("Snakefile", "workflow", "config", "profiles", "environment.yml")
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 ENVIRONMENT = os.environ | THREADS | {"CUDA_VISIBLE_DEVICES": ""}  # results bit for bit only on the CPU
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
@@ -49,7 +49,7 @@ class Project(NamedTuple):
 
     def start(self, *arguments, config=()):
         """A running `snakemake`, leader of its own process group, output and errors in one pipe."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--config", f"scenario={self.scenario}", *config]
+        command = [sys.executable, "-m", "snakemake", "--config", f"scenario={self.scenario}", *config, *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env=ENVIRONMENT, start_new_session=True, **pipes)
 

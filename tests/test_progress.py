@@ -90,7 +90,7 @@ def test_progress_counts_its_rate_from_where_it_resumed(clock, capsys):
 
 
 def test_progress_is_quiet_between_and_never_at_the_end(clock, capsys):
-    progress = Progress("step", 1000, every_seconds=5)
+    progress = Progress("step", 1000, every_seconds=5.0)
     for done in range(1, 1000):
         clock.now += 0.1
         progress.update(done)

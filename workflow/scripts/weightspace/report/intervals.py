@@ -7,7 +7,7 @@ widened by sqrt(n / (n - 1)) t(n - 1) / z, the factor by which a percentile inte
 """
 
 from functools import lru_cache
-from math import sqrt
+from math import nan, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,12 @@ def difference_interval(values: np.ndarray, minus: np.ndarray) -> Interval:
 
 
 def ratio_interval(values: np.ndarray, over: np.ndarray) -> Interval:
-    """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together."""
+    """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together.
+
+    Not finite where `over` is 0 throughout.
+    """
+    if not over.any():
+        return Interval(nan, nan, nan, describe_n(values))
     return _interval(_mean(values) / _mean(over), resampled_means(values) / resampled_means(over), describe_n(values))
 
 

@@ -1,0 +1,523 @@
+"""Autoencoders of weights: losses by their formulas, training that resumes, and measures with planted answers."""
+
+import math
+from contextlib import suppress
+
+import pyarrow as pa
+import pytest
+import torch
+import weightspace.autoencoder.train
+from torch import nn
+from weightspace.autoencoder.data import checkpoints_by_split
+from weightspace.autoencoder.evaluate import (
+    Reconstruction,
+    evaluate_autoencoder,
+    mean_over_others,
+    own_is_nearest,
+    reconstruct,
+    reconstruction_metrics,
+)
+from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
+from weightspace.autoencoder.store import pack_autoencoder, unpack_autoencoder
+from weightspace.autoencoder.train import (
+    batch_losses,
+    behavior_loss,
+    draw_view,
+    learning_rate,
+    loss_metrics,
+    make_problem,
+    train_autoencoder,
+)
+from weightspace.behavior import DISTANCES
+from weightspace.config import AutoencoderConfig
+from weightspace.ensemble import outputs
+from weightspace.errors import InputError
+from weightspace.images import ImageSet, normalize
+from weightspace.metrics import Source, metric_named, read_metrics, write_metrics
+from weightspace.nets.forward import unflatten
+from weightspace.nets.spec import build_spec
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.tokens import token_layout
+
+LAYERS = ["conv 20 3", "activation", "pool 2", "flatten", "linear 6", "activation", "linear classes"]
+SPEC = build_spec(LAYERS, "tanh", (1, 6, 6), 3)
+EPOCHS = [0, 3, 5]
+SOURCE = Source("planted", "autoencoder", "plain", 0)
+
+
+def config_of(**changes):
+    return AutoencoderConfig(**{
+        "zoo": "planted", "seeds": [0], "epochs": [3, 5], "structure_weight": 1.0, "steps": 12, "width": 8, "depth": 1,
+        "heads": 2, "feedforward": 16, "latent": 3, "projection": 5, "batch_size": 4, "num_queries": 5, "query_pool": 20,
+    } | changes)  # fmt: skip
+
+
+ALL_LOSSES = {"contrast_weight": 0.05, "structure_weight": 0.5, "behavior_weight": 0.45}
+
+
+def planted_images():
+    generator = torch.Generator().manual_seed(1)
+    tensors = []
+    for num in (30, 9, 15):
+        tensors += [torch.randint(0, 256, (num, 1, 6, 6), generator=generator).to(torch.uint8), torch.arange(num) % 3]
+    return ImageSet(*tensors, mean=(0.5,), std=(0.29,), classes=["a", "b", "c"], source="planted", source_sha256="0")
+
+
+def planted_weights(num=10):
+    return torch.randn(num, SPEC.num_weights) / 2
+
+
+def problem_of(**changes):
+    return make_problem(config_of(**changes), SPEC, planted_weights(), planted_images())
+
+
+def model_of(config, seed=0, layout=None):
+    return Autoencoder(config, layout or token_layout(SPEC), torch.Generator().manual_seed(seed))
+
+
+# model
+
+
+@pytest.mark.parametrize("attention", ["tokens", "batch"])
+def test_an_embedding_depends_on_its_own_tokens_or_on_its_batch_mates_never_both(attention):
+    """`batch` is the published defect (structure_behavior.md, 2.3): both statements flip."""
+    model = model_of(config_of(attention=attention))
+    tokens = torch.randn(4, *token_layout(SPEC).index.shape)
+    mates, later = tokens.clone(), tokens.clone()
+    mates[1:] += 1
+    later[0, 20:] += 1
+    with torch.no_grad():
+        here, with_mates, with_later = (model.encode(t)[0] for t in (tokens, mates, later))
+    of_mates, of_later = not torch.allclose(here, with_mates), not torch.allclose(here[:20], with_later[:20])
+    assert (of_later, of_mates) == ((True, False) if attention == "tokens" else (False, True))
+
+
+def test_what_stands_at_another_position_is_embedded_otherwise():
+    model, row = model_of(config_of()), torch.randn(token_layout(SPEC).index.shape[1])
+    with torch.no_grad():
+        embeddings = model.encode(row.expand(1, len(token_layout(SPEC).index), -1))[0]
+    assert torch.pdist(embeddings).min() > 1e-5
+
+
+def test_a_models_embedding_is_the_mean_of_its_tokens():
+    model, tokens = model_of(config_of()), torch.randn(3, *token_layout(SPEC).index.shape)
+    torch.testing.assert_close(embed(model, tokens), model.encode(tokens).sum(1) / tokens.shape[1])
+
+
+def test_the_parts_have_the_published_sizes():
+    """structure_behavior.md, 2.2; ours alone: norms at the end of both stacks, tables no longer than the positions."""
+    spec = build_spec("cnn3", "relu", (3, 32, 32), 10)
+    config = config_of(width=256, depth=8, heads=8, feedforward=2048, latent=64, projection=30)
+    model = model_of(config, layout=token_layout(spec))
+    sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    assert sizes == {
+        "tokenizer": 74_240, "encoder": 10_520_576 + 2 * 256, "compress": 16_448, "expand": 16_640,
+        "decoder": 10_520_576 + 2 * 256, "detokenizer": 74_273, "head": 179_580,
+        "sequence": 93 * 128, "layer": 5 * 128, "unit": 32 * 128,
+    }  # fmt: skip
+
+
+def test_initial_parameters_come_from_the_generator_alone():
+    states = [nn.utils.parameters_to_vector(model_of(config_of(), seed).parameters()) for seed in (1, 1, 2)]
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+def test_matrices_decay_and_vectors_do_not():
+    model = model_of(config_of())
+    matrices, vectors = parameter_groups(model, 0.1)
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert {p.ndim for p in vectors["params"]} == {1}
+    assert len(matrices["params"]) + len(vectors["params"]) == len(list(model.parameters()))
+
+
+# losses
+
+
+def slow_nt_xent(ours, theirs, temperature):
+    """structure_behavior.md, 2.4."""
+    views, num = [*ours, *theirs], len(ours)
+
+    def similarity(k, m):
+        return float(views[k] @ views[m] / views[k].norm() / views[m].norm()) / temperature
+
+    total = 0.0
+    for k in range(2 * num):
+        own = (k + num) % (2 * num)
+        negatives = sum(math.exp(similarity(k, m)) for m in range(2 * num) if m not in (k, own))
+        total += -similarity(k, own) + math.log(math.exp(similarity(k, own)) + negatives)
+    return total / (2 * num)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+@pytest.mark.parametrize("num", [1, 2, 7])
+def test_contrast_is_nt_xent_by_its_formula(num, temperature):
+    ours, theirs = torch.randn(2, num, 5)
+    assert contrast_loss(ours, theirs, temperature).item() == pytest.approx(slow_nt_xent(ours, theirs, temperature))
+
+
+@pytest.mark.usefixtures("float64")
+def test_contrast_is_least_where_views_agree_and_models_do_not():
+    ours = torch.eye(6)
+    agree, mixed, collapsed = (contrast_loss(ours, theirs, 0.1) for theirs in (ours, ours.roll(1, 0), torch.ones(6, 6)))
+    assert agree < mixed
+    assert agree < collapsed
+    assert contrast_loss(torch.ones(6, 5), torch.ones(6, 5), 0.1).item() == pytest.approx(math.log(11))
+
+
+@pytest.mark.usefixtures("float64")
+def test_structure_is_the_mean_over_weights_and_padding_counts_nowhere():
+    narrow, wide = token_layout(SPEC), token_layout(SPEC, 300)
+    weights, decoded = torch.randn(2, 3, SPEC.num_weights)
+    losses = []
+    for layout in (narrow, wide):
+        tokens = [torch.zeros(3, *layout.index.shape).masked_scatter(layout.mask, w[:, layout.index[layout.mask]])
+                  for w in (decoded, weights)]  # fmt: skip
+        tokens[0] += torch.randn(tokens[0].shape) * ~layout.mask
+        losses.append(structure_loss(*tokens, layout.mask))
+    torch.testing.assert_close(losses[0], (decoded - weights).square().mean())
+    torch.testing.assert_close(losses[1], losses[0])
+
+
+@pytest.mark.usefixtures("float64")
+def test_structure_is_stationary_at_equality_and_never_pulls_at_padding():
+    layout = token_layout(SPEC)
+    target = torch.randn(3, *layout.index.shape)
+    equal, other = target.clone().requires_grad_(), torch.randn_like(target).requires_grad_()
+    structure_loss(equal, target, layout.mask).backward()
+    structure_loss(other, target, layout.mask).backward()
+    assert equal.grad.abs().max() == 0
+    assert torch.equal(other.grad != 0, layout.mask.expand_as(other))
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("views", [1, 2])
+def test_behavior_is_0_and_stationary_at_the_originals_and_their_permutations(distance, views):
+    problem = problem_of(behavior_weight=1.0, behavior_distance=distance)
+    batch, query = torch.tensor([1, 4, 7]), torch.tensor([0, 3, 5, 19])
+    permuted = [draw_view(problem, batch, "permuted", torch.Generator().manual_seed(n)) for n in range(views)]
+    exact = problem.codec.to_tokens(torch.cat(permuted)).requires_grad_()
+    loss = behavior_loss(problem, exact, batch, query)
+    loss.backward()
+    assert loss.abs() < 1e-6
+    assert exact.grad.abs().max() < 1e-6
+    wrong = behavior_loss(problem, exact.detach().roll(1, 0), batch, query)
+    assert wrong > 1e-3
+
+
+def test_views_are_the_originals_or_fresh_permutations():
+    problem, batch = problem_of(), torch.tensor([3, 3, 8])
+    assert torch.equal(draw_view(problem, batch, "original", torch.Generator()), problem.weights[batch])
+    permuted = draw_view(problem, batch, "permuted", torch.Generator().manual_seed(0))
+    assert not torch.equal(permuted[0], permuted[1])
+    assert torch.equal(permuted.sort(1).values, problem.weights[batch].sort(1).values)
+
+
+@pytest.mark.parametrize("part", Losses._fields)
+def test_a_part_of_weight_0_is_0_and_the_only_part_of_weight_1_is_the_total(part):
+    config = {f"{name}_weight": float(name == part) for name in Losses._fields}
+    problem = problem_of(**config)
+    losses = batch_losses(problem, model_of(problem.config), 0, 0)
+    assert {name: float(value.detach()) != 0 for name, value in losses._asdict().items()} == {
+        n: n == part for n in Losses._fields
+    }
+    assert losses.total(problem.config) == getattr(losses, part)
+
+
+def test_the_total_is_the_weighted_sum_of_scaled_parts():
+    losses = Losses(*torch.tensor([2.0, 3.0, 5.0]))
+    config = config_of(**ALL_LOSSES)
+    assert losses.total(config).item() == pytest.approx(0.05 * 2 + 0.5 * 3 + 0.45 * 5)
+    assert losses.total(config, [4.0, 6.0, 10.0]).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("reconstruct", ["first", "both"])
+@pytest.mark.parametrize("views", ["original_permuted", "permuted_permuted"])
+def test_a_step_has_the_same_losses_whenever_it_is_asked_for(views, reconstruct):
+    problem = problem_of(**ALL_LOSSES, views=views, reconstruct=reconstruct)
+    model = model_of(problem.config)
+    first, again, next_step, other_seed = (batch_losses(problem, model, *place) for place in ((3, 0), (3, 0), (4, 0), (3, 1)))
+    assert first == again
+    assert all(a != b for other in (next_step, other_seed) for a, b in zip(first, other, strict=True))
+
+
+# training
+
+
+def run(problem, path, seed=0):
+    trained = train_autoencoder(problem, seed, TrainingState(path, "run"))
+    return nn.utils.parameters_to_vector(trained.model.parameters()).detach(), trained
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 100, 333])
+def test_one_cycle_is_torchs_step_by_step(steps):
+    config, parameter = config_of(steps=steps, learning_rate=0.003), nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.003, total_steps=steps, cycle_momentum=False)
+    theirs = []
+    for step in range(steps):
+        theirs.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        if step + 1 < steps:
+            schedule.step()
+    assert [learning_rate(config, step) for step in range(steps)] == pytest.approx(theirs, rel=1e-9)
+
+
+def test_a_constant_schedule_is_constant():
+    config = config_of(schedule="constant", learning_rate=0.003)
+    assert {learning_rate(config, step) for step in range(config.steps)} == {0.003}
+
+
+def test_training_brings_the_losses_down(tmp_path):
+    problem = problem_of(**ALL_LOSSES, steps=150, learning_rate=0.01, views="original_permuted")
+    _, trained = run(problem, tmp_path / "state")
+    start, end = trained.curves[:5].mean(0), trained.curves[-5:].mean(0)
+    assert (end < start).all()
+
+
+@pytest.mark.parametrize("loss_scale", ["none", "first_batch"])
+@pytest.mark.parametrize("killed_after", [1, 5, 11, 12])
+def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after, loss_scale):
+    problem = problem_of(**ALL_LOSSES, loss_scale=loss_scale)
+    whole, curves = run(problem, tmp_path / "whole")
+
+    class KilledError(Exception):
+        pass
+
+    class Eager(TrainingState):
+        def save_if_due(self, tensors, **metadata):
+            self.next_save = 0.0
+            super().save_if_due(tensors, **metadata)
+            if metadata["step"] == killed_after:
+                raise KilledError
+
+    with suppress(KilledError):
+        train_autoencoder(problem, 0, Eager(tmp_path / "state", "run"))
+    steps = []
+    original = weightspace.autoencoder.train.batch_losses
+    monkeypatch.setattr(weightspace.autoencoder.train, "batch_losses", lambda *args: steps.append(args[2]) or original(*args))
+    resumed, resumed_curves = run(problem, tmp_path / "state")
+    assert steps[loss_scale == "first_batch" :] == list(range(killed_after, 12))
+    assert torch.equal(resumed, whole)
+    assert torch.equal(resumed_curves.curves, curves.curves)
+    assert resumed_curves.loss_scale == curves.loss_scale
+
+
+def test_one_seed_gives_the_same_numbers_and_another_others(tmp_path):
+    problem = problem_of(**ALL_LOSSES)
+    ours, _ = run(problem, tmp_path / "a", 1)
+    torch.rand(7)  # ambient numbers are nobody's
+    again, _ = run(problem, tmp_path / "b", 1)
+    other, _ = run(problem, tmp_path / "c", 2)
+    assert torch.equal(ours, again)
+    assert not torch.equal(ours, other)
+
+
+@pytest.mark.parametrize(
+    "used", [ALL_LOSSES, {"structure_weight": 2.0}, {"structure_weight": 0.0, "behavior_weight": 0.5}], ids=str
+)
+def test_scaled_by_the_first_batch_each_part_starts_at_1(tmp_path, used):
+    problem = problem_of(**used, loss_scale="first_batch")
+    _, trained = run(problem, tmp_path / "state")
+    first = batch_losses(problem, model_at_start(problem), 0, 0)
+    for part, scale, name in zip(first, trained.loss_scale, Losses._fields, strict=True):
+        assert part.item() == scale
+        assert (scale > 0) == bool(getattr(problem.config, f"{name}_weight"))
+    assert first.total(problem.config, trained.loss_scale).item() == pytest.approx(sum(used.values()))
+    assert float(trained.curves[0, 3]) == pytest.approx(sum(used.values()))
+
+
+def model_at_start(problem):
+    return Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 0))
+
+
+@pytest.mark.parametrize("steps", [1, 12, 60, 130])
+def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, steps):
+    seen = []
+    original = weightspace.autoencoder.train.batch_losses
+    monkeypatch.setattr(weightspace.autoencoder.train, "batch_losses", lambda *args: seen.append(original(*args)) or seen[-1])
+    problem = problem_of(steps=steps)
+    _, trained = run(problem, tmp_path / "state")
+    every = trained.steps[0]
+    assert trained.steps == list(range(every, steps + 1, every))
+    structure = torch.stack([losses.structure.detach() for losses in seen])[: len(trained.steps) * every]
+    torch.testing.assert_close(trained.curves[:, 1], structure.view(-1, every).mean(1))
+    rows = loss_metrics(SOURCE, trained)
+    write_metrics(tmp_path / "metrics.parquet", rows)
+    assert len(rows) == 4 * len(trained.steps)
+
+
+def test_a_stored_autoencoder_is_rebuilt_trained_and_untrained(tmp_path):
+    problem = problem_of(standardize=True, token_size=17)
+    _, trained = run(problem, tmp_path / "state", 3)
+    save_tensors(tmp_path / "model.safetensors", *pack_autoencoder(problem, trained, 3))
+    stored = unpack_autoencoder(*load_tensors(tmp_path / "model.safetensors"))
+    weights = planted_weights(3)
+    start = Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 3))
+    for ours, theirs in ((stored.trained, trained.model), (stored.untrained, start)):
+        before, after = reconstruct(problem.codec, theirs, weights, 2), reconstruct(stored.codec, ours, weights, 2)
+        assert torch.equal(before.weights, after.weights)
+    assert stored.config == problem.config.model_copy(update={"seeds": [3]})
+    assert stored.codec.spec == SPEC
+
+
+# measures
+
+
+def measured(weights, original):
+    rebuilt = Reconstruction(original, weights, torch.zeros(len(original)))
+    return reconstruction_metrics(SPEC, rebuilt, torch.zeros(SPEC.num_weights), planted_images())
+
+
+SUFFIXES = ["", "_mixed", "_noise"]
+
+
+def test_a_perfect_reconstruction_has_the_perfect_value_of_every_metric():
+    original = planted_weights()
+    metrics = measured(original, original)
+    for name in (
+        "weights_r2",
+        "retrieval_weights",
+        *(f"{n}{s}" for n in ("agreement_own", "retrieval_outputs") for s in SUFFIXES),
+    ):
+        assert metrics[name].eq(1).all()
+    assert metrics["weights_l2"].eq(0).all()
+    for kind in ("accuracy_", "diversity_", "diversity_outputs_"):
+        assert torch.equal(metrics[f"{kind}original"], metrics[f"{kind}reconstruction"])
+    for suffix in SUFFIXES:
+        assert torch.equal(metrics[f"agreement_other{suffix}"], metrics[f"agreement_originals{suffix}"])
+
+
+def test_a_constant_reconstruction_is_seen_through():
+    original = planted_weights(8)
+    metrics = measured(original[2].expand(8, -1), original)
+    test = normalize(planted_images().test_x, planted_images())
+    answers = outputs(SPEC, original, test).argmax(-1)
+    assert metrics["diversity_reconstruction"].eq(0).all()
+    assert metrics["diversity_outputs_reconstruction"].eq(0).all()
+    torch.testing.assert_close(metrics["agreement_own"], (answers == answers[2]).float().mean(1))
+    for name in ("retrieval_weights", *(f"retrieval_outputs{suffix}" for suffix in SUFFIXES)):
+        assert metrics[name].tolist() == [float(n == 2) for n in range(8)]
+    torch.testing.assert_close(metrics["agreement_own"].mean() * 8, metrics["agreement_other"].mean() * 8)
+
+
+def test_the_train_mean_in_place_of_each_network_has_r2_0():
+    original = planted_weights() + 1
+    rebuilt = Reconstruction(original, torch.ones(10, SPEC.num_weights), torch.zeros(10))
+    metrics = reconstruction_metrics(SPEC, rebuilt, torch.ones(SPEC.num_weights), planted_images())
+    assert metrics["weights_r2"].mean().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_unmasked_distance_is_that_of_whole_tokens():
+    problem, model = problem_of(standardize=False), model_of(config_of())
+    weights = planted_weights(5)
+    rebuilt = reconstruct(problem.codec, model, weights, 2)
+    metrics = reconstruction_metrics(SPEC, rebuilt, torch.zeros(SPEC.num_weights), planted_images())
+    with torch.no_grad():
+        tokens = problem.codec.to_tokens(weights)
+        error = (model.decode(model.encode(tokens)) - tokens).flatten(1)
+    torch.testing.assert_close(metrics["weights_l2_unmasked"], error.norm(dim=1))
+    torch.testing.assert_close(metrics["weights_l2"], (error * problem.codec.layout.mask.flatten()).norm(dim=1))
+
+
+@pytest.mark.parametrize(("attention", "depends"), [("tokens", False), ("batch", True)])
+def test_only_attention_over_the_batch_makes_a_reconstruction_depend_on_its_batch(attention, depends):
+    problem, model = problem_of(), model_of(config_of(attention=attention))
+    weights = planted_weights(4)
+    alone, together = (reconstruct(problem.codec, model, weights, size) for size in (1, 4))
+    assert torch.allclose(alone.weights, together.weights, atol=1e-5) != depends
+
+
+def test_only_the_smallest_distance_of_a_row_is_a_hit_and_a_tie_or_a_nan_is_none():
+    nan = torch.nan
+    planted = torch.tensor([[1.0, 2, 3], [1, 2, 3], [5, 4, 4]])
+    assert own_is_nearest(planted).tolist() == [1, 0, 0]
+    assert own_is_nearest(torch.tensor([[nan, 1, 2], [2, 1, 2], [2, 2, 1]])).tolist() == [0, 1, 1]
+
+
+def test_the_mean_over_others_leaves_the_own_out():
+    assert mean_over_others(torch.tensor([[100.0, 2, 4], [6, 100, 8], [0, 1, 100]])).tolist() == [3, 7, 0.5]
+
+
+# checkpoints
+
+
+def planted_zoo(splits, diverged=(), order=None):
+    """Parameters, metadata and table of a zoo whose weights are model + epoch / 10."""
+    weights = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
+    weights = weights.expand(-1, -1, SPEC.num_weights).contiguous()
+    rows = [
+        {"model": model, "epoch": epoch, "split": split, "diverged": (model, epoch) in diverged,
+         "test_accuracy": model / 100 + epoch, "generalization_gap": model / 50 - epoch}
+        for model, split in enumerate(splits) for epoch in EPOCHS
+    ]  # fmt: skip
+    rows = [rows[n] for n in order] if order else rows
+    return unflatten(SPEC, weights), {"spec": SPEC.description, "epochs": EPOCHS}, pa.Table.from_pylist(rows)
+
+
+SPLITS = ["train", "val", "test", "train", "test", "val", "train", "test", "train"]
+
+
+def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone():
+    splits = checkpoints_by_split(config_of(), *planted_zoo(SPLITS), torch.device("cpu"))
+    assert {m: name for name, part in splits.items() for m in part.models} == dict(enumerate(SPLITS))
+    assert sum(len(part.models) for part in splits.values()) == len(SPLITS)
+    for part in splits.values():
+        expected = part.properties["model"] + part.properties["epoch"] / 10
+        assert part.weights[:, 0].tolist() == pytest.approx(expected.tolist())
+        assert sorted(set(part.properties["epoch"])) == [3, 5]
+        assert part.at_epoch(5).weights[:, 0].tolist() == pytest.approx([model + 0.5 for model in part.models])
+
+
+def test_diverged_checkpoints_are_left_out_and_said_to_be(capsys):
+    splits = checkpoints_by_split(config_of(), *planted_zoo(SPLITS, {(0, 5), (3, 3), (3, 5), (4, 0)}), torch.device("cpu"))
+    assert "left out 3 diverged of 18 checkpoints" in capsys.readouterr().out
+    assert list(zip(splits["train"].properties["model"], splits["train"].properties["epoch"], strict=True)) == [
+        (0, 3), (6, 3), (6, 5), (8, 3), (8, 5),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_models_is_named(split):
+    others = [name for name in SPLITS if name != split]
+    with pytest.raises(InputError, match=f"'planted'.*0 usable checkpoints of {split} models"):
+        checkpoints_by_split(config_of(), *planted_zoo(others), torch.device("cpu"))
+
+
+def test_one_test_model_is_too_few_to_compare_it_with_others():
+    with pytest.raises(InputError, match="test"):
+        checkpoints_by_split(config_of(), *planted_zoo(["train", "train", "val", "val", "test"]), torch.device("cpu"))
+
+
+def evaluated(tmp_path, order=None, **changes):
+    """Rows and splits of a trained autoencoder on a zoo of random models."""
+    parameters, metadata, table = planted_zoo(SPLITS * 2, order=order)
+    weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
+    splits = checkpoints_by_split(config_of(), unflatten(SPEC, weights), metadata, table, torch.device("cpu"))
+    problem = make_problem(config_of(**changes), SPEC, splits["train"].weights, planted_images())
+    stored = unpack_autoencoder(*pack_autoencoder(problem, run(problem, tmp_path / "state")[1], 0))
+    return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
+
+
+def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp_path):
+    rows, splits, _ = evaluated(tmp_path, **ALL_LOSSES)
+    write_metrics(tmp_path / "metrics.parquet", rows)
+    frame = read_metrics(tmp_path / "metrics.parquet").to_pandas()
+    assert all(metric_named(name) for name in frame["metric"])
+    assert not frame.duplicated(["metric", "subject"]).any()
+    assert (frame.groupby("metric")["subject"].agg(set) == set(map(str, splits["test"].models))).all()
+    assert set(frame["split"]) == {"test"}
+
+
+@pytest.mark.parametrize("backwards", [False, True], ids=["table in order", "table backwards"])
+def test_a_row_is_of_the_model_that_it_names(tmp_path, backwards):
+    order = list(range(len(SPLITS) * 2 * len(EPOCHS)))
+    rows, splits, weights = evaluated(tmp_path, order[::-1] if backwards else order)
+    images = planted_images()
+    answers = outputs(SPEC, weights[:, -1].contiguous(), normalize(images.test_x, images)).argmax(-1)
+    accuracy = (answers == images.test_y).float().mean(1)
+    told = {int(row["subject"]): row["value"] for row in rows if row["metric"] == "accuracy_original"}
+    assert told == {model: pytest.approx(accuracy[model].item()) for model in splits["test"].models}

@@ -1,0 +1,196 @@
+"""Killed jobs go on where they were, with the same numbers; damaged files stop a job with their name."""
+
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from conftest import copy_sources
+from safetensors import SafetensorError, safe_open
+
+KEPT = [  # what training leaves
+    "zoo/tiny/shards/0.safetensors",
+    "zoo/tiny/shards/0.parquet",
+    "zoo/tiny/weights.safetensors",
+    "zoo/tiny/models.parquet",
+    "autoencoder/behavior/seed-0/model.safetensors",
+    "autoencoder/behavior/seed-0/losses.parquet",
+    "autoencoder/behavior/seed-0/metrics.parquet",
+]
+ZOO_STATE, AUTOENCODER_STATE = f"{KEPT[0]}.state", f"{KEPT[4]}.state"
+ARGUMENTS = ("--cores", "1", f"results/smoke/{KEPT[-1]}")
+
+
+def train_longer(content):
+    """One zoo in four stacks and one autoencoder, each some seconds of training: time to be killed in."""
+    content["zoos"]["tiny"].update(epochs=[0, 1, 60], stack_size=8, num_shards=1)
+    cell = content["autoencoders"]["contrast_structure_behavior_softmax"]
+    content["autoencoders"] = {"behavior": {**cell, "epochs": [1, 60], "steps": 500}}
+
+
+def place(state):
+    """How far a state file is, or an empty dict if there is none."""
+    try:
+        with safe_open(state, framework="pt") as file:
+            return {key: int(file.metadata()[key]) for key in ("start", "epoch", "step") if key in file.metadata()}
+    except (FileNotFoundError, SafetensorError):
+        return {}
+
+
+def run_until(project, reached):
+    """A run that has come to where `reached` is true."""
+    process = project.start(*ARGUMENTS)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if reached():
+            return process
+        time.sleep(0.01)
+    kill_everything(process)
+    pytest.fail("the run ended, or two minutes did, before it was where it is to be killed")
+
+
+def kill_everything(process):
+    """kill -9 of Snakemake and all its jobs; the next run has to be told that nobody holds the folder."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+
+
+def kill_the_training(process, rule):
+    """kill -9 of the one Python process that trains; Snakemake sees a failed job."""
+    running = psutil.Process(process.pid).children(recursive=True)
+    (job,) = [child for child in running if child.name().startswith("python") and rule in child.cmdline()[-1]]
+    job.kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert f"Error in rule {rule}" in output
+
+
+def kill_again_and_again(project):
+    """Three kills while the zoo trains, two while the autoencoder does, then the end; what the resumed jobs logged."""
+    zoo, autoencoder = (project.results / state for state in (ZOO_STATE, AUTOENCODER_STATE))
+    log = project.results / "logs/train_zoo/tiny/0.log"
+    kill_everything(run_until(project, lambda: place(zoo).get("epoch", 0) >= 5))
+    project.snakemake("--unlock")
+    kill_everything(run_until(project, lambda: place(zoo)["start"] >= 8))
+    first_log = log.read_text()
+    project.snakemake("--unlock")
+    kill_the_training(run_until(project, lambda: place(zoo)["start"] >= 16), "train_zoo")
+    kill_everything(run_until(project, lambda: place(autoencoder).get("step", 0) > 0))
+    zoo_log = log.read_text()
+    project.snakemake("--unlock")
+    before = place(autoencoder)["step"]
+    kill_the_training(run_until(project, lambda: place(autoencoder)["step"] >= before + 100), "train_autoencoder")
+    project.snakemake(*ARGUMENTS)
+    return first_log, zoo_log, (project.results / "logs/train_autoencoder/behavior/seed-0.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Two runs of the same settings: one left alone, one killed again and again; and the killed one's resumed logs."""
+    projects = [copy_sources(tmp_path_factory.mktemp("faults") / name) for name in ("calm", "killed")]
+    for project in projects:
+        project.edit(train_longer)
+    calm, project = projects
+    calm_run = calm.start(*ARGUMENTS)
+    try:
+        logs = kill_again_and_again(project)
+        output, _ = calm_run.communicate(timeout=200)
+    finally:
+        kill_everything(calm_run)
+    assert calm_run.returncode == 0, output
+    return calm, project, logs
+
+
+def content(path):
+    """Bytes of all that a file holds, by name; the format leaves the order of its metadata to chance."""
+    if path.suffix == ".parquet":
+        return {"table": path.read_bytes()}
+    with safe_open(path, framework="np") as file:
+        return {name: file.get_tensor(name).tobytes() for name in file.keys()} | dict(file.metadata())
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_killed_run_ends_with_the_bits_of_one_left_alone(name, killed):
+    calm, project, _ = killed
+    assert content(project.results / name) == content(calm.results / name)
+
+
+def test_a_killed_training_goes_on_where_it_was(killed):
+    _, _, (_, zoo_log, autoencoder_log) = killed
+    assert re.match(r"model epochs (960|1440)/1920: resumed", zoo_log)
+    assert re.match(r"step [1-9]\d\d/500: resumed", autoencoder_log)
+
+
+# BUG in zoo.train_models: Progress starts at `start * epochs[-1]`, as if the stack in training had no epochs done.
+@pytest.mark.xfail(reason="the epochs of the stack in training are kept, but not counted in the log", strict=True)
+def test_a_training_killed_in_its_first_stack_says_that_it_goes_on(killed):
+    assert "resumed" in killed[2][0].splitlines()[0]
+
+
+def test_nothing_of_a_killed_run_is_left_over(killed):
+    calm, project, _ = killed
+    files = [sorted(str(path.relative_to(p.results)) for path in p.results.rglob("*")) for p in (calm, project)]
+    assert files[0] == files[1]
+    assert [name for name in files[1] if name.endswith((".state", ".partial"))] == []
+
+
+def test_a_finished_run_that_was_killed_before_has_nothing_to_do(killed):
+    _, project, _ = killed
+    assert "Nothing to be done" in project.snakemake(*ARGUMENTS)
+
+
+# Damaged files
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip(path, place=-1):
+    """Turn one bit of one byte."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+
+
+def flip_accuracy(path):
+    """Turn one bit among a column's values, not in the table's description of itself."""
+    group = pq.read_metadata(path).row_group(0)
+    (chunk,) = [c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "test_accuracy"]
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    flip(path, start + chunk.total_compressed_size - 1)
+
+
+SEED = "autoencoder/contrast_structure/seed-0"
+DAMAGE = {  # a file, what happens to it, the output of the rule that reads it
+    "images, one bit": ("images/digits.safetensors", flip, "zoo/tiny/shards/0.safetensors"),
+    "images, cut": ("images/digits.safetensors", cut, "zoo/tiny/shards/0.safetensors"),
+    "a shard's table, one bit": (
+        "zoo/tiny/shards/1.parquet",
+        flip_accuracy,
+        "zoo/tiny/models.parquet",
+    ),
+    "weights, one bit": ("zoo/tiny/weights.safetensors", flip, f"{SEED}/model.safetensors"),
+    "models, one bit": ("zoo/tiny/models.parquet", flip_accuracy, f"{SEED}/model.safetensors"),
+    "models, cut": ("zoo/tiny/models.parquet", cut, f"{SEED}/model.safetensors"),
+    "an autoencoder, one bit": (f"{SEED}/model.safetensors", flip, f"{SEED}/metrics.parquet"),
+    "metrics, cut": (f"{SEED}/metrics.parquet", cut, "metrics.parquet"),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "output"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_stops_its_reader_with_one_sentence(name, damage, output, finished):
+    path, made = finished.results / name, finished.results / output
+    times = path.stat()
+    damage(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # or Snakemake would see another file
+    made.unlink()
+    said = finished.snakemake("--cores", "1", f"results/smoke/{output}", fails=True)
+    assert said.count(f"error: results/smoke/{name}: ") == 1
+    assert "Traceback" not in said
+    assert not made.exists()

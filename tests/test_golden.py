@@ -1,0 +1,99 @@
+"""The smoke run's numbers are those of the last commit that meant to change them.
+
+Meant to hold on any x86 CPU with the pinned torch. Training amplifies rounding, but three epochs and sixty steps do so
+little: with SSE in place of AVX2 kernels no number moved by more than 7e-6, and 70 % were equal to the last bit. So each
+continuous number must agree within 1e-3, 150 times that, which no change of a seed, a step or a rate survives. Numbers that count
+answers can jump where two logits are nearly equal: of these, each may be off by 3 of a hundred images, and the mean over
+models by a tenth of that; a retrieval by one model of the seven; and a probe, whose targets are such counts, by 0.3, 0.03 on average.
+
+When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run `python tests/test_golden.py`,
+which renews the golden file, and commit both together.
+"""
+
+import re
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pytest
+from conftest import copy_sources
+
+GOLDEN = Path(__file__).parent / "golden" / "smoke.parquet"
+TOLERANCES = {  # metric: of each number, of the mean over models; the first that matches
+    r"retrieval_.*": (1, 0.15),
+    r"probe_r2_.*": (0.3, 0.03),
+    r".*accuracy.*|agreement_.*|generalization_gap.*|diversity_outputs_.*": (0.03, 0.003),
+    r".*": (1e-3, 1e-3),
+}
+HOW_TO = """
+Where these changes are meant: raise VERSION of the stage in workflow/rules/common.smk, renew the golden file with
+    python tests/test_golden.py
+and commit both together. Where they are not, a stage computes something else than it did."""
+
+
+def tolerance(metric, level):
+    return next(both[level] for pattern, both in TOLERANCES.items() if re.fullmatch(pattern, metric))
+
+
+def beyond(golden, found, keys, level):
+    """Rows whose values differ by more than the tolerance, relative above 1, the worst first."""
+    rows = golden.merge(found, on=keys, suffixes=("_golden", "_found"))
+    allowed = rows["metric"].map(lambda metric: tolerance(metric, level)) * rows["value_golden"].abs().clip(lower=1).fillna(1)
+    rows["times_allowed"] = (rows["value_found"] - rows["value_golden"]).abs() / allowed
+    one_is_nan = rows["value_found"].isna() != rows["value_golden"].isna()
+    rows.loc[one_is_nan, "times_allowed"] = float("inf")
+    return rows[rows["times_allowed"] > 1].sort_values("times_allowed", ascending=False)
+
+
+def changes(golden, found):
+    """What differs between two metrics tables, said in full; empty if nothing does."""
+    keys = [name for name in golden.columns if name != "value"]
+    sides = golden[keys].merge(found[keys], how="outer", indicator="where")
+    unpaired = sides[sides["where"] != "both"].replace({"where": {"left_only": "missing", "right_only": "new"}})
+    cell = [name for name in keys if name not in ("split", "subject")]
+    means = [table.groupby(cell, as_index=False)["value"].mean() for table in (golden, found)]
+    tables = {
+        "rows without a partner": unpaired,
+        "numbers that changed": beyond(golden, found, keys, level=0),
+        "means over models that changed": beyond(*means, cell, level=1),
+    }
+    return "\n".join(f"{len(rows)} {what}:\n{rows.head(12).to_string()}" for what, rows in tables.items() if len(rows))
+
+
+def test_the_smoke_run_has_the_golden_numbers(smoke):
+    said = changes(pd.read_parquet(GOLDEN), pd.read_parquet(smoke.results / "metrics.parquet"))
+    assert not said, f"{said}\n{HOW_TO}"
+
+
+def row_of(table, metric):
+    return table.index[table["metric"].str.startswith(metric)][0]
+
+
+@pytest.mark.parametrize("metric", ["test_loss", "loss_total", "weights_r2", "diverged"])
+def test_a_number_off_by_a_percent_is_a_change(metric):
+    golden = pd.read_parquet(GOLDEN)
+    found = golden.copy()
+    found.loc[row_of(found, metric), "value"] += 0.01
+    assert "1 numbers that changed" in changes(golden, found)
+
+
+def test_a_row_too_many_and_a_row_too_few_are_changes():
+    golden = pd.read_parquet(GOLDEN)
+    assert "1 rows without a partner" in changes(golden, golden.iloc[1:])
+    assert "1 rows without a partner" in changes(golden.iloc[1:], golden)
+
+
+def test_one_image_answered_otherwise_is_no_change():
+    golden = pd.read_parquet(GOLDEN)
+    found = golden.copy()
+    found.loc[row_of(found, "accuracy_reconstruction"), "value"] += 0.01
+    assert changes(golden, found) == ""
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        project = copy_sources(Path(folder) / "smoke")
+        project.snakemake("--cores", "2")
+        GOLDEN.parent.mkdir(exist_ok=True)
+        shutil.copyfile(project.results / "metrics.parquet", GOLDEN)
