@@ -78,8 +78,8 @@ def test_streams_are_given_back(tmp_path, streams, error):
 def test_progress_says_how_much_is_done_how_fast_and_how_long_it_will_take(clock, capsys):
     progress = Progress("step", 200)
     clock.now += 10
-    progress.update(50, "loss 1.5")
-    assert capsys.readouterr().out == "step 0/200: started\nstep 50/200 (25%), 5/s, 30 s left, loss 1.5\n"
+    progress.update(50)
+    assert capsys.readouterr().out == "step 0/200: started\nstep 50/200 (25%), 5/s, 30 s left\n"
 
 
 def test_progress_counts_its_rate_from_where_it_resumed(clock, capsys):

@@ -199,13 +199,6 @@ def test_a_zoo_of_untrained_models_is_a_zoo(tmp_path):
     assert torch.equal(trained.weights[:, 0], start)
 
 
-def test_images_without_a_val_split_make_no_model_diverge(tmp_path):
-    config = config_of()
-    models = members(config)
-    trained = train_models(make_task(config, planted_images(val=0)), models, TrainingState(tmp_path / "state", "run"))
-    assert not any(models_table(config, models, trained)["diverged"].to_pylist())
-
-
 def test_every_measure_is_a_metric_of_every_model_and_epoch(tmp_path):
     config = config_of()
     _, table = train(config, tmp_path / "state")

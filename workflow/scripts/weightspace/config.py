@@ -28,7 +28,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 class Settings(BaseModel):
     """Frozen and strict: an unknown key or a wrong type is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class RemoteFile(Settings):
@@ -102,6 +102,9 @@ class ZooConfig(Settings):
     def _epochs_increase(self) -> "ZooConfig":
         if any(later <= earlier for earlier, later in pairwise(self.epochs)):
             raise ValueError("epochs must increase")
+        for key in ("inits", "learning_rates", "weight_decays"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"{key} names a value twice, its models would be equal")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
         if self.num_shards > self.num_models:
@@ -161,8 +164,10 @@ class AutoencoderConfig(Settings):
     def _has_a_loss(self) -> "AutoencoderConfig":
         if self.contrast_weight + self.structure_weight + self.behavior_weight == 0:
             raise ValueError("contrast_weight, structure_weight and behavior_weight are all 0")
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
         if self.contrast_weight and self.views == "original":
             raise ValueError("contrast_weight needs two views")
         return self
@@ -209,8 +214,8 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        content = yaml.load(path.read_bytes(), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     scenario = _checked(Scenario, content, str(path))
     for cell, images in scenario.images.items():
@@ -220,9 +225,21 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
     return scenario.model_copy(update={"device": options.device or scenario.device})
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, to which a key written twice is an error: one of two cells would be lost."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        written = [key.value for key, _ in node.value]
+        for key in written:
+            if written.count(key) > 1:
+                raise yaml.YAMLError(f"key {key!r} is there twice, line {node.start_mark.line + 1}")
+        return node
+
+
 def _checked(model: type[Settings], content: object, where: str) -> Settings:
     try:
-        return model.model_validate_json(json.dumps(content))
+        return model.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise InputError("; ".join(f"{where}: {_sentence(e)}" for e in error.errors())) from error
 
@@ -232,6 +249,8 @@ def _sentence(error: dict) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         message = "there is no such setting"
+    if error["type"] in ("float_type", "int_type") and isinstance(error["input"], str):
+        message += f", not the text {error['input']!r} (write 1e-3 as 0.001)"
     return f"{key}: {message}" if key else message
 
 

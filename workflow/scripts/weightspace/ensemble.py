@@ -81,7 +81,8 @@ def outputs(
 ) -> Float[Tensor, "model batch class"]:
     """Logits of all models on the same images, in chunks that fit."""
     size = max(1, CHUNK // max(1, len(images)))
-    return torch.cat([forward(spec, stack, images.unsqueeze(0)) for stack in weights.split(size)])
+    rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(CHUNK)] for stack in weights.split(size)]
+    return torch.cat([torch.cat(row, dim=1) for row in rows])
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """The one row shape of every measurement: what it is of, its name, its value."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ METRICS = [
         r"loss_(total|contrast|structure|behavior)_step_\d+",
         "as the loss",
         "lower",
-        "unscaled training loss, mean since the last row",
+        "training loss, mean since the last row; the total as optimized",
     ),
     Metric(r"weights_r2", "fraction", "higher", "1 - squared error / mean squared distance from the train mean"),
     Metric(r"weights_l2(_unmasked)?", "weight norm", "lower", "distance of original and reconstruction"),
@@ -99,25 +100,36 @@ def write_metrics(path: str | Path, rows: list[dict]) -> None:
 def read_metrics(path: str | Path) -> pa.Table:
     """Read a metrics table; raises InputError naming the file if its bytes or its columns are wrong."""
     table = read_table(path)
-    if table.schema.remove_metadata() != SCHEMA:
-        raise InputError(f"{path}: not a metrics table, its columns are {table.schema.names}")
+    if table.schema != SCHEMA:
+        raise InputError(f"{path}: not a metrics table with columns {SCHEMA.names}")
     return table
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:
-    """Write a Parquet file with page checksums, by a temporary file and a rename."""
+    """Write a Parquet file with a hash of its content, by a temporary file and a rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
+    pq.write_table(table.replace_schema_metadata({"sha256": _digest(table)}), partial, compression="zstd")
     partial.replace(path)
 
 
 def read_table(path: str | Path) -> pa.Table:
-    """Read a Parquet file and verify its page checksums; raises InputError naming the file."""
+    """Read what `write_table` wrote; raises InputError naming the file if it is cut, altered or not ours."""
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table = pq.read_table(path, partitioning=None)
+        written = (table.schema.metadata or {}).get(b"sha256", b"").decode()
+        whole = written == _digest(table)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a whole Parquet file ({' '.join(str(error).split())})") from error
+    if not whole:
+        raise InputError(f"{path}: its content is not what was written (sha256 differs)")
+    return table.replace_schema_metadata(None)
+
+
+def _digest(table: pa.Table) -> str:
+    """Hash of names, types and values; `repr` tells every float from every other."""
+    fields = [(field.name, str(field.type)) for field in table.schema]
+    return sha256(repr((fields, table.to_pydict())).encode()).hexdigest()

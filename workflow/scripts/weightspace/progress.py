@@ -13,7 +13,7 @@ from weightspace.errors import InputError
 def rule_log(path: str) -> Iterator[None]:
     """Send what a rule's script prints to its log file, line by line; wrong input ends it with one sentence."""
     with open(path, "w", buffering=1) as log:
-        sys.stdout = sys.stderr = log
+        before, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), log, log
         try:
             yield
         except InputError as error:
@@ -23,7 +23,7 @@ def rule_log(path: str) -> Iterator[None]:
             traceback.print_exc()
             raise
         finally:
-            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+            sys.stdout, sys.stderr = before
 
 
 class Progress:
@@ -34,7 +34,7 @@ class Progress:
         self.started = self.printed = time.monotonic()
         print(f"{what} {done}/{total}: {'resumed' if done else 'started'}")
 
-    def update(self, done: int, note: str = "") -> None:
+    def update(self, done: int) -> None:
         """Say that `done` of the total are through."""
         now = time.monotonic()
         if done < self.total and now - self.printed < self.every_seconds:
@@ -42,4 +42,4 @@ class Progress:
         self.printed = now
         rate = (done - self.start) / max(now - self.started, 1e-9)
         left = (self.total - done) / max(rate, 1e-9)
-        print(f"{self.what} {done}/{self.total} ({done / self.total:.0%}), {rate:.3g}/s, {left:.0f} s left{note and ', ' + note}")
+        print(f"{self.what} {done}/{self.total} ({done / max(self.total, 1):.0%}), {rate:.3g}/s, {left:.0f} s left")

@@ -59,10 +59,14 @@ class TrainingState:
         self.path, self.key, self.next_save = Path(path), key, 0.0
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and metadata of the last save of this run, or None."""
+        """Tensors and metadata of the last save of this run, or None; a damaged state is said to be and not used."""
         if not self.path.exists():
             return None
-        tensors, metadata = load_tensors(self.path)
+        try:
+            tensors, metadata = load_tensors(self.path)
+        except InputError as error:
+            print(f"starting over: {error}")
+            return None
         return (tensors, metadata) if metadata.pop("key") == self.key else None
 
     def save_if_due(self, tensors: Callable[[], dict[str, Tensor]], **metadata: object) -> None:

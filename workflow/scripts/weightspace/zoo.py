@@ -81,11 +81,13 @@ class Stack(NamedTuple):
 def train_models(task: Task, models: list[Member], state: TrainingState) -> TrainedModels:
     """Train models in stacks of at most `stack_size`; a killed run goes on from `state`.
 
-    When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack.
+    When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on
+    its stack (bit for bit in stacks of two or more on a CPU, to rounding in a stack of one).
     """
     epochs = task.config.epochs
     trained, stack, start, size = _resume(task, len(models), state)
-    progress = Progress("model epochs", len(models) * epochs[-1], start * epochs[-1])
+    begun = start * epochs[-1] + (len(stack.weights) * max(stack.epoch, 0) if stack else 0)
+    progress = Progress("model epochs", len(models) * epochs[-1], begun)
     while start < len(models):
         part = slice(start, min(start + size, len(models)))
         try:
@@ -101,7 +103,7 @@ def train_models(task: Task, models: list[Member], state: TrainingState) -> Trai
             if size == 0:
                 raise InputError("not even one model fits into the GPU's memory: lower batch_size") from error
             print(f"out of GPU memory: on with stacks of {size} models")
-        stack = None
+        stack = current = None  # or the old stack would keep its memory
     return trained
 
 
@@ -188,14 +190,20 @@ def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
         names = [name for name in (*MEASURES, "generalization_gap") if name not in ("train_loss", "val_loss")]
         rows += [source.row(f"{name}_epoch_{record['epoch']}", record[name], **where) for name in names]
         if record["epoch"] == last:
-            rows.append(source.row("diverged", record["diverged"], **where))
+            rows.append(source.row("diverged", float(record["diverged"]), **where))
     return rows
 
 
 def join_shards(shards: list[tuple[dict[str, Tensor], dict]], tables: list[pa.Table]) -> tuple[dict[str, Tensor], dict, pa.Table]:
-    """Stacked parameters [model, epoch, *shape] in the order of the models' indices, their metadata, and the table of models."""
+    """Stacked parameters [model, epoch, *shape] in the order of the models' indices, their metadata, and the table of models.
+
+    Raises InputError if a model is missing or there twice.
+    """
     parameters, abouts = zip(*shards, strict=True)
-    order = torch.tensor([model for about in abouts for model in about["models"]]).argsort()
+    models = torch.tensor([model for about in abouts for model in about["models"]])
+    order = models.argsort()
+    if models[order].tolist() != list(range(len(models))):
+        raise InputError(f"the shards do not hold models 0 to {len(models) - 1}, each once")
     tensors = {name: torch.cat([shard[name] for shard in parameters])[order] for name in parameters[0]}
-    metadata = {**abouts[0], "models": sorted(order.tolist()), "key": settings_hash([about["key"] for about in abouts])}
+    metadata = {**abouts[0], "models": models[order].tolist(), "key": settings_hash([about["key"] for about in abouts])}
     return tensors, metadata, pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])

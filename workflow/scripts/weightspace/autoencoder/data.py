@@ -46,9 +46,12 @@ def checkpoints_by_split(
     table = table[~table["diverged"]]
     splits = {}
     for split in ("train", "val", "test"):
-        rows = table[table["split"] == split].reset_index(drop=True)
-        if len(rows) < 2:
-            raise InputError(f"zoo {config.zoo!r} has {len(rows)} usable checkpoints of {split} models: more models are needed")
+        rows = table[table["split"] == split].sort_values(["model", "epoch"], ignore_index=True)
+        usable = int((rows["epoch"] == config.epochs[-1]).sum())
+        if usable < 2:
+            raise InputError(
+                f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
+            )
         places = torch.tensor([metadata["epochs"].index(epoch) for epoch in rows["epoch"]])
         splits[split] = Checkpoints(weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
     return splits

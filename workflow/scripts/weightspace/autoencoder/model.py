@@ -67,13 +67,14 @@ def _transformer(config: AutoencoderConfig) -> nn.TransformerEncoder:
 @torch.no_grad()
 def _initialize(module: nn.Module, generator: Generator) -> None:
     """Matrices Xavier-uniform, position tables N(0, 0.02), biases 0, all from `generator`."""
-    for name, parameter in module.named_parameters():
-        if any(table in name for table in ("sequence", "layer.weight", "unit")):
-            nn.init.normal_(parameter, std=0.02, generator=generator)
-        elif parameter.ndim > 1:
-            nn.init.xavier_uniform_(parameter, generator=generator)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if isinstance(part, nn.Embedding):
+                nn.init.normal_(parameter, std=0.02, generator=generator)
+            elif parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter, generator=generator)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
 
 
 def embed(model: Autoencoder, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model embedding"]:

@@ -33,6 +33,9 @@ def probe_metrics(
     metrics = {}
     for target in TARGETS:
         targets = {split: checkpoints.properties[target].to_numpy(float) for split, checkpoints in splits.items()}
+        if np.ptp(targets["test"]) == 0:
+            print(f"no probe for {target}: it is {targets['test'][0]} for all test models")
+            continue
         for name, values in features.items():
             scores = pd.Series(probe(values, targets)).groupby(splits["test"].properties["model"].to_numpy())
             metrics[f"probe_r2_{target}_{name}"] = scores.mean().to_numpy()
@@ -52,8 +55,8 @@ def weight_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> 
     for layer in spec.layers:
         both = weights[:, layer.offset : layer.offset + layer.size].split([layer.size - layer.out, layer.out], dim=1)
         for values in both:
-            percentiles = values.quantile(torch.tensor([0.01, 0.25, 0.5, 0.75, 0.99], device=weights.device), dim=1).T
-            pieces += [values.mean(1, keepdim=True), values.var(1, keepdim=True), percentiles]
+            percentiles = values.quantile(weights.new_tensor([0.01, 0.25, 0.5, 0.75, 0.99]), dim=1).T
+            pieces += [values.mean(1, keepdim=True), values.var(1, correction=0, keepdim=True), percentiles]
     return torch.cat(pieces, dim=1)
 
 
@@ -75,7 +78,7 @@ def probe(
     Fitted on train, the penalty chosen by the error on val; features are standardized by their train statistics.
     """
     mean, std = features["train"].mean(0), features["train"].std(0)
-    x = {split: (values - mean) / np.where(std > 0, std, 1) for split, values in features.items()}
+    x = {split: (values - mean) / np.where(std > 1e-9 * np.abs(mean), std, 1) for split, values in features.items()}
     fits = [ridge(x["train"], targets["train"], penalty) for penalty in PENALTIES]
     errors = [np.square(with_ones(x["val"]) @ fit - targets["val"]).mean() for fit in fits]
     prediction = with_ones(x["test"]) @ fits[int(np.argmin(errors))]

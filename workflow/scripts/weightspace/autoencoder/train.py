@@ -122,16 +122,17 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
 
 
 def learning_rate(config: AutoencoderConfig, step: int) -> float:
-    """Rate at a step: constant, or one cycle (Smith and Topin 2019) with torch's numbers.
+    """Rate at a step: constant, or one cycle (Smith and Topin 2019) equal to torch's OneCycleLR.
 
     Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000.
     """
     if config.schedule == "constant":
         return config.learning_rate
-    peak, warm = config.learning_rate, 0.3 * config.steps
-    first, last, share = (
-        (peak / 25, peak, step / warm) if step < warm else (peak, peak / 25e4, (step - warm) / (config.steps - warm))
-    )
+    peak, warm, end = config.learning_rate, 0.3 * config.steps - 1, config.steps - 1
+    if step < warm:
+        first, last, share = peak / 25, peak, step / warm
+    else:
+        first, last, share = peak, peak / 25e4, (step - warm) / (end - warm)
     return last + (first - last) * (1 + cos(pi * share)) / 2
 
 
