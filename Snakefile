@@ -24,6 +24,7 @@ include: "workflow/rules/images.smk"
 include: "workflow/rules/zoo.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/reference.smk"
 
 
 rule all:

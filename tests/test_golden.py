@@ -1,10 +1,11 @@
 """The smoke run's numbers are those of the last commit that meant to change them.
 
 Meant to hold on any x86 CPU with the pinned torch. Training amplifies rounding, but three epochs and sixty steps do so
-little: with SSE in place of AVX2 kernels no number moved by more than 7e-6, and 70 % were equal to the last bit. So each
-continuous number must agree within 1e-3, 150 times that, which no other seed, step or rate does. Numbers that count answers
-can jump where two logits are nearly equal: each of these may be off by 3 of a hundred images, and their mean over models by a
-tenth of that; a retrieval, by one model of the seven; a probe, whose targets are such counts, by 0.3, and 0.03 on average.
+little: with SSE kernels in place of AVX-512 ones (ATEN_CPU_CAPABILITY, ONEDNN_MAX_CPU_ISA, MKL_ENABLE_INSTRUCTIONS) no number
+moved by more than 1e-5, and 70 % were equal to the last bit. So each continuous number must agree within 1e-3, a hundred
+times that; another end of the learning rate's schedule moved them by up to 27 times 1e-3. Numbers that count answers can jump
+where two logits are nearly equal: each of these may be off by 3 of a hundred images, and their mean over models by a tenth of
+that; a retrieval, by one model of the seven; a probe, whose targets are such counts, by 0.3, and 0.03 on average.
 
 When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run `python tests/test_golden.py`,
 which renews the golden file, and commit both together.

@@ -300,7 +300,7 @@ def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
 
 
 def test_cell_names_are_readable_and_differ():
-    assert cell_label("contrast_structure_behavior_logit") == "contrast + structure + behavior (logit)"
+    assert cell_label("contrast_structure_behavior_logit") == "C + S + B (logit)"
     assert cell_label("wide_latent") == "wide latent"
     assert len({cell_label(cell) for cell in CELLS}) == len(CELLS)
 

@@ -9,11 +9,6 @@ rule train_autoencoder:
     output:
         model="<results>/autoencoder/{autoencoder}/seed-{seed}/model.safetensors",
         metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet",
-    params:
-        autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
-        scenario=SCENARIO,
-        device=settings.device,
-        version=VERSION["autoencoder"],
     log:
         "<logs>/train_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
@@ -25,6 +20,11 @@ rule train_autoencoder:
         mem_mb=mem_scaled(2500),
         runtime=60,
         gpu=gpus(),
+        device=settings.device,
+    params:
+        autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
+        scenario=SCENARIO,
+        version=VERSION["autoencoder"],
     script:
         "../scripts/train_autoencoder.py"
 
@@ -37,10 +37,6 @@ rule evaluate_autoencoder:
         model=rules.train_autoencoder.output.model,
     output:
         metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet",
-    params:
-        scenario=SCENARIO,
-        device=settings.device,
-        version=VERSION["evaluation"],
     log:
         "<logs>/evaluate_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
@@ -51,5 +47,9 @@ rule evaluate_autoencoder:
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,
+        device=settings.device,
+    params:
+        scenario=SCENARIO,
+        version=VERSION["evaluation"],
     script:
         "../scripts/evaluate_autoencoder.py"

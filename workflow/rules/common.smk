@@ -6,7 +6,6 @@ sys.path.append(f"{workflow.basedir}/workflow/scripts")
 
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from weightspace.config import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
@@ -25,10 +24,10 @@ def checked_settings():
             try:
                 build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
             except InputError as error:
-                raise InputError(f"zoos.{cell}.architecture: {error}") from error
+                raise InputError(f"scenario {options.scenario}: zoos.{cell}.architecture: {error}") from error
         return options, scenario
     except InputError as error:
-        raise WorkflowError(str(error)) from None
+        sys.exit(f"error: {error}")
 
 
 options, settings = checked_settings()

@@ -4,10 +4,6 @@
 rule fetch_images:
     output:
         images="<results>/images/{images}.safetensors",
-    params:
-        images=lambda w: settings.images[w.images].model_dump(mode="json"),
-        images_dir=options.images_dir,
-        version=VERSION["images"],
     log:
         "<logs>/fetch_images/{images}.log",
     benchmark:
@@ -18,5 +14,9 @@ rule fetch_images:
     resources:
         mem_mb=mem_scaled(2000),
         runtime=30,
+    params:
+        images=lambda w: settings.images[w.images].model_dump(mode="json"),
+        images_dir=lambda w: options.images_dir if settings.images[w.images].source == "parquet" else "",
+        version=VERSION["images"],
     script:
         "../scripts/fetch_images.py"

@@ -108,26 +108,4 @@ rule tabulate_timings:
         "../scripts/tabulate_timings.py"
 
 
-# No inputs and no outputs: it always runs, and nothing that changed elsewhere can make it train.
-# (Snakemake fills in <results> in inputs and outputs, not in params.)
-rule regenerate_figures:
-    log:
-        "<logs>/regenerate_figures.log",
-    localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        table=f"results/{SCENARIO}/metrics.parquet",
-        reference=f"results/reference/{SCENARIO}/metrics.parquet",
-        claims="config/claims.yaml",
-        folder=f"results/{SCENARIO}",
-        scenario=SCENARIO,
-    script:
-        "../scripts/regenerate_figures.py"
-
-
 include: "figures.smk"

@@ -7,10 +7,6 @@ rule train_zoo:
     output:
         weights="<results>/zoo/{zoo}/shards/{shard}.safetensors",
         models="<results>/zoo/{zoo}/shards/{shard}.parquet",
-    params:
-        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
-        device=settings.device,
-        version=VERSION["zoo"],
     log:
         "<logs>/train_zoo/{zoo}/{shard}.log",
     benchmark:
@@ -22,6 +18,10 @@ rule train_zoo:
         mem_mb=mem_scaled(2000),
         runtime=60,
         gpu=gpus(),
+        device=settings.device,
+    params:
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
+        version=VERSION["zoo"],
     script:
         "../scripts/train_zoo.py"
 
@@ -38,9 +38,6 @@ rule join_zoo:
         weights="<results>/zoo/{zoo}/weights.safetensors",
         models="<results>/zoo/{zoo}/models.parquet",
         metrics="<results>/zoo/{zoo}/metrics.parquet",
-    params:
-        scenario=SCENARIO,
-        version=VERSION["zoo"],
     log:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
@@ -51,5 +48,8 @@ rule join_zoo:
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,
+    params:
+        scenario=SCENARIO,
+        version=VERSION["zoo"],
     script:
         "../scripts/join_zoo.py"

@@ -9,7 +9,7 @@ from weightspace.progress import rule_log
 from weightspace.store import choose_device, load_tensors
 
 with rule_log(snakemake.log[0]):
-    inputs, wildcards, device = snakemake.input, snakemake.wildcards, choose_device(snakemake.params.device)
+    inputs, wildcards, device = snakemake.input, snakemake.wildcards, choose_device(snakemake.resources.device)
     stored = unpack_autoencoder(*load_tensors(inputs.model, device))
     splits = checkpoints_by_split(stored.config, *load_tensors(inputs.weights), read_table(inputs.models), device)
     images = unpack_images(*load_tensors(inputs.images, device))

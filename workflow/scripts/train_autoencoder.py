@@ -12,7 +12,7 @@ from weightspace.store import TrainingState, choose_device, load_tensors, save_t
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, seed = snakemake.input, snakemake.output, snakemake.params, int(snakemake.wildcards.seed)
-    config, device = AutoencoderConfig(**params.autoencoder, seeds=[seed]), choose_device(params.device)
+    config, device = AutoencoderConfig(**params.autoencoder, seeds=[seed]), choose_device(snakemake.resources.device)
     images, (parameters, zoo) = unpack_images(*load_tensors(inputs.images, device)), load_tensors(inputs.weights)
     train = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)["train"]
     problem = make_problem(config, build_spec(**zoo["spec"]), train.weights, images)

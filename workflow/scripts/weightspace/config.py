@@ -22,6 +22,7 @@ from pydantic import (
 from weightspace.errors import InputError
 
 CellName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+UNION_TAGS = ("str", "list[str]", "RemoteFile")  # what pydantic adds to the key where a setting may be of several types
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -57,6 +58,8 @@ class ImagesConfig(Settings):
             raise ValueError("source parquet needs both train and test")
         if self.source == "bundled_digits" and any(files):
             raise ValueError("source bundled_digits takes neither train nor test")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share + test_share must be below 1")
         if self.source == "bundled_digits" and (self.size, self.channels) != (8, 1):
             raise ValueError("source bundled_digits is 8 pixels wide with 1 channel")
         return self
@@ -177,8 +180,8 @@ class Scenario(Settings):
     """One experiment: all its cells."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
-    images: dict[CellName, ImagesConfig] = Field(description="image sets, by name")
-    zoos: dict[CellName, ZooConfig] = Field(description="zoos, by name")
+    images: dict[CellName, ImagesConfig] = Field(min_length=1, description="image sets, by name")
+    zoos: dict[CellName, ZooConfig] = Field(min_length=1, description="zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
 
     @model_validator(mode="after")
@@ -241,17 +244,24 @@ def _checked(model: type[Settings], content: object, where: str) -> Settings:
     try:
         return model.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        raise InputError("; ".join(f"{where}: {_sentence(e)}" for e in error.errors())) from error
+        raise InputError("; ".join(f"{where}: {sentence}" for sentence in _sentences(error))) from error
 
 
-def _sentence(error: dict) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        message = "there is no such setting"
-    if error["type"] in ("float_type", "int_type") and isinstance(error["input"], str):
-        message += f", not the text {error['input']!r} (write 1e-3 as 0.001)"
-    return f"{key}: {message}" if key else message
+def _sentences(error: ValidationError) -> list[str]:
+    """One sentence per wrong key; where a key may be of several types, one sentence for all of them."""
+    messages: dict[str, list[str]] = {}
+    for entry in error.errors():
+        key = ".".join(str(part) for part in entry["loc"] if part not in UNION_TAGS)
+        messages.setdefault(key, []).append(_message(entry))
+    return [f"{key}: {', or '.join(texts)}" if key else ", or ".join(texts) for key, texts in messages.items()]
+
+
+def _message(entry: dict) -> str:
+    if entry["type"] == "extra_forbidden":
+        return "there is no such setting"
+    if entry["type"] in ("float_type", "int_type") and isinstance(entry["input"], str):
+        return f"{entry['msg']}, not the text {entry['input']!r} (write 1e-3 as 0.001)"
+    return entry["msg"].removeprefix("Value error, ")
 
 
 def settings_hash(*settings: object) -> str:

@@ -19,9 +19,9 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = {key: json.dumps(value) for key, value in metadata.items()}
+    text = json.dumps(metadata, sort_keys=True)  # one entry, since safetensors writes several in any order
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {**text, "sha256": _digest(tensors, text)})
+    save_file(tensors, partial, {"weightspace": f"{_digest(tensors, text)} {text}"})
     partial.replace(path)
 
 
@@ -30,14 +30,14 @@ def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            text = dict(file.metadata() or {})
+            digest, _, text = (file.metadata() or {}).get("weightspace", "").partition(" ")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    if text.pop("sha256", None) != _digest(tensors, text):
+    if digest != _digest(tensors, text):
         raise InputError(f"{path}: its content is not what was written (sha256 differs)")
-    return {name: t.to(device) for name, t in tensors.items()}, {key: json.loads(value) for key, value in text.items()}
+    return {name: t.to(device) for name, t in tensors.items()}, json.loads(text)
 
 
 def choose_device(name: str) -> torch.device:
@@ -81,8 +81,8 @@ class TrainingState:
         self.path.unlink(missing_ok=True)
 
 
-def _digest(tensors: dict[str, Tensor], text: dict[str, str]) -> str:
-    digest = sha256(json.dumps(text, sort_keys=True).encode())
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    digest = sha256(text.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         digest.update(tensors[name].numpy().tobytes())

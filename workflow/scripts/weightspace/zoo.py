@@ -49,6 +49,16 @@ def split_of(member: Member, config: ZooConfig) -> str:
     return "test" if draw < config.test_share else "val" if draw < config.test_share + config.val_share else "train"
 
 
+def shard_members(config: ZooConfig, shard: int) -> list[Member]:
+    """Models of one shard; raises InputError if the zoo is too small to have two models of every split."""
+    models = members(config)
+    splits = [split_of(model, config) for model in models]
+    for split in ("train", "val", "test"):
+        if splits.count(split) < 2:
+            raise InputError(f"{len(models)} models give {splits.count(split)} {split} models: raise num_seeds or the shares")
+    return models[shard :: config.num_shards]
+
+
 class Task(NamedTuple):
     """What the models of a zoo are and learn; its images lie on the device that trains."""
 

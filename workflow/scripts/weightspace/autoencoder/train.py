@@ -99,7 +99,7 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
     """Train with AdamW for `config.steps`; a killed run goes on from `state` with the same numbers."""
     config, device = problem.config, problem.weights.device
     model = Autoencoder(config, problem.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay))
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
     scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
     curves = torch.zeros(-(-config.steps // every), 4, device=device)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
+from weightspace.report.names import LOSSES_NOTE, cell_label
 from weightspace.report.style import (
     INTERVALS_NOTE,
     LOOKS,
@@ -24,7 +24,7 @@ Series = tuple[str, str, str]  # label, metric, and the metric it is a share of,
 AGREEMENT = (
     ("own original", "agreement_own", ""),
     ("other originals", "agreement_other", ""),
-    ("originals pairwise", "agreement_originals", ""),
+    ("two originals", "agreement_originals", ""),
 )
 MIXED = tuple((label, f"{metric}_mixed", "") for label, metric, _ in AGREEMENT)
 PANELS: tuple[tuple[str, str, tuple[Series, ...]], ...] = (
@@ -49,7 +49,7 @@ PANELS: tuple[tuple[str, str, tuple[Series, ...]], ...] = (
     ),
 )
 NOTE = (
-    f"{INTERVALS_NOTE} A faithful reconstruction agrees with its own original more than with others, is "
+    f"{INTERVALS_NOTE} {LOSSES_NOTE} A faithful reconstruction agrees with its own original more than with others, is "
     "retrieved, and keeps diversity near 100 %. A prototype agrees with all alike, is retrieved as rarely as by chance "
     "(1 / number of models), and has little diversity. Mixed images: blends of two test images of different classes. "
     "What is averaged over other models takes those as given."

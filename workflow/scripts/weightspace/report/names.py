@@ -4,14 +4,15 @@ from textwrap import fill
 
 from weightspace.report.intervals import Interval
 
-LOSSES = ("contrast", "structure", "behavior")
+LOSSES = {"contrast": "C", "structure": "S", "behavior": "B"}
+LOSSES_NOTE = "C contrast, S structure, B behavior, in parentheses the distance of outputs."
 QUALIFIERS = {"random encoder": "untrained encoder"}
 
 
 def cell_label(cell: str, width: int = 80) -> str:
-    """A cell's name to read: its losses joined by plus signs, the rest in parentheses; lines of at most `width` letters."""
+    """A cell's name to read: its losses by their letters, the rest in parentheses; lines of at most `width` letters."""
     words = cell.split("_")
-    losses = [word for word in words if word in LOSSES]
+    losses = [LOSSES[word] for word in words if word in LOSSES]
     others = " ".join(word for word in words if word not in LOSSES)
     label = " + ".join(losses) + (f" ({others})" if losses and others else others)
     return fill(label, width, break_long_words=False)

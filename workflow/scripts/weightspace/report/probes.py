@@ -8,14 +8,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.errors import InputError
-from weightspace.report.names import cell_label, words
+from weightspace.report.names import LOSSES_NOTE, cell_label, words
 from weightspace.report.style import INTERVALS_NOTE, LOOKS, WIDTH_INCHES, add_note, draw_intervals, house_style, name_rows
 from weightspace.report.tables import cell_interval, cells_of, describe_cell, has_metric
 
 FEATURES = ("embedding", "random_encoder", "weight_statistics")
 NAME = re.compile(rf"probe_r2_([a-z_]+)_({'|'.join(FEATURES)})")
 NOTE = (
-    f"{INTERVALS_NOTE} R² on test models of a linear probe fitted on the training models; 0 is what predicting the mean gives. "
+    f"{INTERVALS_NOTE} {LOSSES_NOTE} R² on test models of a linear probe fitted on the training models; "
+    "0 is what predicting the mean gives. "
     "Controls: the same encoder untrained, and plain statistics of the weights."
 )
 

@@ -4,13 +4,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightspace.report.names import cell_label, number, percent, percent_with_interval
+from weightspace.report.names import LOSSES_NOTE, cell_label, number, percent, percent_with_interval
 from weightspace.report.style import LOOKS, add_note, house_style, percent_axis, small_multiples
 from weightspace.report.tables import cell_interval, cells_of, num_not_finite, value_matrix
 
 NOTE = (
     "One point per test model and seed, one marker per seed; the line marks equal accuracy. "
-    "Written: means with 95 % bootstrap intervals over models and seeds."
+    f"Written: means with 95 % bootstrap intervals over models and seeds. {LOSSES_NOTE}"
 )
 
 
