@@ -8,13 +8,13 @@ difference between their weights is printed beside the times.
 
 import argparse
 import time
+from collections.abc import Callable
 from statistics import median
 
 import torch
 from torch import nn
-
 from weightspace.config import ImagesConfig, ZooConfig
-from weightspace.images import build_image_set, normalize
+from weightspace.images import build_image_set
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
 from weightspace.zoo import Member, Task, batches, make_task, members, new_stack, train_stack
@@ -55,10 +55,10 @@ def train_stacked(task: Task, models: list[Member]) -> torch.Tensor:
     return torch.cat([list(train_stack(task, part, stack))[-1].weights for part, stack in zip(parts, stacks, strict=True)])
 
 
-def seconds(train, *arguments) -> tuple[float, torch.Tensor]:
+def seconds(train: Callable[[Task, list[Member]], torch.Tensor], task: Task, models: list[Member]) -> tuple[float, torch.Tensor]:
     """Wall time of a call and what it returns."""
     started = time.perf_counter()
-    weights = train(*arguments).cpu()
+    weights = train(task, models).cpu()
     return time.perf_counter() - started, weights
 
 
@@ -82,7 +82,8 @@ def main() -> None:
         times["stacked"].append(spent)
         spent, plain = seconds(train_plain, task, models)
         times["plain"].append(spent)
-    print(f"{len(models)} models of {task.spec.num_weights} weights, {len(images.train_x)} images, {options.threads} threads, {options.device}")
+    size = f"{len(models)} models of {task.spec.num_weights} weights, {len(images.train_x)} images"
+    print(f"{size}, {options.threads} threads, {options.device}")
     for way, values in times.items():
         per_epoch = [1000 * value / len(models) for value in values]
         print(f"{way:8s} {median(per_epoch):8.2f} ms per model and epoch (min {min(per_epoch):.2f}, max {max(per_epoch):.2f})")

@@ -28,6 +28,7 @@ rule keep_reference:
         rules.plot_claims.output,
         rules.tabulate_timings.output,
         collect("<results>/figures/{figure}.png", figure=FIGURES),
+        metrics=rules.collect_metrics.output.metrics,
     log:
         "<logs>/keep_reference.log",
     localrule: True
@@ -38,7 +39,6 @@ rule keep_reference:
         mem_mb=1000,
         runtime=10,
     params:
-        run=f"results/{SCENARIO}",
         reference=f"results/reference/{SCENARIO}",
     script:
         "../scripts/keep_reference.py"
