@@ -11,3 +11,4 @@ with rule_log(snakemake.log[0]):
     write_table(snakemake.output.timings, timings)
     page = timings_page(timings.to_pandas(), snakemake.params.scenario)
     write_page(page, snakemake.output.markdown, snakemake.output.html)
+print(timings.to_pandas().round(1).to_string(index=False))
