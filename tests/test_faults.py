@@ -76,15 +76,15 @@ def kill_again_and_again(project):
     log = project.results / "logs/train_zoo/tiny/0.log"
     kill_everything(run_until(project, lambda: place(zoo).get("epoch", 0) >= 5))
     project.snakemake("--unlock")
-    kill_everything(run_until(project, lambda: place(zoo)["start"] >= 8))
+    kill_everything(run_until(project, lambda: place(zoo).get("start", 0) >= 8))
     first_log = log.read_text()
     project.snakemake("--unlock")
-    kill_the_training(run_until(project, lambda: place(zoo)["start"] >= 16), "train_zoo")
+    kill_the_training(run_until(project, lambda: place(zoo).get("start", 0) >= 16), "train_zoo")
     kill_everything(run_until(project, lambda: place(autoencoder).get("step", 0) > 0))
     zoo_log = log.read_text()
     project.snakemake("--unlock")
     before = place(autoencoder)["step"]
-    kill_the_training(run_until(project, lambda: place(autoencoder)["step"] >= before + 100), "train_autoencoder")
+    kill_the_training(run_until(project, lambda: place(autoencoder).get("step", 0) >= before + 100), "train_autoencoder")
     project.snakemake(*ARGUMENTS)
     return first_log, zoo_log, (project.results / "logs/train_autoencoder/behavior/seed-0.log").read_text()
 
