@@ -10,7 +10,8 @@ import weightspace.autoencoder.train
 from torch import nn
 from weightspace.autoencoder.data import checkpoints_by_split
 from weightspace.autoencoder.evaluate import (
-    Reconstruction,
+    Originals,
+    Rebuilt,
     evaluate_autoencoder,
     mean_over_others,
     own_is_nearest,
@@ -367,9 +368,16 @@ def test_a_stored_autoencoder_is_rebuilt_trained_and_untrained(tmp_path):
 # measures
 
 
-def measured(weights, original):
-    rebuilt = Reconstruction(original, weights, torch.zeros(len(original)))
-    return reconstruction_metrics(SPEC, rebuilt, torch.zeros(SPEC.num_weights), planted_images())
+def originals_of(weights, train_mean=0.0, inits=None, init_mean=None):
+    """Originals that all started from one tensor, or from the tensors that `inits` names."""
+    inits = torch.zeros(len(weights)) if inits is None else torch.tensor(inits)
+    mean = torch.full((SPEC.num_weights,), train_mean)
+    return Originals(list(range(len(weights))), weights, mean, inits[:, None] == inits[None, :], init_mean)
+
+
+def measured(weights, original, **known):
+    rebuilt = Rebuilt(weights, torch.zeros(len(original)))
+    return reconstruction_metrics(SPEC, originals_of(original, **known), rebuilt, planted_images())
 
 
 SUFFIXES = ["", "_mixed", "_noise"]
@@ -406,16 +414,42 @@ def test_a_constant_reconstruction_is_seen_through():
 
 def test_the_train_mean_in_place_of_each_network_has_r2_0():
     original = planted_weights() + 1
-    rebuilt = Reconstruction(original, torch.ones(10, SPEC.num_weights), torch.zeros(10))
-    metrics = reconstruction_metrics(SPEC, rebuilt, torch.ones(SPEC.num_weights), planted_images())
+    metrics = measured(torch.ones(10, SPEC.num_weights), original, train_mean=1.0)
     assert metrics["weights_r2"].mean().item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_mean_of_the_own_init_has_r2_0_within_init_however_high_its_r2():
+    inits = [0, 0, 0, 1, 1, 1]
+    init_mean = 10 * torch.tensor(inits).view(-1, 1).expand(-1, SPEC.num_weights).float()
+    original = init_mean + planted_weights(6)
+    metrics = measured(init_mean, original, train_mean=5.0, inits=inits, init_mean=init_mean)
+    assert metrics["weights_r2_within_init"].mean().item() == pytest.approx(0, abs=1e-6)
+    assert metrics["weights_r2"].mean() > 0.9
+
+
+def test_agreement_within_init_is_the_mean_over_others_of_the_same_init():
+    inits = [0, 1, 0, 0, 1]
+    original, weights = planted_weights(5), planted_weights(10)[5:]
+    metrics = measured(weights, original, inits=inits)
+    test = normalize(planted_images().test_x, planted_images())
+    ours, theirs = (outputs(SPEC, stack, test).argmax(-1) for stack in (weights, original))
+    for n, init in enumerate(inits):
+        others = [m for m, other in enumerate(inits) if other == init and m != n]
+        slow = sum((ours[n] == theirs[m]).float().mean() for m in others) / len(others)
+        torch.testing.assert_close(metrics["agreement_same_init"][n], slow)
+        assert metrics["retrieval_chance"][n].item() == pytest.approx(1 / (len(others) + 1))
+
+
+def test_without_shared_inits_nothing_is_said_of_others_of_the_same_init():
+    metrics = measured(planted_weights(4), planted_weights(4), inits=[0, 1, 2, 3])
+    assert not {"agreement_same_init", "weights_r2_within_init"} & set(metrics)
 
 
 def test_the_unmasked_distance_is_that_of_whole_tokens():
     problem, model = problem_of(standardize=False), model_of(config_of())
     weights = planted_weights(5)
     rebuilt = reconstruct(problem.codec, model, weights, 2)
-    metrics = reconstruction_metrics(SPEC, rebuilt, torch.zeros(SPEC.num_weights), planted_images())
+    metrics = reconstruction_metrics(SPEC, originals_of(weights), rebuilt, planted_images())
     with torch.no_grad():
         tokens = problem.codec.to_tokens(weights)
         error = (model.decode(model.encode(tokens)) - tokens).flatten(1)
@@ -450,7 +484,7 @@ def planted_zoo(splits, diverged=(), order=None):
     weights = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
     weights = weights.expand(-1, -1, SPEC.num_weights).contiguous()
     rows = [
-        {"model": model, "epoch": epoch, "split": split, "diverged": (model, epoch) in diverged,
+        {"model": model, "epoch": epoch, "split": split, "diverged": (model, epoch) in diverged, "init_tensor": str(model % 2),
          "test_accuracy": model / 100 + epoch, "generalization_gap": model / 50 - epoch}
         for model, split in enumerate(splits) for epoch in EPOCHS
     ]  # fmt: skip

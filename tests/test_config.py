@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.config import (
+    BaselineConfig,
     ImagesConfig,
     Options,
     Settings,
@@ -86,8 +87,9 @@ def test_every_setting_is_described(cls):
 def test_settings_survive_json_and_cannot_be_changed(cls, tmp_path):
     found = {type(s): s for s in settings_in(read(tmp_path, scenario_content()))} | {
         type(s): s for s in settings_in(ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}}))
-    } | {Options: Options(scenario="mine")}  # fmt: skip
-    settings = found[cls]
+    }  # fmt: skip
+    others = [Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean")]
+    settings = (found | {type(s): s for s in others})[cls]
     assert cls(**settings.model_dump(mode="json")) == settings
     with pytest.raises(ValueError, match="frozen"):
         setattr(settings, next(iter(cls.model_fields)), None)

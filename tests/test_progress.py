@@ -53,10 +53,18 @@ def test_wrong_input_is_one_sentence_and_exit_code_1(tmp_path):
     assert path.read_text() == "error: a.parquet: no such file\n"
 
 
-@pytest.mark.parametrize("error", [ValueError("planted"), KeyboardInterrupt("planted")], ids=lambda error: type(error).__name__)
 @pytest.mark.usefixtures("streams")
-def test_a_bug_leaves_its_traceback_in_full_and_goes_on_upwards(tmp_path, error):
+def test_an_interrupt_leaves_one_line_and_the_exit_code_of_one(tmp_path):
     path = tmp_path / "rule.log"
+    with pytest.raises(SystemExit) as stop, rule_log(str(path)):
+        fail(KeyboardInterrupt())
+    assert stop.value.code == 130
+    assert path.read_text() == "interrupted; the next run goes on from the last saved state\n"
+
+
+@pytest.mark.usefixtures("streams")
+def test_a_bug_leaves_its_traceback_in_full_and_goes_on_upwards(tmp_path):
+    path, error = tmp_path / "rule.log", ValueError("planted")
     with pytest.raises(type(error), match="planted"), rule_log(str(path)):
         fail(error)
     assert path.read_text().startswith("Traceback")

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from pydantic import BaseModel
-from weightspace.config import AutoencoderConfig, ImagesConfig, Options, Scenario, ZooConfig
+from weightspace.config import AutoencoderConfig, BaselineConfig, ImagesConfig, Options, Scenario, ZooConfig
 from weightspace.nets.spec import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
@@ -19,6 +19,7 @@ SECTIONS = {
     "images": ImagesConfig,
     "zoos": ZooConfig,
     "autoencoders": AutoencoderConfig,
+    "baselines": BaselineConfig,
 }
 
 

@@ -13,13 +13,23 @@ from weightspace.config import Options, read_scenario
 from weightspace.errors import InputError
 from weightspace.metrics import SCHEMA, Source, metric_named, read_metrics, write_metrics
 from weightspace.report.claims import Region, judge_claims, read_claims, verdict
+from weightspace.report.claims_table import plot_claims
+from weightspace.report.collapse import plot_collapse
 from weightspace.report.collect import collect_metrics
 from weightspace.report.intervals import Interval, difference_interval, mean_interval, ratio_interval
 from weightspace.report.names import cell_label
 from weightspace.report.pages import claims_page, timings_page, to_html, to_markdown
 from weightspace.report.regenerate import PLOTS, regenerate, table_to_draw
 from weightspace.report.style import write_figure
-from weightspace.report.tables import cell_interval, cells_of, paired_interval, value_matrix, value_range
+from weightspace.report.tables import (
+    cell_interval,
+    cells_of,
+    describe_cell,
+    paired_interval,
+    reconstructing_cells,
+    value_matrix,
+    value_range,
+)
 from weightspace.report.timings import tabulate_timings
 from weightspace.report.zoo import num_diverged
 
@@ -30,7 +40,11 @@ CELLS = {  # of the planted table: reconstruction quality, and how much of it is
     "contrast_structure_behavior_logit": (0.94, 0.3, 3),
     "structure_behavior_softmax": (0.96, 0.95, 1),
     "behavior_softmax": (0.96, 1.0, 1),
+    "contrast_structure_behavior_softmax_balanced": (0.93, 0.5, 3),
+    "contrast_structure_behavior_logit_balanced": (0.93, 0.4, 3),
 }
+BASELINES = {"init_mean": (0.95, 0.9, 1), "pca": (0.9, 0.2, 1), "noise": (0.7, 0.0, 1)}
+SAME_INIT = r"agreement_same_init.*|weights_r2_within_init|retrieval_chance"
 QUERIES = ("", "_mixed", "_noise")
 TARGETS = ("test_accuracy", "generalization_gap", "epoch")
 
@@ -42,6 +56,8 @@ def planted_values(accuracy, prototype, models, rng):
         "accuracy_original": original,
         "accuracy_reconstruction": np.clip(accuracy - (1 - prototype) * 0.05 * rng.random(models), 0, 1),
         "weights_r2": 0.9 - 1.1 * prototype + 0.05 * rng.standard_normal(models),
+        "weights_r2_within_init": 0.8 - prototype + 0.05 * rng.standard_normal(models),
+        "retrieval_chance": np.full(models, 4 / models),
         "weights_l2": 4 + 3 * prototype + rng.random(models),
         "weights_l2_unmasked": 6 + 3 * prototype + rng.random(models),
         "retrieval_weights": rng.random(models) > prototype,
@@ -52,16 +68,21 @@ def planted_values(accuracy, prototype, models, rng):
     }
     for queries, level in zip(QUERIES, (0.93, 0.7, 0.4), strict=True):
         values[f"agreement_own{queries}"] = level + 0.05 * (1 - prototype) - 0.03 * rng.random(models)
+        values[f"agreement_same_init{queries}"] = level + 0.02 * (1 - prototype) - 0.02 * rng.random(models)
         values[f"agreement_other{queries}"] = level - 0.03 * rng.random(models)
         values[f"agreement_originals{queries}"] = level - 0.03 * rng.random(models)
         values[f"retrieval_outputs{queries}"] = rng.random(models) > 0.4 + 0.6 * prototype
-    for target in TARGETS:
-        for features, r2 in (("embedding", 0.9 - 0.3 * prototype), ("random_encoder", 0.55), ("weight_statistics", 0.8)):
-            values[f"probe_r2_{target}_{features}"] = r2 + 0.3 * rng.standard_normal(models)
     return values
 
 
-def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60):
+def planted_probes(prototype, models, rng):
+    """One seed's squared errors [model] of probes."""
+    means = {"embedding": 0.9 - 0.3 * prototype, "random_encoder": 0.55, "weight_statistics": 0.8}
+    names = [(target, features) for target in TARGETS for features in means]
+    return {f"probe_r2_{target}_{features}": means[features] + 0.3 * rng.standard_normal(models) for target, features in names}
+
+
+def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60, baselines=BASELINES):
     """Rows of a whole scenario with planted effects; one model of the zoo diverges."""
     rng = np.random.default_rng(0)
     zoo, rows = Source("planted", "zoo", "digits", 0), []
@@ -80,9 +101,26 @@ def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60):
                     source.row(f"loss_{part}_step_{50 * step + 50}", float(loss), split="train")
                     for step, loss in enumerate(losses)
                 ]
-            for metric, values in planted_values(accuracy + 0.004 * rng.standard_normal(), prototype, models, rng).items():
-                rows += [source.row(metric, float(value), subject=100 + model) for model, value in enumerate(values)]
+            values = planted_values(accuracy + 0.004 * rng.standard_normal(), prototype, models, rng)
+            rows += rows_of(source, {**values, **planted_probes(prototype, models, rng)})
+    for cell, (accuracy, prototype, _) in baselines.items():
+        rows += rows_of(Source("planted", "baseline", cell, 0), planted_values(accuracy, prototype, models, rng))
     return rows
+
+
+def rows_of(source, columns):
+    """One row per metric and model."""
+    return [
+        source.row(name, float(value), subject=100 + model)
+        for name, values in columns.items()
+        for model, value in enumerate(values)
+    ]
+
+
+def texts_of(figure):
+    """All that is written in a figure, in one line."""
+    artists = figure.findobj(lambda artist: hasattr(artist, "get_text"))
+    return " ".join(" ".join(artist.get_text() for artist in artists).split())
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +150,7 @@ def test_collecting_keeps_every_row_in_the_order_of_the_files(tmp_path):
     table = collect_metrics([tmp_path / "b.parquet", tmp_path / "a.parquet"])
     assert table.to_pandas().equals(pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas())
     assert cells_of(table.to_pandas(), "autoencoder") == list(CELLS)
+    assert reconstructing_cells(table.to_pandas()) == [*CELLS, *BASELINES]
 
 
 def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
@@ -195,12 +234,36 @@ def test_seeds_that_measured_different_models_are_an_error(metrics):
         value_matrix(metrics[~rows], "contrast_structure", "agreement_own")
 
 
-@pytest.mark.parametrize("metric", ["retrieval_weights", "accuracy_reconstruction", "weights_l2", "probe_r2_epoch_embedding"])
-def test_an_interval_ends_where_the_values_of_its_metric_end(metrics, metric):
-    lowest, highest = value_range(metric)
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("retrieval_weights", (0, 1)),
+        ("retrieval_chance", (0, 1)),
+        ("accuracy_reconstruction", (0, 1)),
+        ("agreement_same_init_noise", (0, 1)),
+        ("weights_r2_within_init", (-np.inf, 1)),
+        ("weights_l2", (0, np.inf)),
+        ("probe_r2_epoch_embedding", (-np.inf, 1)),
+    ],
+)
+def test_an_interval_ends_where_the_values_of_its_metric_end(metrics, metric, expected):
+    assert value_range(metric) == expected
+    lowest, highest = expected
     for cell in CELLS:
         interval = cell_interval(metrics, cell, metric)
         assert lowest <= interval.low <= interval.mean <= interval.high <= highest
+
+
+def test_a_baseline_is_read_like_an_autoencoder_and_counts_no_seeds(metrics):
+    assert describe_cell(metrics, "pca") == cell_interval(metrics, "pca", "weights_r2").n == "40 models"
+    ours = ("contrast_structure", "agreement_own")
+    assert paired_interval(metrics, ours, ("pca", "agreement_own")).n == "40 models × 3 seeds"
+    assert paired_interval(metrics, ("pca", "agreement_own"), ("pca", "agreement_other")).n == "40 models"
+
+
+def test_a_name_of_an_autoencoder_and_of_a_baseline_is_an_error(metrics):
+    with pytest.raises(InputError, match="of an autoencoder and of a baseline"):
+        cell_interval(metrics.replace({"cell": {"pca": "behavior_softmax"}}), "behavior_softmax", "weights_r2")
 
 
 # ---- claims
@@ -241,10 +304,29 @@ def test_planted_effects_get_their_verdicts_and_claims_without_cells_are_left_ou
     found = dict(zip(verdicts.judged["id"].to_pylist(), verdicts.judged["verdict"].to_pylist(), strict=True))
     assert found["accuracy_behavior_helps"] == "reproduced"
     assert found["agreement_behavior_helps"] == "not reproduced"
-    assert found["behavior_alone_is_constant"] == "not reproduced"
+    assert found["distance_behavior_helps"] == "not reproduced"
     fewer = judge_claims(metrics[metrics["cell"] != "behavior_softmax"], claims)
     assert sorted(fewer.left_out) == sorted(claim.id for claim in claims if claim.cell == "behavior_softmax")
     assert len(fewer.judged) + len(fewer.left_out) == len(claims)
+
+
+def test_one_seed_is_inconclusive_whatever_its_interval_and_the_pages_say_so(metrics):
+    claims = read_claims(ROOT / "config" / "claims.yaml")
+    verdicts = judge_claims(metrics, claims)
+    once = {cell for cell, (_, _, seeds) in CELLS.items() if seeds == 1}
+    for claim, row in zip(claims, verdicts.judged.to_pylist(), strict=True):
+        assert row["reading"] == bool({claim.cell, claim.minus} & once)
+        decided = verdict(Interval(row["ours"], row["low"], row["high"], ""), claim.rule)
+        assert row["verdict"] == ("inconclusive" if row["reading"] else decided)
+    readings = sum(row["reading"] for row in verdicts.judged.to_pylist())
+    assert to_markdown(claims_page(verdicts, "planted")).count("| inconclusive (one seed: a reading) |") == readings > 0
+    assert texts_of(plot_claims(verdicts.judged.to_pandas(), "planted")).count("one seed: a reading") == readings
+
+
+def test_a_baseline_needs_no_seeds_for_a_verdict(metrics):
+    claim = read_claims(ROOT / "config" / "claims.yaml")[0].model_copy(update={"cell": "contrast_structure", "minus": "noise"})
+    alone = claim.model_copy(update={"cell": "pca", "minus": None, "rule": Region(above=0.5)})
+    assert judge_claims(metrics, [claim, alone]).judged["verdict"].to_pylist() == ["reproduced", "reproduced"]
 
 
 @pytest.mark.parametrize(
@@ -254,6 +336,7 @@ def test_planted_effects_get_their_verdicts_and_claims_without_cells_are_left_ou
         ("rule: {above: 0}", "rule: {above: 0, below: 1}", "exactly one of above, below, within"),
         ("metric: accuracy_reconstruction", "metric: acuracy", "metric 'acuracy' is not in"),
         ("- id: accuracy_behavior_helps\n", "- id: agreement_behavior_helps\n", "is there twice"),
+        ("    kind: in kind\n", "    kind: in kind\n    kind: number\n", "'kind' is there twice"),
         ("claims:", "claims: [", "not YAML"),
     ],
 )
@@ -281,11 +364,36 @@ def test_pages_hold_every_claim_and_escape_what_they_quote(metrics):
 @pytest.mark.parametrize("name", PLOTS)
 def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
     stage, plot = PLOTS[name]
-    text = "\n".join(artist.get_text() for artist in plot(metrics).findobj(lambda artist: hasattr(artist, "get_text")))
-    words = set(re.findall(r"\w+", text))
+    text = texts_of(plot(metrics))
+    words = set(re.findall(r"\w+", text.lower()))
     for cell in cells_of(metrics, stage):
         assert set(cell.split("_")) <= words
-    assert "95 % bootstrap" in " ".join(text.split()) or name == "losses"
+    assert "95 % bootstrap" in text or name == "losses"
+
+
+@pytest.mark.parametrize("name", ["reconstruction", "collapse", "probes", "losses"])
+def test_baselines_stand_beside_reconstructions_and_have_neither_probes_nor_losses(metrics, name):
+    text = texts_of(PLOTS[name][1](metrics))
+    assert all((f"{cell_label(cell)} 40 models" in text) == (name in ("reconstruction", "collapse")) for cell in BASELINES)
+
+
+def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
+    bare = metrics[~metrics["metric"].str.fullmatch(SAME_INIT)]
+    for name, label in (
+        ("collapse", "others, same init"),
+        ("collapse", "chance given the init"),
+        ("reconstruction", ", within init"),
+    ):
+        label_ends = re.compile(rf"{label}(?! \(|[.,])")
+        assert label_ends.search(texts_of(PLOTS[name][1](metrics)))
+        assert not label_ends.search(texts_of(PLOTS[name][1](bare)))
+
+
+def test_the_collapse_figure_grows_with_its_rows(metrics):
+    more = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}
+    tall = pa.Table.from_pylist(planted_metrics(models=4, steps=2, cells=more, zoo_models=4), schema=SCHEMA).to_pandas()
+    heights = [plot_collapse(table).get_figheight() for table in (metrics, tall)]
+    assert heights[1] - heights[0] == pytest.approx(0.84 * len(CELLS))
 
 
 def test_a_diverged_model_is_counted_once(metrics):
@@ -302,6 +410,7 @@ def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
 def test_cell_names_are_readable_and_differ():
     assert cell_label("contrast_structure_behavior_logit") == "C + S + B (logit)"
     assert cell_label("wide_latent") == "wide latent"
+    assert cell_label("pca") == "PCA"
     assert len({cell_label(cell) for cell in CELLS}) == len(CELLS)
 
 
@@ -334,7 +443,7 @@ def test_regenerating_needs_the_table_alone(tmp_path):
 
 
 def test_a_scenario_of_zoos_alone_is_drawn(tmp_path):
-    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5))
+    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5, baselines={}))
     regenerate(tmp_path / "metrics.parquet", ROOT / "config" / "claims.yaml", tmp_path, "planted")
     assert {path.stem for path in tmp_path.glob("figures/*.pdf")} == {"zoo_accuracy", "claims"}
     assert len(read_metrics(tmp_path / "metrics.parquet"))

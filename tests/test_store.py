@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from weightspace.errors import InputError
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
+from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 METADATA = {"spec": {"architecture": ["flatten", "linear classes"]}, "epochs": [0, 2], "share": 0.1, "none": None, "é": "ü"}
 
@@ -154,6 +154,15 @@ def test_there_is_no_state_before_the_first_save_nor_of_another_run_nor_after_it
     state.remove()
     assert state.load() is None
     state.remove()
+
+
+def test_the_digest_tells_files_apart_by_their_content_alone(tmp_path):
+    one, two, other = (tmp_path / name for name in ("one", "two", "other"))
+    for path in (one, two):
+        save_tensors(path, {"float": torch.ones(3, 4), "int": torch.arange(5)}, {"a": 1, "b": 2})
+    save_tensors(other, {"float": torch.ones(3, 4), "int": torch.arange(5) + 1}, {"a": 1, "b": 2})
+    assert one.read_bytes() == two.read_bytes()
+    assert content_digest(one) == content_digest(two) != content_digest(other)
 
 
 def test_a_cut_state_is_said_to_be_and_not_gone_on_from(path, capsys):

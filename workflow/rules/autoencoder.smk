@@ -53,3 +53,29 @@ rule evaluate_autoencoder:
         version=VERSION["evaluation"],
     script:
         "../scripts/evaluate_autoencoder.py"
+
+
+rule evaluate_baseline:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[settings.baselines[w.baseline].zoo].images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/weights.safetensors",
+        models=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/models.parquet",
+    output:
+        metrics="<results>/baseline/{baseline}/metrics.parquet",
+    log:
+        "<logs>/evaluate_baseline/{baseline}.log",
+    benchmark:
+        "<benchmarks>/evaluate_baseline/{baseline}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        device=settings.device,
+    params:
+        baseline=lambda w: settings.baselines[w.baseline].model_dump(mode="json"),
+        scenario=SCENARIO,
+        version=VERSION["evaluation"],
+    script:
+        "../scripts/evaluate_baseline.py"

@@ -57,5 +57,6 @@ wildcard_constraints:
     images="|".join(settings.images),
     zoo="|".join(settings.zoos),
     autoencoder="|".join(settings.autoencoders),
+    baseline="|".join(settings.baselines),
     shard=r"\d+",
     seed=r"\d+",

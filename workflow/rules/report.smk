@@ -6,6 +6,7 @@ rule collect_metrics:
         collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
         autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
         autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
+        collect("<results>/baseline/{baseline}/metrics.parquet", baseline=settings.baselines),
     output:
         metrics="<results>/metrics.parquet",
     log:

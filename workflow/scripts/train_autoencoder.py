@@ -8,7 +8,7 @@ from weightspace.images import unpack_images
 from weightspace.metrics import Source, read_table, write_metrics
 from weightspace.nets.spec import build_spec
 from weightspace.progress import rule_log
-from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
+from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, seed = snakemake.input, snakemake.output, snakemake.params, int(snakemake.wildcards.seed)
@@ -16,7 +16,8 @@ with rule_log(snakemake.log[0]):
     images, (parameters, zoo) = unpack_images(*load_tensors(inputs.images, device)), load_tensors(inputs.weights)
     train = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)["train"]
     problem = make_problem(config, build_spec(**zoo["spec"]), train.weights, images)
-    state = TrainingState(f"{output.model}.state", settings_hash(params.autoencoder, params.version, seed, zoo["key"]))
+    key = settings_hash(params.autoencoder, params.version, seed, content_digest(inputs.weights), content_digest(inputs.images))
+    state = TrainingState(f"{output.model}.state", key)
     trained = train_autoencoder(problem, seed, state)
     source = Source(params.scenario, "autoencoder", snakemake.wildcards.autoencoder, seed)
     write_metrics(output.metrics, loss_metrics(source, trained))

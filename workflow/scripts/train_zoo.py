@@ -5,16 +5,16 @@ from weightspace.images import unpack_images
 from weightspace.metrics import write_table
 from weightspace.nets.forward import unflatten
 from weightspace.progress import rule_log
-from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
+from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 from weightspace.zoo import make_task, models_table, shard_members, train_models
 
 with rule_log(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output
     config = ZooConfig(**params.zoo)
-    tensors, metadata = load_tensors(snakemake.input.images, choose_device(snakemake.resources.device))
-    task = make_task(config, unpack_images(tensors, metadata))
+    images = unpack_images(*load_tensors(snakemake.input.images, choose_device(snakemake.resources.device)))
+    task = make_task(config, images)
     models = shard_members(config, int(snakemake.wildcards.shard))
-    key = settings_hash(params.zoo, params.version, snakemake.wildcards.shard, metadata["source_sha256"])
+    key = settings_hash(params.zoo, params.version, snakemake.wildcards.shard, content_digest(snakemake.input.images))
     state = TrainingState(f"{output.weights}.state", key)
     trained = train_models(task, models, state)
     about = {"spec": task.spec.description, "epochs": config.epochs, "models": [m.model for m in models], "key": key}

@@ -171,8 +171,28 @@ class AutoencoderConfig(Settings):
             raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names a seed twice")
+        if self.num_queries > self.query_pool:
+            raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
         if self.contrast_weight and self.views == "original":
             raise ValueError("contrast_weight needs two views")
+        return self
+
+
+class BaselineConfig(Settings):
+    """What an autoencoder has to beat: networks rebuilt without one, measured in the same way."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    kind: Literal["init_mean", "pca", "noise"] = Field(
+        description="mean of the train models of the same init; linear code; white noise on the original"
+    )
+    numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
+    weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
+
+    @model_validator(mode="after")
+    def _settings_match_kind(self) -> "BaselineConfig":
+        if (self.numbers is not None) != (self.kind == "pca") or (self.weights_r2 is not None) != (self.kind == "noise"):
+            raise ValueError("kind pca needs numbers, kind noise needs weights_r2, and neither is for another kind")
         return self
 
 
@@ -183,17 +203,22 @@ class Scenario(Settings):
     images: dict[CellName, ImagesConfig] = Field(min_length=1, description="image sets, by name")
     zoos: dict[CellName, ZooConfig] = Field(min_length=1, description="zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
+    baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":
         for name, zoo in self.zoos.items():
             if zoo.images not in self.images:
                 raise ValueError(f"zoos.{name}.images: there is no image set {zoo.images!r}, only {', '.join(self.images)}")
-        for name, cell in self.autoencoders.items():
+        learners = {f"autoencoders.{name}": cell for name, cell in self.autoencoders.items()}
+        learners |= {f"baselines.{name}": cell for name, cell in self.baselines.items()}
+        for key, cell in learners.items():
             if cell.zoo not in self.zoos:
-                raise ValueError(f"autoencoders.{name}.zoo: there is no zoo {cell.zoo!r}, only {', '.join(self.zoos)}")
+                raise ValueError(f"{key}.zoo: there is no zoo {cell.zoo!r}, only {', '.join(self.zoos)}")
             if missing := set(cell.epochs) - set(self.zoos[cell.zoo].epochs):
-                raise ValueError(f"autoencoders.{name}.epochs: zoo {cell.zoo!r} keeps no epoch {min(missing)}")
+                raise ValueError(f"{key}.epochs: zoo {cell.zoo!r} keeps no epoch {min(missing)}")
+            if any(later <= earlier for earlier, later in pairwise(cell.epochs)):
+                raise ValueError(f"{key}.epochs: epochs must increase")
         return self
 
 
@@ -207,7 +232,7 @@ class Options(Settings):
 
 def read_options(config: dict) -> Options:
     """Checked options; raises InputError naming each wrong key."""
-    return _checked(Options, config, "config")
+    return checked(Options, config, "config")
 
 
 def read_scenario(folder: Path, options: Options) -> Scenario:
@@ -216,16 +241,20 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
-    try:
-        content = yaml.load(path.read_bytes(), Loader=_UniqueKeys)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    scenario = _checked(Scenario, content, str(path))
+    scenario = checked(Scenario, read_yaml(path), str(path))
     for cell, images in scenario.images.items():
         for key, file in images.local_files.items():
             if not Path(options.images_dir, file).is_file():
                 raise InputError(f"{path}: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir")
     return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def read_yaml(path: Path) -> object:
+    """Content of a YAML file; raises InputError naming the file if it does not read or says a key twice."""
+    try:
+        return yaml.load(path.read_bytes(), Loader=_UniqueKeys)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -240,7 +269,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return node
 
 
-def _checked(model: type[Settings], content: object, where: str) -> Settings:
+def checked(model: type[Settings], content: object, where: str) -> Settings:
+    """`content` as settings; raises InputError naming `where` and each wrong key."""
     try:
         return model.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:

@@ -19,6 +19,9 @@ def rule_log(path: str) -> Iterator[None]:
         except InputError as error:
             print(f"error: {error}")
             sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted; the next run goes on from the last saved state")
+            sys.exit(130)
         except BaseException:
             traceback.print_exc()
             raise

@@ -1,6 +1,7 @@
 """Tensors on disk: safetensors written whole and read checked; the state of a running training."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from hashlib import sha256
@@ -22,6 +23,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[st
     text = json.dumps(metadata, sort_keys=True)  # one entry, since safetensors writes several in any order
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {"weightspace": f"{_digest(tensors, text)} {text}"})
+    partial.chmod(0o666 & ~_umask())  # safetensors writes 0600
     partial.replace(path)
 
 
@@ -47,6 +49,12 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda":
         print("device cuda was asked for and there is none: on the CPU instead")
     return torch.device("cpu")
+
+
+def content_digest(path: str | Path) -> str:
+    """The hash of tensors and metadata that stands in the header of a file of `save_tensors`; `load_tensors` verifies it."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()["weightspace"].partition(" ")[0]
 
 
 class TrainingState:
@@ -79,6 +87,12 @@ class TrainingState:
     def remove(self) -> None:
         """Forget the state; called when the outputs are written."""
         self.path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _digest(tensors: dict[str, Tensor], text: str) -> str:

@@ -34,8 +34,3 @@ def permutation_map(spec: NetSpec, permutations: list[Int[Tensor, "view _unit"]]
         maps += [layer.offset + layer.out * fan_in + rows]
         below = rows
     return torch.cat(maps, dim=1)
-
-
-def inverse_permutations(permutations: list[Int[Tensor, "view _unit"]]) -> list[Int[Tensor, "view unit"]]:
-    """Permutations that undo `permutations`."""
-    return [permutation.argsort(dim=1) for permutation in permutations]

@@ -32,6 +32,10 @@ class Member(NamedTuple):
     weight_decay: float
     seed: int
 
+    def init_identity(self, config: ZooConfig) -> tuple:
+        """What the model's init tensor is drawn from; models that share it start from the same weights."""
+        return (self.init, *(self.identity if config.shared_inits is None else [self.seed % config.shared_inits]))
+
     @property
     def identity(self) -> tuple[str, float, float, int]:
         return tuple(self[1:])
@@ -136,12 +140,7 @@ def _resume(task: Task, num_models: int, state: TrainingState) -> tuple[TrainedM
 
 def new_stack(task: Task, models: list[Member]) -> Stack:
     """Models before their first step; those that share an init tensor start from the same weights."""
-    shared = task.config.shared_inits
-    identities = [m.identity if shared is None else (m.seed % shared,) for m in models]
-    rows = [
-        initial_weights(task.spec, m.init, generator_for("init", m.init, *identity))
-        for m, identity in zip(models, identities, strict=True)
-    ]
+    rows = [initial_weights(task.spec, m.init, generator_for("init", *m.init_identity(task.config))) for m in models]
     weights = torch.stack(rows).to(task.images.train_x.device)
     return Stack(weights, zero_moments(weights), epoch=-1, step=0)
 
@@ -177,7 +176,7 @@ def measure(task: Task, weights: Float[Tensor, "model weight"]) -> Float[Tensor,
 
 
 def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels) -> pa.Table:
-    """One row per model and epoch: identity, measures, generalization gap (accuracy, train - test), diverged, split."""
+    """One row per model and epoch: identity, init tensor, measures, gap (train - test accuracy), diverged, split."""
     rows = []
     finite = trained.weights.isfinite().all(-1) & trained.measures.isfinite().all(-1)
     for n, member in enumerate(models):
@@ -185,8 +184,8 @@ def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels
             measures = dict(zip(MEASURES, trained.measures[n, e].tolist(), strict=True))
             gap = measures["train_accuracy"] - measures["test_accuracy"]
             rows.append(member._asdict() | measures | {
-                "epoch": epoch, "activation": config.activation, "generalization_gap": gap,
-                "diverged": not bool(finite[n, e]), "split": split_of(member, config),
+                "epoch": epoch, "activation": config.activation, "init_tensor": "-".join(map(str, member.init_identity(config))),
+                "generalization_gap": gap, "diverged": not bool(finite[n, e]), "split": split_of(member, config),
             })  # fmt: skip
     return pa.Table.from_pylist(rows)
 

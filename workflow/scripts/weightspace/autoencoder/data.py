@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.config import AutoencoderConfig
+from weightspace.config import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.forward import flatten
 from weightspace.nets.spec import build_spec
@@ -32,7 +32,7 @@ class Checkpoints(NamedTuple):
 
 
 def checkpoints_by_split(
-    config: AutoencoderConfig, tensors: dict[str, Tensor], metadata: dict, models: pa.Table, device: torch.device
+    config: AutoencoderConfig | BaselineConfig, tensors: dict[str, Tensor], metadata: dict, models: pa.Table, device: torch.device
 ) -> dict[str, Checkpoints]:
     """Checkpoints of train, val and test models; `tensors` are parameters [model, epoch, *shape], `metadata` the zoo's own.
 

@@ -1,9 +1,11 @@
 """What an autoencoder keeps of a network: reconstruction, agreement, and the collapse controls."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
@@ -19,72 +21,105 @@ from weightspace.rng import generator_for
 from weightspace.tokens import Codec
 
 
-class Reconstruction(NamedTuple):
-    """Networks and what came back of them."""
+class Originals(NamedTuple):
+    """Test networks at one epoch, and what the training networks say about them."""
 
-    original: Float[Tensor, "model weight"]
+    models: list[int]
+    weights: Float[Tensor, "model weight"]
+    train_mean: Float[Tensor, " weight"]  # of all training checkpoints
+    same_init: Bool[Tensor, "model model"]  # True for two that started from the same tensor; True on the diagonal
+    init_mean: Float[Tensor, "model weight"] | None  # of the training networks of the same init; None where there are none
+
+
+def test_originals(splits: dict[str, Checkpoints], epoch: int) -> Originals:
+    """Test networks at an epoch, with the means of the training checkpoints."""
+    test, train = splits["test"].at_epoch(epoch), splits["train"].at_epoch(epoch)
+    ours, theirs = (part.properties["init_tensor"].to_numpy() for part in (test, train))
+    shares = torch.from_numpy(ours[:, None] == theirs[None, :]).to(test.weights)  # [test model, train model]
+    init_mean = shares @ train.weights / shares.sum(1, keepdim=True) if shares.any(1).all() else None
+    same = torch.from_numpy(ours[:, None] == ours[None, :]).to(test.weights.device)
+    return Originals(test.models, test.weights, splits["train"].weights.mean(0), same, init_mean)
+
+
+class Rebuilt(NamedTuple):
+    """What came back of the originals."""
+
     weights: Float[Tensor, "model weight"]
     padding: Float[Tensor, " model"]  # squared norm of what the decoder puts where tokens hold no weight
 
 
 @torch.no_grad()
-def reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], batch_size: int) -> Reconstruction:
+def reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], batch_size: int) -> Rebuilt:
     """Encode and decode networks as they are, without permutation."""
     decoded = torch.cat([model.decode(model.encode(codec.to_tokens(batch))) for batch in weights.split(batch_size)])
-    padding = (decoded * ~codec.layout.mask).square().sum((1, 2))
-    return Reconstruction(weights, codec.to_weights(decoded), padding)
+    return Rebuilt(codec.to_weights(decoded), (decoded * ~codec.layout.mask).square().sum((1, 2)))
 
 
 def reconstruction_metrics(
-    spec: NetSpec, rebuilt: Reconstruction, train_mean: Float[Tensor, " weight"], images: ImageSet
+    spec: NetSpec, originals: Originals, rebuilt: Rebuilt, images: ImageSet
 ) -> dict[str, Float[Tensor, " model"]]:
     """Each metric as one value per network, whose mean over networks is the metric.
 
     Structure: R2 and distances of weights, retrieval of the own original among the originals, diversity.
     Behavior, on test images, on blends of two of them, and under noise: agreement with the own original, with the
-    others, and of the originals with each other; retrieval by outputs.
+    others, with the others of the same init, and of the originals with each other; retrieval by outputs.
     """
-    metrics = structure_metrics(rebuilt, train_mean)
+    metrics = structure_metrics(originals, rebuilt)
     test = normalize(images.test_x, images)
     generator = generator_for("evaluation_queries")
     mixed, noise = mixed_queries(test, images.test_y, generator), noise_queries(test, generator)
     for suffix, queries in {"": test, "_mixed": mixed, "_noise": noise}.items():
-        original, weights = outputs(spec, rebuilt.original, queries), outputs(spec, rebuilt.weights, queries)
-        metrics |= {name + suffix: values for name, values in behavior_metrics(original, weights).items()}
+        original, weights = outputs(spec, originals.weights, queries), outputs(spec, rebuilt.weights, queries)
+        measured = behavior_metrics(original, weights, originals.same_init)
+        metrics |= {name + suffix: values for name, values in measured.items()}
         if not suffix:
             metrics |= accuracy_metrics(original.argmax(-1), weights.argmax(-1), images.test_y)
     return metrics
 
 
-def structure_metrics(rebuilt: Reconstruction, train_mean: Float[Tensor, " weight"]) -> dict[str, Float[Tensor, " model"]]:
+def structure_metrics(originals: Originals, rebuilt: Rebuilt) -> dict[str, Float[Tensor, " model"]]:
     """Metrics of weights alone, in the weights' own units.
 
-    R2 is 1 - squared error / mean squared distance of the networks from the mean of the *training* checkpoints.
-    The unmasked distance also counts what the decoder puts into padding, as the published tables did.
+    R2 is 1 - squared error / mean squared distance of the networks from the mean of the *training* checkpoints; within
+    init, from the mean of the training networks that started from the same tensor. The unmasked distance also counts
+    what the decoder puts into padding, as the published tables did.
     """
-    original, weights, padding = rebuilt
+    original, weights = originals.weights, rebuilt.weights
     error = (weights - original).square().sum(1)
-    return {
-        "weights_r2": 1 - error / (original - train_mean).square().sum(1).mean(),
+    metrics = {
+        "weights_r2": 1 - error / (original - originals.train_mean).square().sum(1).mean(),
         "weights_l2": error.sqrt(),
-        "weights_l2_unmasked": (error + padding).sqrt(),
+        "weights_l2_unmasked": (error + rebuilt.padding).sqrt(),
         "retrieval_weights": own_is_nearest(distance(weights, original)),
+        "retrieval_chance": 1 / originals.same_init.sum(1),
         "diversity_original": mean_over_others(distance(original, original)),
         "diversity_reconstruction": mean_over_others(distance(weights, weights)),
     }
+    if originals.init_mean is not None:
+        metrics["weights_r2_within_init"] = 1 - error / (original - originals.init_mean).square().sum(1).mean()
+    return metrics
 
 
 def behavior_metrics(
-    original: Float[Tensor, "model query class"], reconstruction: Float[Tensor, "model query class"]
+    original: Float[Tensor, "model query class"],
+    reconstruction: Float[Tensor, "model query class"],
+    same_init: Bool[Tensor, "model model"],
 ) -> dict[str, Float[Tensor, " model"]]:
-    """Agreement with the own original and with others, between originals, and retrieval by softmax outputs."""
+    """Agreement with the own original and with others, between originals, and retrieval by softmax outputs.
+
+    Agreement with others of the same init is there only where every network has such others.
+    """
     pairs = agreement(reconstruction.argmax(-1), original.argmax(-1))
-    return {
+    metrics = {
         "agreement_own": pairs.diagonal(),
         "agreement_other": mean_over_others(pairs),
         "agreement_originals": mean_over_others(agreement(original.argmax(-1), original.argmax(-1))),
         "retrieval_outputs": own_is_nearest(output_distance(reconstruction, original)),
     }
+    others = same_init.float().fill_diagonal_(0)
+    if others.any(1).all():
+        metrics["agreement_same_init"] = (pairs * others).sum(1) / others.sum(1)
+    return metrics
 
 
 def accuracy_metrics(
@@ -114,14 +149,17 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet, source: Source) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codec, size = stored.codec, stored.config.evaluation_batch
-    test = splits["test"].at_epoch(stored.config.epochs[-1])
-    rebuilt = reconstruct(codec, stored.trained, test.weights, size)
-    metrics = reconstruction_metrics(codec.spec, rebuilt, splits["train"].weights.mean(0), images)
+    originals = test_originals(splits, stored.config.epochs[-1])
+    rebuilt = reconstruct(codec, stored.trained, originals.weights, size)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
-    probes = probe_metrics(codec, encoders, splits, size)
+    rows = metric_rows(source, originals.models, reconstruction_metrics(codec.spec, originals, rebuilt, images))
+    return rows + metric_rows(source, splits["test"].models, probe_metrics(codec, encoders, splits, size))
+
+
+def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:
+    """One row per metric and model."""
     return [
         source.row(name, value, subject=model)
-        for models, measured in ((test.models, metrics), (splits["test"].models, probes))
-        for name, values in measured.items()
+        for name, values in metrics.items()
         for model, value in zip(models, values.tolist(), strict=True)
     ]

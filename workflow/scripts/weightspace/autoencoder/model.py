@@ -66,15 +66,14 @@ def _transformer(config: AutoencoderConfig) -> nn.TransformerEncoder:
 
 @torch.no_grad()
 def _initialize(module: nn.Module, generator: Generator) -> None:
-    """Matrices Xavier-uniform, position tables N(0, 0.02), biases 0, all from `generator`."""
-    for part in module.modules():
-        for name, parameter in part.named_parameters(recurse=False):
-            if isinstance(part, nn.Embedding):
-                nn.init.normal_(parameter, std=0.02, generator=generator)
-            elif parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter, generator=generator)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+    """As published: matrices and tables N(0, 0.02), the attention's input projection Xavier-uniform, biases 0."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("in_proj_weight"):
+            nn.init.xavier_uniform_(parameter, generator=generator)
+        elif parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.02, generator=generator)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
 
 
 def embed(model: Autoencoder, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model embedding"]:

@@ -1,20 +1,18 @@
 """Published claims, and the verdict that the metrics table gives on each."""
 
-import json
 from math import inf, isfinite
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from weightspace.config import CellName, Settings
+from weightspace.config import CellName, Settings, checked, read_yaml
 from weightspace.errors import InputError
 from weightspace.metrics import metric_named
 from weightspace.report.intervals import Interval
-from weightspace.report.tables import cell_interval, paired_interval
+from weightspace.report.tables import cell_interval, paired_interval, trained_once
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +27,7 @@ SCHEMA = pa.schema(
         ("n", pa.string()),
         ("kind", pa.string()),
         ("verdict", pa.string()),
+        ("reading", pa.bool_()),  # an autoencoder of a single seed takes part
     ]
 )
 
@@ -68,8 +67,8 @@ class Claim(Settings):
     published: str | float = Field(description="the published value or values")
     source: str = Field(description="where in the paper")
     metric: str
-    cell: CellName = Field(description="autoencoder that the metric is of")
-    minus: CellName | None = Field(None, description="autoencoder whose mean is subtracted; null: the same one")
+    cell: CellName = Field(description="autoencoder or baseline that the metric is of")
+    minus: CellName | None = Field(None, description="autoencoder or baseline whose mean is subtracted; null: the same one")
     minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same one")
     kind: Literal["number", "in kind"] = Field(description="in kind: an order or a gap, at other sizes than published")
     rule: Region
@@ -114,21 +113,17 @@ class Verdicts(NamedTuple):
 def read_claims(path: str | Path) -> list[Claim]:
     """Checked claims; raises InputError naming the file and each wrong key."""
     try:
-        return ClaimsFile.model_validate_json(json.dumps(yaml.safe_load(Path(path).read_text()))).claims
+        content = read_yaml(Path(path))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    except ValidationError as error:
-        wrong = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
-        raise InputError(f"{path}: {'; '.join(wrong)}") from error
+    return checked(ClaimsFile, content, str(path)).claims
 
 
 def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
     """One row per claim whose cells are in the table; raises InputError if such a cell lacks the metric."""
     cells = set(metrics["cell"])
     judged = [claim for claim in claims if {claim.cell, claim.minus or claim.cell} <= cells]
-    rows = [_row(claim, _measure(metrics, claim)) for claim in judged]
+    rows = [_row(claim, _measure(metrics, claim), _is_reading(metrics, claim)) for claim in judged]
     return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged])
 
 
@@ -149,7 +144,14 @@ def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
     return paired_interval(metrics, (claim.cell, claim.metric), claim.subtracted)
 
 
-def _row(claim: Claim, interval: Interval) -> dict:
+def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
+    """Whether one seed has the say on a side of the claim: no interval holds what another seed would change."""
+    sides = [(claim.cell, claim.metric), claim.subtracted or (claim.cell, claim.metric)]
+    return any(trained_once(metrics, *side) for side in sides)
+
+
+def _row(claim: Claim, interval: Interval, reading: bool) -> dict:
     published = claim.model_dump(include={"id", "paper", "claim", "source", "kind"})
     ours = {"ours": interval.mean, "low": interval.low, "high": interval.high, "n": interval.n}
-    return {**published, "published": str(claim.published), **ours, "verdict": verdict(interval, claim.rule)}
+    judged = {"verdict": "inconclusive" if reading else verdict(interval, claim.rule), "reading": reading}
+    return {**published, "published": str(claim.published), **ours, **judged}

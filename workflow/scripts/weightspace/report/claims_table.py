@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightspace.report.pages import measured
+from weightspace.report.pages import READING, measured
 from weightspace.report.style import WIDTH_INCHES, house_style
 
 LINE_INCHES = 0.118
@@ -23,7 +23,8 @@ SMALL_GRAY = {"fontsize": 6.5, "color": "#333333"}
 RULE = {"color": "#bbbbbb", "linewidth": 0.5}
 NOTE = (
     "Measured: the difference where a claim compares two. Intervals: 95 % bootstrap over models and seeds.\n"
-    "A verdict is given by the whole interval. In kind: an order or a gap at this scenario's sizes, not the published number."
+    "A verdict is given by the whole interval; with one seed it is inconclusive.\n"
+    "In kind: an order or a gap at this scenario's sizes, not the published number."
 )
 
 
@@ -32,7 +33,7 @@ def plot_claims(claims: pd.DataFrame, scenario: str) -> Figure:
     blocks = [_cells_of(row) for row in claims.itertuples()]
     bottoms = list(accumulate((max(map(len, block)) + 0.8 for block in blocks), initial=4.0))
     with house_style():
-        axes = _page(num_lines=bottoms[-1] + 3)
+        axes = _page(num_lines=bottoms[-1] + 4.2)
         axes.text(0, 1.2, f"{len(blocks) or 'no'} published claims judged on the scenario {scenario}", weight="bold", va="center")
         for heading, left, _ in COLUMNS:
             axes.text(left, 3.6, heading, va="bottom", **SMALL_GRAY)
@@ -67,7 +68,7 @@ def _cells_of(row: tuple) -> list[list[str]]:
         [line for part in row.published.split("; ") for line in wrap(part, published)],
         [mean, interval],
         wrap(row.n, n),
-        [*wrap(verdict, verdict_column), row.kind],
+        [*wrap(verdict, verdict_column), *wrap(READING if row.reading else "", verdict_column), row.kind],
     ]
 
 

@@ -1,4 +1,6 @@
-"""Figure collapse: is a reconstruction its own original, or a prototype that resembles them all?"""
+"""Figure collapse: is a reconstruction its own original, a prototype of its init, or one of them all?"""
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.report.intervals import Interval
-from weightspace.report.names import LOSSES_NOTE, cell_label
+from weightspace.report.names import cell_label, losses_note
 from weightspace.report.style import (
     INTERVALS_NOTE,
     LOOKS,
@@ -18,19 +20,32 @@ from weightspace.report.style import (
     name_rows,
     percent_axis,
 )
-from weightspace.report.tables import cell_interval, cells_of, describe_cell, has_metric, share_interval
+from weightspace.report.tables import cell_interval, describe_cell, has_metric, is_baseline, reconstructing_cells, share_interval
 
 Series = tuple[str, str, str]  # label, metric, and the metric it is a share of, or nothing
-AGREEMENT = (
-    ("own original", "agreement_own", ""),
-    ("other originals", "agreement_other", ""),
-    ("two originals", "agreement_originals", ""),
-)
-MIXED = tuple((label, f"{metric}_mixed", "") for label, metric, _ in AGREEMENT)
-PANELS: tuple[tuple[str, str, tuple[Series, ...]], ...] = (
-    ("Agreement on test images with", "equal answers (%)", AGREEMENT),
-    ("Agreement on mixed images with", "equal answers (%)", MIXED),
-    (
+
+
+class Panel(NamedTuple):
+    """What one panel shows: series with intervals, and a line of means that they are read against."""
+
+    title: str
+    unit: str
+    series: tuple[Series, ...]
+    reference: Series
+    line: str
+
+
+def _agreement(images: str, queries: str) -> Panel:
+    metrics = {"own original": "own", "others, same init": "same_init", "all others": "other"}
+    series = tuple((label, f"agreement_{name}{queries}", "") for label, name in metrics.items())
+    two_originals = ("two originals", f"agreement_originals{queries}", "")
+    return Panel(f"Agreement on {images} with", "equal answers (%)", series, two_originals, "--")
+
+
+PANELS = (
+    _agreement("test images", ""),
+    _agreement("mixed images", "_mixed"),
+    Panel(
         "Retrieval of the own original by",
         "reconstructions nearest to their own original (%)",
         (
@@ -38,50 +53,71 @@ PANELS: tuple[tuple[str, str, tuple[Series, ...]], ...] = (
             ("outputs", "retrieval_outputs", ""),
             ("outputs, mixed images", "retrieval_outputs_mixed", ""),
         ),
+        ("chance given the init", "retrieval_chance", ""),
+        ":",
     ),
-    (
+    Panel(
         "Diversity left between reconstructions in",
         "share of the originals' diversity (%)",
         (
             ("weights", "diversity_reconstruction", "diversity_original"),
             ("outputs", "diversity_outputs_reconstruction", "diversity_outputs_original"),
         ),
+        ("originals", "diversity_original", "diversity_original"),
+        "-",
     ),
 )
 NOTE = (
-    f"{INTERVALS_NOTE} {LOSSES_NOTE} A faithful reconstruction agrees with its own original more than with others, is "
-    "retrieved, and keeps diversity near 100 %. A prototype agrees with all alike, is retrieved as rarely as by chance "
-    "(1 / number of models), and has little diversity. Mixed images: blends of two test images of different classes. "
-    "What is averaged over other models takes those as given."
+    "Lines: mean agreement of two originals (dashed); retrieval by a code that knows the init and nothing else, 1 / number of "
+    "originals of that init (dotted); the originals' diversity (solid). A faithful reconstruction agrees with its own original "
+    "more than with others, is retrieved, and keeps diversity near 100 %. A prototype of all agrees with all alike, is retrieved "
+    "as rarely as by chance (1 / number of models), and has little diversity. A prototype of the init agrees with its own "
+    "original no more than with others of the same init, and is retrieved no more often than by chance given the init. Mixed "
+    "images: blends of two test images of different classes. What is averaged over other models takes those as given. "
+    "Baselines, below a rule, are computed and not trained."
 )
 
 
 def plot_collapse(metrics: pd.DataFrame) -> Figure:
-    """Agreement, retrieval and diversity of the reconstructions of each autoencoder, each beside its control."""
-    cells = cells_of(metrics, "autoencoder")
+    """Agreement, retrieval and diversity of the reconstructions of each autoencoder and baseline, each beside its control."""
+    cells = reconstructing_cells(metrics)
+    first_baseline = [row for row, cell in enumerate(cells) if is_baseline(metrics, cell)][:1]
     with house_style():
-        figure = Figure(figsize=(WIDTH_INCHES, 2 * (0.8 + 0.42 * len(cells))), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, 2 * (0.9 + 0.42 * len(cells))), layout="constrained")
         grid = figure.subplots(2, 2, sharey=True).ravel()
-        for axes, (title, unit, series) in zip(grid, PANELS, strict=True):
-            _draw_panel(axes, metrics, cells, series)
-            legend_above(axes, title)
-            axes.set_xlabel(unit)
+        for axes, panel in zip(grid, PANELS, strict=True):
+            _draw_panel(axes, metrics, cells, panel)
+            for row in first_baseline:
+                axes.axhline(row - 0.5, color="#555555", linewidth=0.6)
+            legend_above(axes, panel.title)
+            axes.set_xlabel(panel.unit)
             percent_axis(axes, "x")
         name_rows(grid[0], [f"{cell_label(cell, 24)}\n{describe_cell(metrics, cell)}" for cell in cells])
-        add_note(figure, NOTE)
+        add_note(figure, f"{INTERVALS_NOTE} {losses_note(cells)} {NOTE}")
     return figure
 
 
-def _draw_panel(axes: Axes, metrics: pd.DataFrame, cells: list[str], series: tuple[Series, ...]) -> None:
-    """Series that no cell has are left away: a scenario may measure fewer query sets."""
-    offsets = np.linspace(-0.22, 0.22, len(series))
-    for look, offset, (label, metric, over) in zip(LOOKS, offsets, series, strict=False):
-        rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, metric)]
-        intervals = [_interval(metrics, cells[row], metric, over) for row in rows]
+def _draw_panel(axes: Axes, metrics: pd.DataFrame, cells: list[str], panel: Panel) -> None:
+    """Series that no cell has are left away: a scenario may measure fewer query sets, a zoo may share no inits."""
+    offsets = np.linspace(-0.22, 0.22, len(panel.series))
+    for look, offset, series in zip(LOOKS, offsets, panel.series, strict=False):
+        rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, series[1])]
+        intervals = [_interval(metrics, cells[row], series) for row in rows]
         if intervals:
-            draw_intervals(axes, np.array(rows) + offset, intervals, look, label)
+            draw_intervals(axes, np.array(rows) + offset, intervals, look, series[0])
+    _draw_reference(axes, metrics, cells, panel)
     axes.margins(x=0.08)
 
 
-def _interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
+def _draw_reference(axes: Axes, metrics: pd.DataFrame, cells: list[str], panel: Panel) -> None:
+    """One line from row to row; a cell of another zoo moves it."""
+    rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, panel.reference[1])]
+    means = [_interval(metrics, cells[row], panel.reference).mean for row in rows]
+    if rows:
+        look = {"color": "#555555", "linewidth": 0.9, "linestyle": panel.line, "zorder": 1}
+        axes.plot(np.repeat(means, 2), np.add.outer(rows, [-0.5, 0.5]).ravel(), label=panel.reference[0], **look)
+
+
+def _interval(metrics: pd.DataFrame, cell: str, series: Series) -> Interval:
+    _, metric, over = series
     return share_interval(metrics, cell, metric, over) if over else cell_interval(metrics, cell, metric)

@@ -66,8 +66,12 @@ def widening(num: int) -> float:
 def describe_n(*values: np.ndarray) -> str:
     """Models and seeds of matrices [seed, model] over the same models."""
     seeds = sorted({len(matrix) for matrix in values}, reverse=True)
-    models = values[0].shape[1]
-    return f"{models} model{'s' * (models != 1)} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+    return f"{describe_models(values[0].shape[1])} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+
+
+def describe_models(num: int) -> str:
+    """Such as "60 models"."""
+    return f"{num} model{'s' * (num != 1)}"
 
 
 def _mean(values: np.ndarray) -> float:

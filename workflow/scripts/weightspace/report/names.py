@@ -5,7 +5,11 @@ from textwrap import fill
 from weightspace.report.intervals import Interval
 
 LOSSES = {"contrast": "C", "structure": "S", "behavior": "B"}
+ACRONYMS = {"pca": "PCA"}
 LOSSES_NOTE = "C contrast, S structure, B behavior, in parentheses the distance of outputs."
+BALANCED_NOTE = (
+    "Balanced: behavior weighted in balance with structure, chosen on validation models; the others weigh it as published."
+)
 QUALIFIERS = {"random encoder": "untrained encoder"}
 
 
@@ -13,9 +17,14 @@ def cell_label(cell: str, width: int = 80) -> str:
     """A cell's name to read: its losses by their letters, the rest in parentheses; lines of at most `width` letters."""
     words = cell.split("_")
     losses = [LOSSES[word] for word in words if word in LOSSES]
-    others = " ".join(word for word in words if word not in LOSSES)
+    others = " ".join(ACRONYMS.get(word, word) for word in words if word not in LOSSES)
     label = " + ".join(losses) + (f" ({others})" if losses and others else others)
     return fill(label, width, break_long_words=False)
+
+
+def losses_note(cells: list[str]) -> str:
+    """What the names of these cells say."""
+    return f"{LOSSES_NOTE} {BALANCED_NOTE}" if any("balanced" in cell.split("_") for cell in cells) else LOSSES_NOTE
 
 
 def words(name: str) -> str:

@@ -14,6 +14,9 @@ CSS = (
 )
 
 
+READING = "one seed: a reading"
+
+
 class Page(NamedTuple):
     """A title, a sentence, a table, and notes."""
 
@@ -29,14 +32,15 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     claims = verdicts.judged.to_pandas()
     header = ["claim", "paper", "published", "measured here, mean [95 % interval]", "n", "kind", "verdict"]
     rows = [
-        [row.claim, f"{row.paper}, {row.source}", row.published, measured(row), row.n, f"{row.kind}, on {scenario}", row.verdict]
+        [row.claim, f"{row.paper}, {row.source}", row.published, measured(row), row.n, f"{row.kind}, on {scenario}", judged(row)]
         for row in claims.itertuples()
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
         "Measured: the difference where a claim compares two. Intervals: bootstrap over models and seeds. "
         "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
-        "With 1 seed an interval holds no variation between trainings: a reading, not a result.",
+        f"An interval of one seed holds no variation between trainings ({READING}): the verdict is inconclusive. "
+        "Baselines are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
@@ -62,6 +66,11 @@ def timings_page(timings: pd.DataFrame, scenario: str) -> Page:
 def measured(row: tuple) -> str:
     """Mean and interval of a judged claim."""
     return f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]"
+
+
+def judged(row: tuple) -> str:
+    """Verdict on a claim."""
+    return f"{row.verdict} ({READING})" if row.reading else row.verdict
 
 
 def to_markdown(page: Page) -> str:

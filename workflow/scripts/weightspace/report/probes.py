@@ -8,16 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.errors import InputError
-from weightspace.report.names import LOSSES_NOTE, cell_label, words
+from weightspace.report.names import cell_label, losses_note, words
 from weightspace.report.style import INTERVALS_NOTE, LOOKS, WIDTH_INCHES, add_note, draw_intervals, house_style, name_rows
 from weightspace.report.tables import cell_interval, cells_of, describe_cell, has_metric
 
 FEATURES = ("embedding", "random_encoder", "weight_statistics")
 NAME = re.compile(rf"probe_r2_([a-z_]+)_({'|'.join(FEATURES)})")
 NOTE = (
-    f"{INTERVALS_NOTE} {LOSSES_NOTE} R² on test models of a linear probe fitted on the training models; "
+    "R² on test models of a linear probe fitted on the training models; "
     "0 is what predicting the mean gives. "
-    "Controls: the same encoder untrained, and plain statistics of the weights."
+    "Controls: the same encoder untrained, and plain statistics of the weights. "
+    "Embeddings have few numbers, weight statistics 14 per layer."
 )
 
 
@@ -32,7 +33,7 @@ def plot_probes(metrics: pd.DataFrame) -> Figure:
             axes.set(title=words(target), xlabel="R² on test models")
         name_rows(grid[0], [f"{cell_label(cell, 24)}\n{describe_cell(metrics, cell)}" for cell in cells])
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(FEATURES))
-        add_note(figure, NOTE)
+        add_note(figure, f"{INTERVALS_NOTE} {losses_note(cells)} {NOTE}")
     return figure
 
 

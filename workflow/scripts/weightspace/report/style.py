@@ -10,6 +10,7 @@ from typing import NamedTuple
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -69,10 +70,12 @@ def add_note(figure: Figure, text: str) -> None:
     figure.text(0.01, 0.06 / (old + extra), wrapped, fontsize=6.5, color="#333333", va="bottom")
 
 
-def legend_above(axes: Axes, title: str, columns: int = 3) -> None:
-    """Legend and title over the axes, where no data is."""
-    axes.set_title(title, pad=16)
-    legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=columns, borderpad=0.2)
+def legend_above(axes: Axes, title: str, columns: int = 2) -> None:
+    """Legend and title over the axes, where no data is; series with intervals come before lines."""
+    named = list(zip(*axes.get_legend_handles_labels(), strict=True))
+    handles, labels = zip(*sorted(named, key=lambda pair: not isinstance(pair[0], Container)), strict=True)
+    axes.set_title(title, pad=4 + 12 * ceil(len(labels) / columns))
+    legend = axes.legend(handles, labels, loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=columns, borderpad=0.2)
     legend.set_in_layout(False)  # its room is the title's padding
 
 

@@ -1,4 +1,8 @@
-"""Selections from the metrics table: cells, matrices of values, their intervals."""
+"""Selections from the metrics table: cells, matrices of values, their intervals.
+
+Autoencoders and their baselines have the same metrics of reconstructions and are read alike; a baseline is computed, not trained:
+it has one seed, which stands for no variation, and neither probes nor losses.
+"""
 
 import re
 from math import inf
@@ -7,7 +11,16 @@ import numpy as np
 import pandas as pd
 
 from weightspace.errors import InputError
-from weightspace.report.intervals import Interval, describe_n, difference_interval, mean_interval, ratio_interval
+from weightspace.report.intervals import (
+    Interval,
+    describe_models,
+    describe_n,
+    difference_interval,
+    mean_interval,
+    ratio_interval,
+)
+
+RECONSTRUCTING = ("autoencoder", "baseline")  # stages
 
 
 def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
@@ -18,13 +31,29 @@ def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
     return cells
 
 
+def reconstructing_cells(metrics: pd.DataFrame) -> list[str]:
+    """Autoencoders, then their baselines if there are any; raises InputError if there is no autoencoder."""
+    baselines = metrics.loc[metrics["stage"] == "baseline", "cell"].unique()
+    return [*cells_of(metrics, "autoencoder"), *baselines]
+
+
+def is_baseline(metrics: pd.DataFrame, cell: str) -> bool:
+    """Whether a cell that reconstructs is a baseline."""
+    return bool(((metrics["cell"] == cell) & (metrics["stage"] == "baseline")).any())
+
+
+def trained_once(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
+    """Whether a metric is of one seed of an autoencoder: its interval holds no variation between trainings."""
+    return not is_baseline(metrics, cell) and len(value_matrix(metrics, cell, metric)) < 2
+
+
 def has_metric(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether an autoencoder's cell has values of `metric` for its test models."""
+    """Whether an autoencoder or baseline has values of `metric` for its test models."""
     return not _rows_of(metrics, cell, metric).empty
 
 
 def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
-    """Values [seed, model] of an autoencoder's cell on its test models; raises InputError where one is missing."""
+    """Values [seed, model] of an autoencoder or baseline on its test models; raises InputError where one is missing."""
     rows = _rows_of(metrics, cell, metric)
     if rows.empty:
         raise InputError(f"cell {cell} has no metric {metric} of test models")
@@ -36,7 +65,9 @@ def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
 
 def cell_interval(metrics: pd.DataFrame, cell: str, metric: str) -> Interval:
     """Mean of a cell's metric over its test models and seeds; the interval ends where the metric's values end."""
-    return _clip(mean_interval(value_matrix(metrics, cell, metric).to_numpy()), *value_range(metric))
+    values = value_matrix(metrics, cell, metric)
+    interval = _clip(mean_interval(values.to_numpy()), *value_range(metric))
+    return interval._replace(n=_describe(metrics, {cell: values}))
 
 
 def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
@@ -46,7 +77,7 @@ def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> 
 
 
 def value_range(metric: str) -> tuple[float, float]:
-    """Lowest and highest value that a metric of an autoencoder can have."""
+    """Lowest and highest value that a metric of an autoencoder or baseline can have."""
     if re.match("(accuracy|agreement|retrieval|diversity_outputs)_", metric):
         return 0.0, 1.0
     return (-inf, 1.0) if "_r2" in metric else (0.0, inf)
@@ -59,14 +90,15 @@ def paired_interval(metrics: pd.DataFrame, plus: tuple[str, str], minus: tuple[s
     if not models:
         raise InputError(f"cells {plus[0]} and {minus[0]} have no test model in common")
     ours, theirs = ours[models], theirs[models]
+    n = _describe(metrics, {plus[0]: ours, minus[0]: theirs})
     if plus[0] == minus[0]:
-        return mean_interval((ours - theirs).to_numpy())
-    return difference_interval(ours.to_numpy(), theirs.to_numpy())
+        return mean_interval((ours - theirs).to_numpy())._replace(n=n)
+    return difference_interval(ours.to_numpy(), theirs.to_numpy())._replace(n=n)
 
 
 def describe_cell(metrics: pd.DataFrame, cell: str) -> str:
-    """Test models and seeds of a cell."""
-    return describe_n(value_matrix(metrics, cell, "accuracy_original").to_numpy())
+    """Test models of a cell, and seeds of an autoencoder."""
+    return _describe(metrics, {cell: value_matrix(metrics, cell, "accuracy_original")})
 
 
 def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
@@ -77,7 +109,16 @@ def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
 
 def _rows_of(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
     named = metrics[(metrics["metric"] == metric) & (metrics["cell"] == cell)]
-    return named[(named["stage"] == "autoencoder") & (named["split"] == "test")]
+    rows = named[named["stage"].isin(RECONSTRUCTING) & (named["split"] == "test")]
+    if rows["stage"].nunique() > 1:
+        raise InputError(f"cell {cell} is the name of an autoencoder and of a baseline")
+    return rows
+
+
+def _describe(metrics: pd.DataFrame, matrices: dict[str, pd.DataFrame]) -> str:
+    """Models, and seeds where a cell was trained, of matrices [seed, model] by cell."""
+    trained = [values.to_numpy() for cell, values in matrices.items() if not is_baseline(metrics, cell)]
+    return describe_n(*trained) if trained else describe_models(next(iter(matrices.values())).shape[1])
 
 
 def _clip(interval: Interval, lowest: float, highest: float) -> Interval:

@@ -55,7 +55,7 @@ def _draw_zoo(axes: Axes, zoo: str, rows: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 1))
     percent_axis(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_above(axes, f"zoo {words(zoo)}", columns=2)
+    legend_above(axes, f"zoo {words(zoo)}")
     axes.text(0.98, 0.04, _summary(test, num_diverged(rows)), transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 

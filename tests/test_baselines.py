@@ -1,0 +1,55 @@
+"""Baselines do what their names say, on planted networks."""
+
+import pytest
+import torch
+from weightspace.autoencoder.baselines import REBUILD
+from weightspace.autoencoder.evaluate import Originals
+from weightspace.config import BaselineConfig
+from weightspace.errors import InputError
+
+
+def config_of(**settings):
+    return BaselineConfig(zoo="planted", epochs=[1], **settings)
+
+
+def originals_of(weights, train, init_mean=None):
+    same = torch.eye(len(weights), dtype=torch.bool)
+    return Originals(list(range(len(weights))), weights, train.mean(0), same, init_mean)
+
+
+@pytest.fixture
+def train():
+    """60 checkpoints in a plane of 5 directions of a space of 40, around a point."""
+    return torch.randn(60, 5) @ torch.randn(5, 40) + 3
+
+
+def test_a_linear_code_of_as_many_numbers_as_directions_loses_nothing(train):
+    originals = originals_of(train[:7] * 0.5 + train[7:14] * 0.5, train)
+    rebuilt = REBUILD["pca"](config_of(kind="pca", numbers=5), originals, train)
+    torch.testing.assert_close(rebuilt, originals.weights, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 4])
+def test_no_projection_of_as_many_numbers_is_nearer_to_the_training_checkpoints_than_the_linear_code(train, numbers):
+    originals = originals_of(train, train)
+    best = (REBUILD["pca"](config_of(kind="pca", numbers=numbers), originals, train) - train).square().sum()
+    basis = torch.linalg.qr(torch.randn(40, numbers)).Q
+    centered = train - train.mean(0)
+    assert best < (centered @ basis @ basis.T - centered).square().sum()
+
+
+@pytest.mark.parametrize("weights_r2", [0.5, 0.94])
+def test_noise_leaves_the_r2_that_it_is_asked_for(weights_r2):
+    train, weights = torch.randn(50, 2000) + 1, torch.randn(100, 2000) - 1
+    originals = originals_of(weights, train)
+    rebuilt = REBUILD["noise"](config_of(kind="noise", weights_r2=weights_r2), originals, train)
+    spread = (weights - train.mean(0)).square().sum(1).mean()
+    assert 1 - (rebuilt - weights).square().sum(1).mean() / spread == pytest.approx(weights_r2, abs=0.01)
+
+
+def test_the_mean_of_an_init_needs_shared_inits(train):
+    mean = torch.randn(3, 40)
+    config = config_of(kind="init_mean")
+    assert torch.equal(REBUILD["init_mean"](config, originals_of(train[:3], train, mean), train), mean)
+    with pytest.raises(InputError, match="'planted'.*shared_inits"):
+        REBUILD["init_mean"](config, originals_of(train[:3], train), train)

@@ -1,0 +1,59 @@
+"""Networks rebuilt without an autoencoder: what a reconstruction has to beat."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.autoencoder.data import Checkpoints
+from weightspace.autoencoder.evaluate import Originals, Rebuilt, metric_rows, reconstruction_metrics, test_originals
+from weightspace.config import BaselineConfig
+from weightspace.errors import InputError
+from weightspace.images import ImageSet
+from weightspace.metrics import Source
+from weightspace.nets.spec import NetSpec
+from weightspace.rng import generator_for
+
+
+def evaluate_baseline(
+    config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet, source: Source
+) -> list[dict]:
+    """Rows of the reconstruction metrics of one baseline, one per test model."""
+    originals = test_originals(splits, config.epochs[-1])
+    weights = REBUILD[config.kind](config, originals, splits["train"].weights)
+    rebuilt = Rebuilt(weights, weights.new_zeros(len(weights)))
+    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))
+
+
+def rebuild_init_mean(
+    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+) -> Float[Tensor, "model weight"]:
+    """The mean of the training networks of the same init, at the same epoch: the prototype of an init.
+
+    Raises InputError where a test network shares its init with no training network.
+    """
+    if originals.init_mean is None:
+        raise InputError(f"zoo {config.zoo!r}: kind init_mean needs shared_inits")
+    return originals.init_mean
+
+
+def rebuild_pca(
+    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+) -> Float[Tensor, "model weight"]:
+    """The linear code of `numbers` numbers that is best for the training checkpoints."""
+    mean = train.mean(0)
+    _, _, directions = torch.linalg.svd((train - mean).double(), full_matrices=False)
+    basis = directions[: config.numbers].to(train)
+    return mean + (originals.weights - mean) @ basis.T @ basis
+
+
+def rebuild_noise(
+    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+) -> Float[Tensor, "model weight"]:
+    """The original under white noise that leaves an expected R2 of `weights_r2`: error without any structure."""
+    spread = (originals.weights - originals.train_mean).square().sum(1).mean()
+    deviation = ((1 - config.weights_r2) * spread / originals.weights.shape[1]).sqrt()
+    noise = torch.randn(originals.weights.shape, generator=generator_for("baseline", "noise", config.weights_r2))
+    return originals.weights + deviation * noise.to(originals.weights.device)
+
+
+REBUILD = {"init_mean": rebuild_init_mean, "pca": rebuild_pca, "noise": rebuild_noise}
