@@ -31,6 +31,7 @@ def train_longer(content):
     content["zoos"]["tiny"].update(epochs=[0, 1, 120], stack_size=8, num_shards=1)
     cell = content["autoencoders"]["contrast_structure_behavior_softmax"]
     content["autoencoders"] = {"behavior": {**cell, "epochs": [1, 120], "steps": 600}}
+    content["baselines"] = {}
 
 
 def place(state):
@@ -49,8 +50,10 @@ def run_until(project, reached):
         if reached():
             return process
         time.sleep(0.01)
-    kill_everything(process)
-    pytest.fail("the run ended, or two minutes did, before it was where it is to be killed")
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=30)
+    pytest.fail(f"the run ended, or two minutes did, before it was where it is to be killed:\n{output}")
 
 
 def kill_everything(process):
