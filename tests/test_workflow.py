@@ -22,6 +22,7 @@ RULES = {
 FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", "zoo_accuracy"]
 REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
 SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
+BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
 
@@ -64,7 +65,8 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     table = pq.read_table(smoke.results / "metrics.parquet").to_pandas()
     found = set(table[["scenario", "stage", "cell", "seed"]].itertuples(index=False, name=None))
     cells = {("contrast_structure", 0), ("contrast_structure", 1), ("contrast_structure_behavior_softmax", 0)}
-    assert found == {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
+    expected = {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
+    assert found == expected | {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     measured = set(table["metric"])
     assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
     assert {f"probe_r2_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")} <= measured
@@ -73,7 +75,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
-    assert timings == expected
+    assert timings == expected | {"evaluate_baseline": 3}
 
 
 # A second run repeats what changed, and nothing else.
@@ -106,7 +108,7 @@ def test_a_new_seed_reruns_no_other_seed(finished):
 def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
     zoo = ["join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"]
-    assert finished.planned() == sorted(zoo + autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + REPORT)
+    assert finished.planned() == sorted(zoo + autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + BASELINES + REPORT)
 
 
 def test_a_raised_version_of_the_evaluation_reruns_the_evaluation_alone(finished):
@@ -114,7 +116,7 @@ def test_a_raised_version_of_the_evaluation_reruns_the_evaluation_alone(finished
     text, times = re.subn(r'"evaluation": (\d+)', lambda match: f'"evaluation": {int(match[1]) + 1}', path.read_text())
     assert times == 1
     path.write_text(text)
-    assert finished.planned() == sorted(autoencoder_jobs("evaluate_autoencoder") + REPORT)
+    assert finished.planned() == sorted(autoencoder_jobs("evaluate_autoencoder") + BASELINES + REPORT)
 
 
 # Settings that cannot be run are refused before the first job.
