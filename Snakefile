@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/zoo.smk"
 include: "workflow/rules/autoencoder.smk"
+include: "workflow/rules/recovery.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/reference.smk"
 

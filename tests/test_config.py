@@ -12,6 +12,7 @@ from weightspace.config import (
     ImagesConfig,
     Options,
     Settings,
+    TrainedTeachers,
     ZooConfig,
     read_options,
     read_scenario,
@@ -21,6 +22,8 @@ from weightspace.errors import InputError
 
 SCENARIOS = Path(__file__).parents[1] / "config" / "scenarios"
 PARQUET = {"source": "parquet", "train": "a.parquet", "test": "b.parquet"}
+BOX = {"teacher": "box", "queries": {"design": "uniform"}, "seeds": [0]}
+TRIES = {"architectures": [["flatten", "linear 4", "activation", "linear classes"]], "activations": ["relu", "tanh"]}
 DELETE = object()
 
 
@@ -35,6 +38,17 @@ def scenario_content():
             }
         },
         "autoencoders": {"plain": {"zoo": "digits", "seeds": [0], "epochs": [2], "structure_weight": 1.0, "steps": 3}},
+        "teachers": {
+            "made": {"kind": "synthetic", "inputs": 2, "hidden": [3]},
+            "member": {"kind": "zoo", "zoo": "digits", "models": [1], "epoch": 2},
+            "box": {"kind": "onnx", "path": "a.onnx"},
+            "file": {"kind": "table", "path": "a.parquet"},
+        },
+        "recoveries": {
+            "made": {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
+            "box": BOX | {"students": TRIES},
+        },
+        "recovery_baselines": {"single": {"recovery": "made", "kind": "single"}},
     }  # fmt: skip
 
 
@@ -71,11 +85,11 @@ def settings_classes(base=Settings):
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_scenario_that_is_kept_reads(path):
-    images = yaml.safe_load(path.read_text())["images"].values()
+    images = yaml.safe_load(path.read_text()).get("images", {}).values()
     files = [cell.get(key) for cell in images for key in ("train", "test")]
     if any(isinstance(file, str) and not Path("resources", file).is_file() for file in files):
         pytest.skip("its image files are not here")
-    assert read_scenario(SCENARIOS, Options(scenario=path.stem)).zoos
+    assert read_scenario(SCENARIOS, Options(scenario=path.stem)).device
 
 
 @pytest.mark.parametrize("cls", settings_classes(), ids=lambda cls: cls.__name__)
@@ -88,7 +102,10 @@ def test_settings_survive_json_and_cannot_be_changed(cls, tmp_path):
     found = {type(s): s for s in settings_in(read(tmp_path, scenario_content()))} | {
         type(s): s for s in settings_in(ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}}))
     }  # fmt: skip
-    others = [Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean")]
+    others = [
+        Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
+        TrainedTeachers(kind="trained", images="digits", architecture="mlp"),
+    ]  # fmt: skip
     settings = (found | {type(s): s for s in others})[cls]
     assert cls(**settings.model_dump(mode="json")) == settings
     with pytest.raises(ValueError, match="frozen"):
@@ -121,12 +138,14 @@ def test_num_models_counts_every_combination():
 
 WRONG = {
     # unknown keys, at every depth
-    "unknown section": ("zoo", {}, "zoo:"),
+    "unknown section": ("zoo", {}, "zoo: there is no such setting"),
     "unknown setting of a zoo": ("zoos.digits.num_sedes", 4, "zoos.digits.num_sedes: there is no such setting"),
     "unknown setting of images": ("images.digits.sise", 8, "images.digits.sise: there is no such setting"),
     "unknown setting of an autoencoder": ("autoencoders.plain.beta", 1.0, "autoencoders.plain.beta: there is no such setting"),
     # missing keys
-    "no zoos": ("zoos", DELETE, "zoos:"),
+    "no zoo": ("autoencoders.plain.zoo", DELETE, "autoencoders.plain.zoo:"),
+    "zoos that are not there": (
+        "zoos", DELETE, "autoencoders.plain.zoo: there is no cell 'digits' in zoos, only none at all"),
     "no epochs": ("zoos.digits.epochs", DELETE, "zoos.digits.epochs:"),
     # wrong types
     "text for a count": ("zoos.digits.num_seeds", "4", "zoos.digits.num_seeds:"),
@@ -168,9 +187,53 @@ WRONG = {
     "remote file with half a hash": (
         "images.digits", PARQUET | {"train": {"url": "https://a/b", "sha256": "abc"}}, "images.digits.train"),
     # references
-    "no such image set": ("zoos.digits.images", "digit", "zoos.digits.images: there is no image set 'digit', only digits"),
-    "no such zoo": ("autoencoders.plain.zoo", "mnist", "autoencoders.plain.zoo: there is no zoo 'mnist', only digits"),
+    "no such image set": ("zoos.digits.images", "digit", "zoos.digits.images: there is no cell 'digit' in images, only digits"),
+    "no such zoo": ("autoencoders.plain.zoo", "mnist", "autoencoders.plain.zoo: there is no cell 'mnist' in zoos, only digits"),
     "epoch that the zoo does not keep": ("autoencoders.plain.epochs", [1], "autoencoders.plain.epochs:"),
+    "teachers of no such zoo": (
+        "teachers.member.zoo", "mnist", "teachers.member.zoo: there is no cell 'mnist' in zoos, only digits"),
+    "teachers of an epoch that the zoo does not keep": (
+        "teachers.member.epoch", 1, "teachers.member.epoch: zoo 'digits' keeps no epoch 1"),
+    "teachers of no such image set": (
+        "teachers.made", {"kind": "trained", "images": "mnist", "architecture": "mlp"},
+        "teachers.made.images: there is no cell 'mnist' in images, only digits"),
+    "no such teacher": (
+        "recoveries.made.teacher", "mad",
+        "recoveries.made.teacher: there is no cell 'mad' in teachers, only box, file, made, member"),
+    "queries of no such image set": (
+        "recoveries.made.queries", {"design": "data", "images": "mnist"},
+        "recoveries.made.queries.images: there is no cell 'mnist' in images, only digits"),
+    "no such recovery": (
+        "recovery_baselines.single.recovery", "mad",
+        "recovery_baselines.single.recovery: there is no cell 'mad' in recoveries, only box, made"),
+    # recoveries
+    "unknown setting of teachers": ("teachers.member.model", 1, "teachers.member.model: there is no such setting"),
+    "zoo teachers of no zoo": ("teachers.member.zoo", DELETE, "teachers.member.zoo:"),
+    "teachers of no kind": ("teachers.made.kind", DELETE, "teachers.made:"),
+    "teachers of an unknown kind": ("teachers.made.kind", "stolen", "teachers.made:"),
+    "setting of another kind": ("teachers.made.zoo", "digits", "teachers.made.zoo: there is no such setting"),
+    "no hidden layer": ("teachers.made.hidden", [], "teachers.made.hidden:"),
+    "no queries": ("recoveries.made.queries", DELETE, "recoveries.made.queries:"),
+    "unknown setting of queries": (
+        "recoveries.made.queries.bits", 8, "recoveries.made.queries.bits: there is no such setting"),
+    "uniform queries from images": ("recoveries.made.queries.images", "digits", "recoveries.made.queries:"),
+    "data queries from no images": ("recoveries.made.queries.design", "data", "recoveries.made.queries:"),
+    "composition queries from no images": ("recoveries.made.queries.design", "composition", "recoveries.made.queries:"),
+    "one student": ("recoveries.made.students", {"num": 1}, "recoveries.made.students.num:"),
+    "students that do not train": (
+        "recoveries.made.students", {"epochs": 0, "second_order_steps": 0},
+        "recoveries.made.students: epochs and second_order_steps are both 0"),
+    "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
+    "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
+    "a table of a network": ("recoveries.made.queries.design", "table", "recoveries.made.queries.design: teachers of kind table"),
+    "a file that is asked more": ("recoveries.made.teacher", "file", "recoveries.made.queries.design: teachers of kind table"),
+    "a black box and no layers to try": (
+        "recoveries.box.students", TRIES | {"architectures": None}, "recoveries.box.students: a black box needs"),
+    "a black box and no activations to try": (
+        "recoveries.box.students", TRIES | {"activations": None}, "recoveries.box.students: a black box needs"),
+    "a file and nothing to try": (
+        "recoveries.box", BOX | {"teacher": "file", "queries": {"design": "table"}},
+        "recoveries.box.students: a black box needs"),
     # files
     "image file that is not there": ("images.digits", PARQUET, "images.digits.train: no file"),
 }  # fmt: skip
@@ -186,6 +249,24 @@ def test_a_wrong_setting_is_one_sentence_with_its_file_and_full_key(tmp_path, ke
         read(tmp_path, changed(key, value))
     assert f"{tmp_path / 'mine.yaml'}: {told}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_scenario_of_neither_zoos_nor_recoveries_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="there are neither zoos nor recoveries"):
+        read(tmp_path, {"images": scenario_content()["images"]})
+
+
+@pytest.mark.parametrize("kept", [["images", "zoos"], ["teachers", "recoveries"]])
+def test_zoos_do_without_recoveries_and_recoveries_without_zoos(tmp_path, kept):
+    content = {name: section for name, section in scenario_content().items() if name in kept}
+    if "teachers" in kept:
+        del content["teachers"]["member"]
+    assert getattr(read(tmp_path, content), kept[-1])
+
+
+@pytest.mark.parametrize("queries", [{"design": "boundary"}, {"design": "boundary", "images": "digits"}], ids=str)
+def test_a_boundary_is_sought_between_images_or_without_any(tmp_path, queries):
+    assert read(tmp_path, changed("recoveries.made.queries", queries)).recoveries["made"].queries.design == "boundary"
 
 
 def test_every_wrong_key_is_named_at_once(tmp_path):

@@ -14,7 +14,7 @@ from weightspace.zoo import MEASURES
 
 SOURCE = Source("digits", "autoencoder", "plain", 3)
 ROWS = [SOURCE.row("agreement_own", n / 7, split="val", subject=n) for n in range(5)]
-UNKNOWN = ["agreement", "test_accuracy_", "xtest_accuracy", "accuracy_original_mixed", "loss_total_step_", "probe_r2_", ""]
+UNKNOWN = ["agreement_", "test_accuracy_", "xtest_accuracy", "accuracy_original_mixed", "loss_total_step_", "probe_r2_", ""]
 
 
 @pytest.fixture

@@ -6,13 +6,26 @@ import pytest
 import torch
 from torch import nn
 from weightspace.errors import InputError
-from weightspace.nets.forward import ACTIVATIONS, flatten, forward, unflatten
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import INITS, initial_weights
 from weightspace.nets.spec import ARCHITECTURES, build_spec
 
+
+class Erf(nn.Module):
+    def forward(self, z):
+        return torch.erf(z)
+
+
+class G(nn.Module):
+    def forward(self, z):
+        return 1 / (1 + torch.exp(-4 * z)) + torch.log1p(torch.exp(z))
+
+
 SHAPES = {"cnn": (1, 28, 28), "cnn3": (3, 32, 32), "lenet5": (3, 32, 32), "mlp": (2, 5, 4), "cnn_digits": (1, 8, 8)}
 TORCH_ACTIVATIONS = {
-    "relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "tanh": nn.Tanh, "erf": Erf, "gelu": nn.GELU, "silu": nn.SiLU,
+    "softplus": nn.Softplus, "sigmoid": nn.Sigmoid, "elu": nn.ELU, "g": G,
 }  # fmt: skip
 NUM_MODELS = 3
 
@@ -211,3 +224,33 @@ def test_a_layer_that_does_not_read_or_fit_is_named(architecture, told):
         build_spec(architecture, "relu", (1, 8, 8), 10)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# symmetry
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_has_the_identity_of_its_class_and_no_other(name):
+    activation, z = ACTIVATIONS[name], torch.linspace(-4, 4, 161)
+    plus, minus = activation.function(z), activation.function(-z)
+    residuals = {
+        "odd": plus + minus,
+        "odd_constant": plus + minus - (plus + minus).mean(),
+        "even_linear": plus - minus - z * ((plus - minus) @ z) / (z @ z),
+    }
+    holds = {symmetry for symmetry, residual in residuals.items() if residual.abs().max() < 1e-12}
+    assert holds - ({"odd_constant"} if activation.symmetry == "odd" else set()) == {activation.symmetry} - {"none"}
+    if activation.symmetry == "even_linear":
+        torch.testing.assert_close(plus - minus, activation.slope * z)
+    if activation.symmetry == "odd_constant":
+        torch.testing.assert_close(plus + minus, torch.full_like(z, activation.constant))
+    assert activation.scaling == bool((activation.function(3 * z) - 3 * plus).abs().max() < 1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+def test_padding_is_torchs():
+    spec = build_spec(["conv 3 3 1", "activation", "flatten", "linear classes"], "relu", (2, 5, 4), 4)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(60, 4))
+    images = torch.randn(1, 6, 2, 5, 4)
+    torch.testing.assert_close(forward(spec, flat(net).unsqueeze(0), images)[0], net(images[0]))

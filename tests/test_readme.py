@@ -9,7 +9,25 @@ import torch
 import yaml
 from PIL import Image
 from pydantic import BaseModel
-from weightspace.config import AutoencoderConfig, BaselineConfig, ImagesConfig, Options, Scenario, ZooConfig
+from weightspace.config import (
+    AutoencoderConfig,
+    BaselineConfig,
+    ClusterConfig,
+    ImagesConfig,
+    OnnxTeacher,
+    Options,
+    QueriesConfig,
+    RecoveryBaselineConfig,
+    RecoveryConfig,
+    Scenario,
+    StudentsConfig,
+    SyntheticTeachers,
+    TableTeacher,
+    TrainedTeachers,
+    ZooConfig,
+    ZooTeachers,
+)
+from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
@@ -20,19 +38,29 @@ SECTIONS = {
     "zoos": ZooConfig,
     "autoencoders": AutoencoderConfig,
     "baselines": BaselineConfig,
+    "teachers: synthetic": SyntheticTeachers,
+    "teachers: trained": TrainedTeachers,
+    "teachers: zoo": ZooTeachers,
+    "teachers: table": TableTeacher,
+    "teachers: onnx": OnnxTeacher,
+    "recoveries": RecoveryConfig,
+    "recoveries: queries": QueriesConfig,
+    "recoveries: students": StudentsConfig,
+    "recoveries: cluster": ClusterConfig,
+    "recovery_baselines": RecoveryBaselineConfig,
 }
+
+
+def printed(default: object) -> str:
+    """A default as config/README.md prints it; settings within settings have a table of their own."""
+    if isinstance(default, BaseModel):
+        return "see below"
+    return "null" if default is None else str(default).lower().replace("'", "")
 
 
 def table_of(model: type[BaseModel]) -> dict[str, str]:
     """Setting to default, as config/README.md prints them."""
-    return {
-        name: "required"
-        if field.is_required()
-        else "null"
-        if field.default is None
-        else str(field.default).lower().replace("'", "")
-        for name, field in model.model_fields.items()
-    }
+    return {name: "required" if field.is_required() else printed(field.default) for name, field in model.model_fields.items()}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -46,6 +74,11 @@ def test_config_readme_lists_every_setting_with_its_default(section: str) -> Non
 def test_config_readme_lists_every_architecture() -> None:
     text = (ROOT / "config/README.md").read_text()
     assert all(f"`{name}`" in text for name in ARCHITECTURES)
+
+
+def test_config_readme_lists_every_activation() -> None:
+    text = (ROOT / "config/README.md").read_text()
+    assert ", ".join(f"`{name}`" for name in ACTIVATIONS) in " ".join(text.split())
 
 
 def blocks(language: str) -> list[str]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from weightspace.nets.forward import ACTIVATIONS, forward, unflatten
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import ARCHITECTURES, build_spec
 from weightspace.symmetry import permutation_map, sample_permutations
 

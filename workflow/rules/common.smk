@@ -11,7 +11,7 @@ from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "report": 1}
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 1, "report": 1}
 
 
 def checked_settings():
@@ -19,12 +19,14 @@ def checked_settings():
     try:
         options = read_options(config)
         scenario = read_scenario(Path(workflow.basedir, "config", "scenarios"), options)
-        for cell, zoo in scenario.zoos.items():
-            images = scenario.images[zoo.images]
+        cells = {f"zoos.{name}": zoo for name, zoo in scenario.zoos.items()}
+        cells |= {f"teachers.{name}": cell for name, cell in scenario.teachers.items() if cell.kind == "trained"}
+        for key, cell in cells.items():
+            images = scenario.images[cell.images]
             try:
-                build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
+                build_spec(cell.architecture, cell.activation, images.image_shape, images.num_classes)
             except InputError as error:
-                raise InputError(f"scenario {options.scenario}: zoos.{cell}.architecture: {error}") from error
+                raise InputError(f"scenario {options.scenario}: {key}.architecture: {error}") from error
         return options, scenario
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -53,10 +55,23 @@ def autoencoder_jobs(path):
     ]
 
 
+def recovery_jobs(path):
+    """`path` for each cell and seed of the recoveries."""
+    return [path.format(recovery=cell, seed=seed) for cell, recovery in settings.recoveries.items() for seed in recovery.seeds]
+
+
+def one_of(cells):
+    """A pattern for the names of cells; where there are none, one that nothing matches."""
+    return "|".join(cells) or "(?!)"
+
+
 wildcard_constraints:
-    images="|".join(settings.images),
-    zoo="|".join(settings.zoos),
-    autoencoder="|".join(settings.autoencoders),
-    baseline="|".join(settings.baselines),
+    images=one_of(settings.images),
+    zoo=one_of(settings.zoos),
+    autoencoder=one_of(settings.autoencoders),
+    baseline=one_of(settings.baselines),
+    teacher=one_of(settings.teachers),
+    recovery=one_of(settings.recoveries),
+    recovery_baseline=one_of(settings.recovery_baselines),
     shard=r"\d+",
     seed=r"\d+",

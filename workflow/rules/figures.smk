@@ -1,6 +1,8 @@
-"""One rule per figure, each from the table of all metrics."""
+"""One rule per figure of zoos and autoencoders, each from the table of all metrics."""
 
-FIGURES = ["zoo_accuracy"]
+FIGURES = []
+if settings.zoos:
+    FIGURES += ["zoo_accuracy"]
 if settings.autoencoders:
     FIGURES += ["reconstruction", "collapse", "probes", "losses"]
 

@@ -3,12 +3,22 @@
 
 rule collect_metrics:
     input:
-        collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
-        autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
-        autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
-        collect("<results>/baseline/{baseline}/metrics.parquet", baseline=settings.baselines),
+        metrics=[
+            collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
+            autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
+            autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
+            collect("<results>/baseline/{baseline}/metrics.parquet", baseline=settings.baselines),
+            recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/metrics.parquet"),
+            collect(
+                "<results>/recovery_baseline/{recovery_baseline}/metrics.parquet", recovery_baseline=settings.recovery_baselines
+            ),
+        ],
+        merges=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/merges.parquet"),
+        neurons=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/neurons.parquet"),
     output:
         metrics="<results>/metrics.parquet",
+        recovery_merges="<results>/recovery_merges.parquet",
+        recovery_neurons="<results>/recovery_neurons.parquet",
     log:
         "<logs>/collect_metrics.log",
     localrule: True
@@ -110,3 +120,4 @@ rule tabulate_timings:
 
 
 include: "figures.smk"
+include: "recovery_figures.smk"

@@ -1,10 +1,12 @@
-"""Rule collect_metrics: all metrics of a scenario in one table."""
+"""Rule collect_metrics: all metrics of a scenario in one table, and what figures of recoveries need besides."""
 
-from weightspace.metrics import write_table
+from weightspace.metrics import MERGES_SCHEMA, NEURONS_SCHEMA, write_table
 from weightspace.progress import rule_log
-from weightspace.report.collect import collect_metrics
+from weightspace.report.collect import collect_metrics, collect_tables
 
 with rule_log(snakemake.log[0]):
-    table = collect_metrics(snakemake.input)
+    table = collect_metrics(snakemake.input.metrics)
     write_table(snakemake.output.metrics, table)
-    print(f"{len(table)} rows from {len(snakemake.input)} tables")
+    write_table(snakemake.output.recovery_merges, collect_tables(snakemake.input.merges, MERGES_SCHEMA))
+    write_table(snakemake.output.recovery_neurons, collect_tables(snakemake.input.neurons, NEURONS_SCHEMA))
+    print(f"{len(table)} rows from {len(snakemake.input.metrics)} tables")

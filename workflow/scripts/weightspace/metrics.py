@@ -22,6 +22,36 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+_INTEGERS = pa.list_(pa.field("element", pa.int64()))  # "element" is the name that Parquet gives back
+_FLOATS = pa.list_(pa.field("element", pa.float32()))
+_CELL_AND_SEED = [("scenario", pa.string()), ("cell", pa.string()), ("seed", pa.int64())]
+MERGES_SCHEMA = pa.schema(  # how neurons of a recovery's students were clustered: one row per merge
+    [
+        *_CELL_AND_SEED,
+        ("layer", pa.int64()),
+        ("step", pa.int64()),  # order of the merges
+        ("left", pa.int64()),  # cluster ids as in a linkage of scipy
+        ("right", pa.int64()),
+        ("height", pa.float64()),  # distance of the two
+        ("members", pa.int64()),  # neurons in the merged cluster
+        ("students", pa.int64()),  # distinct students in it
+        ("count", pa.int64()),  # clusters that are large enough after this merge
+        ("cut", pa.float64()),  # height at which the tree was cut
+        ("num_neurons", pa.int64()),
+    ]
+)
+NEURONS_SCHEMA = pa.schema(  # incoming weights of units, the teacher's and the recovered ones: one row per unit of the teacher
+    [
+        *_CELL_AND_SEED,
+        ("subject", pa.string()),  # the teacher's index
+        ("layer", pa.int64()),
+        ("neuron", pa.int64()),
+        ("angle_degrees", pa.float64()),
+        ("shape", _INTEGERS),  # channel, height, width of the weights
+        ("teacher", _FLOATS),
+        ("recovered", _FLOATS),  # null or empty where none was found
+    ]
+)
 
 
 class Metric(NamedTuple):
@@ -66,6 +96,40 @@ METRICS = [
         "mean share of unequal answers to the others",
     ),
     Metric(r"probe_r2_[a-z_]+", "fraction", "higher", "1 - squared error / variance; its mean is R2"),
+    # of recoveries and their baselines; sizes are hidden units of all layers
+    Metric(r"expansion_factor", "ratio", "neither", "student width / teacher width"),
+    Metric(r"inputs", "entries", "neither", "entries of an input of the teacher"),
+    Metric(r"num_queries", "inputs", "lower", "inputs that the teacher was asked to learn from"),
+    Metric(r"size_true", "units", "neither", "hidden units of the teacher"),
+    Metric(r"size_student", "units", "neither", "hidden units of a student"),
+    Metric(r"size_clustered", "units", "neither", "hidden units that the clusters give, before the finish"),
+    Metric(r"size_recovered", "units", "neither", "hidden units of the recovered network"),
+    Metric(r"size_right", "fraction", "higher", "1 where the recovered network has as many hidden units as the teacher"),
+    Metric(r"overhead", "fraction", "neither", "(recovered size - true size) / true size; below 0 units are missing"),
+    Metric(r"angle_(mean|max)_degrees", "degrees", "lower", "between matched incoming weights, over the teacher's units"),
+    Metric(r"(weights|outgoing)_error", "fraction", "lower", "relative error of matched incoming or outgoing weights, mean"),
+    Metric(
+        r"coverage_1e-([1-9]|1[0-2])",
+        "fraction",
+        "higher",
+        "share of the teacher's units whose matched unit is nearer than this cosine distance",
+    ),
+    Metric(r"rmse_(train|held_out|shifted)", "teacher's output", "lower", "on asked, other and shifted inputs"),
+    Metric(r"rmse_clustered", "teacher's output", "lower", "on asked inputs, before the finish"),
+    Metric(r"rmse_student_(best|median)", "teacher's output", "lower", "of the students, on held-out inputs"),
+    Metric(r"output_deviation", "teacher's output", "neither", "standard deviation of the teacher's held-out outputs"),
+    Metric(r"agreement(_shifted)?", "fraction", "higher", "share of held-out or shifted inputs with the teacher's answer"),
+    Metric(r"solved", "fraction", "higher", "1 where coverage_1e-3 is 1 and overhead is 0"),
+    Metric(r"reached", "fraction", "higher", "share of students at tolerance"),
+    Metric(r"affine_residual", "fraction", "lower", "norm of an affine rest that no flip of units explains, relative"),
+    Metric(
+        r"identifiability",
+        "log10 of a ratio",
+        "neither",
+        "ease: smallest over largest singular value of the teacher's tangent features",
+    ),
+    Metric(r"activation_right", "fraction", "higher", "1 where the inferred activation is the teacher's"),
+    Metric(r"seconds_(expand|recover)", "s", "lower", "wall-clock time of the students' training, and of the rest"),
 ]
 
 
@@ -116,8 +180,8 @@ def write_table(path: str | Path, table: pa.Table) -> None:
     partial.replace(path)
 
 
-def read_table(path: str | Path) -> pa.Table:
-    """Read what `write_table` wrote; raises InputError naming the file if it is cut, altered or not ours."""
+def read_table(path: str | Path, schema: pa.Schema | None = None) -> pa.Table:
+    """Read what `write_table` wrote; raises InputError naming the file if it is cut, altered, not ours or of another schema."""
     try:
         table = pq.read_table(path, partitioning=None)
         written = (table.schema.metadata or {}).get(b"sha256", b"").decode()
@@ -128,7 +192,10 @@ def read_table(path: str | Path) -> pa.Table:
         raise InputError(f"{path}: not a whole Parquet file ({' '.join(str(error).split())})") from error
     if not whole:
         raise InputError(f"{path}: its content is not what was written (sha256 differs)")
-    return table.replace_schema_metadata(None)
+    table = table.replace_schema_metadata(None)
+    if schema is not None and table.schema != schema:
+        raise InputError(f"{path}: not a table with columns {schema.names}")
+    return table
 
 
 def _digest(table: pa.Table) -> str:

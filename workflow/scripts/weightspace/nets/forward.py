@@ -9,16 +9,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.nets.spec import NetSpec, Weights
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "sigmoid": torch.sigmoid,
-    "softplus": F.softplus,
-}
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.spec import NetSpec, Op
 
 
 def unflatten(spec: NetSpec, weights: Float[Tensor, "*stack weight"]) -> dict[str, Float[Tensor, "..."]]:
@@ -35,9 +27,15 @@ def flatten(spec: NetSpec, parameters: dict[str, Float[Tensor, "..."]]) -> Float
 
 
 def forward(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "sets batch channel height width"]
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    images: Float[Tensor, "sets batch channel height width"],
+    observe: Callable[[Op, Tensor, Tensor], None] | None = None,
 ) -> Float[Tensor, "model batch class"]:
     """Logits of each model on its own images, or of all models on the same ones where `sets` is 1.
+
+    `observe` is called with each layer of weights, what goes in ([model or 1, batch, in], or [batch, channels of all, h, w])
+    and what comes out of it, before the activation.
 
     Convolutions run with models as groups: one call for the whole stack. Channels lie last in memory, which made
     convolution and pooling of such stacks three times as fast on a CPU (docs/log.md).
@@ -46,20 +44,23 @@ def forward(
     hidden = rearrange(images, "m b c h w -> b (m c) h w").contiguous(memory_format=torch.channels_last)
     groups = len(images)
     for op in spec.ops:
+        before = hidden
         if op.kind == "conv":
-            hidden, groups = _conv(hidden, groups, op.weights, parameters), len(weights)
+            hidden, groups = _conv(hidden, groups, op, parameters), len(weights)
         elif op.kind == "pool":
             hidden = F.max_pool2d(hidden, op.pool)
         elif op.kind == "activation":
-            hidden = ACTIVATIONS[spec.activation](hidden)
+            hidden = ACTIVATIONS[spec.activation].function(hidden)
         elif op.kind == "flatten":
             hidden = rearrange(hidden, "b (m c) h w -> m b (c h w)", m=groups)
         else:
             bias = parameters[f"{op.weights.name}.bias"].unsqueeze(1)
             hidden = hidden @ parameters[f"{op.weights.name}.weight"].mT + bias
+        if observe and op.weights is not None:
+            observe(op, before, hidden)
     return hidden
 
 
-def _conv(hidden: Tensor, groups: int, layer: Weights, parameters: dict[str, Tensor]) -> Tensor:
-    weight, bias = parameters[f"{layer.name}.weight"], parameters[f"{layer.name}.bias"]
-    return F.conv2d(hidden, weight.flatten(0, 1), bias.flatten(), groups=groups)
+def _conv(hidden: Tensor, groups: int, op: Op, parameters: dict[str, Tensor]) -> Tensor:
+    weight, bias = parameters[f"{op.weights.name}.weight"], parameters[f"{op.weights.name}.bias"]
+    return F.conv2d(hidden, weight.flatten(0, 1), bias.flatten(), groups=groups, padding=op.padding)

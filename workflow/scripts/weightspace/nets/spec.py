@@ -52,6 +52,7 @@ class Op(NamedTuple):
     kind: str
     weights: Weights | None = None
     pool: int = 1
+    padding: int = 0  # zeros around the image, of conv
 
 
 class NetSpec(NamedTuple):
@@ -86,7 +87,7 @@ class NetSpec(NamedTuple):
 def build_spec(architecture: str | Sequence[str], activation: str, image_shape: Sequence[int], num_classes: int) -> NetSpec:
     """Resolve an architecture's name or its layers for images of `image_shape` (channel, height, width).
 
-    Layers are written `conv OUT KERNEL` (stride 1, no padding), `pool SIZE` (maximum), `activation`, `flatten`,
+    Layers are written `conv OUT KERNEL PADDING` (stride 1; no PADDING: none), `pool SIZE` (maximum), `activation`, `flatten`,
     `linear OUT`; the last one is `linear classes`. Raises InputError for a layer that does not read or fit.
     """
     if isinstance(architecture, str):
@@ -107,10 +108,10 @@ def build_spec(architecture: str | Sequence[str], activation: str, image_shape: 
 
 def _resolve(text: str, shape: tuple[int, ...], offset: int, index: int) -> tuple[Op, tuple[int, ...]]:
     """One layer and the shape that it puts out."""
-    match = re.fullmatch(r"(conv) ([1-9]\d*) ([1-9]\d*)|(linear|pool) ([1-9]\d*)|(flatten|activation)", text)
+    match = re.fullmatch(r"(conv) ([1-9]\d*) ([1-9]\d*)(?: (\d+))?|(linear|pool) ([1-9]\d*)|(flatten|activation)", text)
     if match is None:
-        raise InputError(f"layer {text!r} does not read: conv OUT KERNEL, pool SIZE, activation, flatten or linear OUT")
-    kind = match[1] or match[4] or match[6]
+        raise InputError(f"layer {text!r} does not read: conv OUT KERNEL PADDING, pool SIZE, activation, flatten or linear OUT")
+    kind = match[1] or match[5] or match[7]
     if kind == "activation":
         return Op(kind), shape
     if (len(shape) == 1) != (kind == "linear"):
@@ -118,17 +119,17 @@ def _resolve(text: str, shape: tuple[int, ...], offset: int, index: int) -> tupl
     if kind == "flatten":
         return Op(kind), (prod(shape),)
     if kind == "linear":
-        out = int(match[5])
+        out = int(match[6])
         return Op(kind, Weights(f"linear{index}", out, shape, offset)), (out,)
     channels, height, width = shape
     if kind == "pool":
-        size = int(match[5])
+        size = int(match[6])
         shape = (channels, height // size, width // size)
     else:
-        channels_out, kernel = int(match[2]), int(match[3])
-        shape = (channels_out, height - kernel + 1, width - kernel + 1)
+        channels_out, kernel, padding = int(match[2]), int(match[3]), int(match[4] or 0)
+        shape = (channels_out, height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1)
     if min(shape) < 1:
         raise InputError(f"layer {text!r} does not fit its input of {height} x {width} pixels")
     if kind == "pool":
         return Op(kind, pool=size), shape
-    return Op(kind, Weights(f"conv{index}", channels_out, (channels, kernel, kernel), offset)), shape
+    return Op(kind, Weights(f"conv{index}", channels_out, (channels, kernel, kernel), offset), padding=padding), shape

@@ -2,7 +2,7 @@
 
 from math import inf, isfinite
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -12,8 +12,9 @@ from weightspace.config import CellName, Settings, checked, read_yaml
 from weightspace.errors import InputError
 from weightspace.metrics import metric_named
 from weightspace.report.intervals import Interval
-from weightspace.report.tables import cell_interval, paired_interval, trained_once
+from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once
 
+CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -27,7 +28,7 @@ SCHEMA = pa.schema(
         ("n", pa.string()),
         ("kind", pa.string()),
         ("verdict", pa.string()),
-        ("reading", pa.bool_()),  # an autoencoder of a single seed takes part
+        ("reading", pa.bool_()),  # an autoencoder of a single seed, or a single recovery, takes part
     ]
 )
 
@@ -67,8 +68,8 @@ class Claim(Settings):
     published: str | float = Field(description="the published value or values")
     source: str = Field(description="where in the paper")
     metric: str
-    cell: CellName = Field(description="autoencoder or baseline that the metric is of")
-    minus: CellName | None = Field(None, description="autoencoder or baseline whose mean is subtracted; null: the same one")
+    cell: CellPattern = Field(description="autoencoder, recovery or baseline; with * all that match, pooled")
+    minus: CellPattern | None = Field(None, description="the same, whose mean is subtracted; null: the same one")
     minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same one")
     kind: Literal["number", "in kind"] = Field(description="in kind: an order or a gap, at other sizes than published")
     rule: Region
@@ -121,8 +122,7 @@ def read_claims(path: str | Path) -> list[Claim]:
 
 def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
     """One row per claim whose cells are in the table; raises InputError if such a cell lacks the metric."""
-    cells = set(metrics["cell"])
-    judged = [claim for claim in claims if {claim.cell, claim.minus or claim.cell} <= cells]
+    judged = [claim for claim in claims if all(cells_named(metrics, name) for name in {claim.cell, claim.minus or claim.cell})]
     rows = [_row(claim, _measure(metrics, claim), _is_reading(metrics, claim)) for claim in judged]
     return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged])
 
@@ -145,7 +145,7 @@ def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
 
 
 def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
-    """Whether one seed has the say on a side of the claim: no interval holds what another seed would change."""
+    """Whether a side of the claim is a reading: no interval holds what another seed, or another teacher, would change."""
     sides = [(claim.cell, claim.metric), claim.subtracted or (claim.cell, claim.metric)]
     return any(trained_once(metrics, *side) for side in sides)
 

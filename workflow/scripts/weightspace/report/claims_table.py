@@ -14,7 +14,7 @@ LINE_INCHES = 0.118
 COLUMNS = (  # heading, left edge, letters in a line
     ("claim", 0.0, 62),
     ("published", 0.445, 27),
-    ("measured here\n[95 % interval]", 0.63, 14),
+    ("measured here\n[95 % interval]", 0.63, 18),
     ("n", 0.765, 11),
     ("verdict", 0.865, 18),
 )
@@ -23,7 +23,7 @@ SMALL_GRAY = {"fontsize": 6.5, "color": "#333333"}
 RULE = {"color": "#bbbbbb", "linewidth": 0.5}
 NOTE = (
     "Measured: the difference where a claim compares two. Intervals: 95 % bootstrap over models and seeds.\n"
-    "A verdict is given by the whole interval; with one seed it is inconclusive.\n"
+    "A verdict is given by the whole interval; with one seed it is inconclusive, but for recoveries of several teachers.\n"
     "In kind: an order or a gap at this scenario's sizes, not the published number."
 )
 
@@ -62,11 +62,11 @@ def _draw_block(axes: Axes, block: list[list[str]], top: float) -> None:
 def _cells_of(row: tuple) -> list[list[str]]:
     mean, interval = measured(row).split(" ", 1)
     verdict = f"{SIGNS[row.verdict][0]} {row.verdict}"
-    claim, published, _, n, verdict_column = (width for _, _, width in COLUMNS)
+    claim, published, interval_column, n, verdict_column = (width for _, _, width in COLUMNS)
     return [
         wrap(row.claim, claim) + wrap(f"({row.paper}, {row.source})", claim),
         [line for part in row.published.split("; ") for line in wrap(part, published)],
-        [mean, interval],
+        [mean, *wrap(interval, interval_column)],
         wrap(row.n, n),
         [*wrap(verdict, verdict_column), *wrap(READING if row.reading else "", verdict_column), row.kind],
     ]

@@ -63,15 +63,15 @@ def widening(num: int) -> float:
     return sqrt(num / (num - 1)) * _t_975(num - 1) / Z_975
 
 
-def describe_n(*values: np.ndarray) -> str:
+def describe_n(*values: np.ndarray, noun: str = "model") -> str:
     """Models and seeds of matrices [seed, model] over the same models."""
     seeds = sorted({len(matrix) for matrix in values}, reverse=True)
-    return f"{describe_models(values[0].shape[1])} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+    return f"{describe_models(values[0].shape[1], noun)} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
 
 
-def describe_models(num: int) -> str:
+def describe_models(num: int, noun: str = "model") -> str:
     """Such as "60 models"."""
-    return f"{num} model{'s' * (num != 1)}"
+    return f"{num} {noun}{'s' * (num != 1)}"
 
 
 def _mean(values: np.ndarray) -> float:

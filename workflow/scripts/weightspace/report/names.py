@@ -1,11 +1,12 @@
 """Names and numbers as a reader sees them."""
 
+import re
 from textwrap import fill
 
 from weightspace.report.intervals import Interval
 
 LOSSES = {"contrast": "C", "structure": "S", "behavior": "B"}
-ACRONYMS = {"pca": "PCA"}
+ACRONYMS = {"pca": "PCA", "mnist": "MNIST", "cifar10": "CIFAR-10", "relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
 LOSSES_NOTE = "C contrast, S structure, B behavior, in parentheses the distance of outputs."
 BALANCED_NOTE = (
     "Balanced: behavior weighted in balance with structure, chosen on validation models; the others weigh it as published."
@@ -17,9 +18,14 @@ def cell_label(cell: str, width: int = 80) -> str:
     """A cell's name to read: its losses by their letters, the rest in parentheses; lines of at most `width` letters."""
     words = cell.split("_")
     losses = [LOSSES[word] for word in words if word in LOSSES]
-    others = " ".join(ACRONYMS.get(word, word) for word in words if word not in LOSSES)
+    others = " ".join(_read(word) for word in words if word not in LOSSES)
     label = " + ".join(losses) + (f" ({others})" if losses and others else others)
     return fill(label, width, break_long_words=False)
+
+
+def _read(word: str) -> str:
+    """An acronym in capitals; rho4, an expansion factor, as ρ=4."""
+    return ACRONYMS.get(word, re.sub(r"^rho(?=\d)", "ρ=", word))
 
 
 def losses_note(cells: list[str]) -> str:
@@ -36,6 +42,13 @@ def words(name: str) -> str:
 def number(value: float) -> str:
     """Three decimals."""
     return f"{value:.3f}"
+
+
+def number_with_interval(mean: float, low: float, high: float) -> str:
+    """Three decimals; three digits where all three are small, one decimal where one is large."""
+    size = max(map(abs, (mean, low, high)))
+    form = ".3g" if 0 < size < 0.01 else ".1f" if size >= 100 else ".3f"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
 def percent(fraction: float) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from weightspace.report.claims import Verdicts
-from weightspace.report.names import number
+from weightspace.report.names import number_with_interval
 
 CSS = (
     "body{font:14px sans-serif;margin:1.5em;max-width:80em}table{border-collapse:collapse}"
@@ -37,10 +37,11 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
-        "Measured: the difference where a claim compares two. Intervals: bootstrap over models and seeds. "
+        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds. "
         "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
         f"An interval of one seed holds no variation between trainings ({READING}): the verdict is inconclusive. "
-        "Baselines are computed, not trained, and need no seeds.",
+        "Recoveries are sampled by their teachers: with several, one seed has a verdict. "
+        "Baselines of autoencoders are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
@@ -65,7 +66,7 @@ def timings_page(timings: pd.DataFrame, scenario: str) -> Page:
 
 def measured(row: tuple) -> str:
     """Mean and interval of a judged claim."""
-    return f"{number(row.ours)} [{number(row.low)}, {number(row.high)}]"
+    return number_with_interval(row.ours, row.low, row.high)
 
 
 def judged(row: tuple) -> str:

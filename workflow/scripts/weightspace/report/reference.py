@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-KEPT = ["metrics.parquet", "claims.parquet", "claims.md", "timings.md", "figures/*.png"]
+KEPT = ["metrics.parquet", "recovery_*.parquet", "claims.parquet", "claims.md", "timings.md", "figures/*.png"]
 PACKAGES = ["torch", "numpy", "scikit-learn", "pandas", "pyarrow", "snakemake"]
 
 

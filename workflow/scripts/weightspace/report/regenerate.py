@@ -1,13 +1,15 @@
-"""Every figure and page again, from a metrics table alone."""
+"""Every figure and page again, from tables alone."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 from matplotlib.figure import Figure
 
 from weightspace.errors import InputError
-from weightspace.metrics import read_metrics, write_table
+from weightspace.metrics import MERGES_SCHEMA, NEURONS_SCHEMA, read_metrics, read_table, write_table
 from weightspace.report.claims import Verdicts, judge_claims, read_claims
 from weightspace.report.claims_table import plot_claims
 from weightspace.report.collapse import plot_collapse
@@ -15,15 +17,39 @@ from weightspace.report.losses import plot_losses
 from weightspace.report.pages import Page, claims_page, to_html, to_markdown
 from weightspace.report.probes import plot_probes
 from weightspace.report.reconstruction import plot_reconstruction
+from weightspace.report.recovery_clusters import plot_recovery_clusters
+from weightspace.report.recovery_coverage import plot_recovery_coverage
+from weightspace.report.recovery_neurons import plot_recovery_neurons
+from weightspace.report.recovery_sizes import plot_recovery_sizes
+from weightspace.report.recovery_solved import plot_recovery_solved
 from weightspace.report.style import write_figure
 from weightspace.report.zoo import plot_zoo_accuracy
 
-PLOTS: dict[str, tuple[str, Callable[[pd.DataFrame], Figure]]] = {  # name of the figure: the stage it needs, its function
-    "zoo_accuracy": ("zoo", plot_zoo_accuracy),
-    "reconstruction": ("autoencoder", plot_reconstruction),
-    "collapse": ("autoencoder", plot_collapse),
-    "probes": ("autoencoder", plot_probes),
-    "losses": ("autoencoder", plot_losses),
+TABLES: dict[str, pa.Schema] = {  # beside the metrics table, as <name>.parquet
+    "recovery_merges": MERGES_SCHEMA,
+    "recovery_neurons": NEURONS_SCHEMA,
+}
+
+
+class Plot(NamedTuple):
+    """How a figure is made."""
+
+    stage: str  # that it needs
+    function: Callable[[pd.DataFrame], Figure]
+    table: str = "metrics"  # that it is drawn from
+
+
+PLOTS = {
+    "zoo_accuracy": Plot("zoo", plot_zoo_accuracy),
+    "reconstruction": Plot("autoencoder", plot_reconstruction),
+    "collapse": Plot("autoencoder", plot_collapse),
+    "probes": Plot("autoencoder", plot_probes),
+    "losses": Plot("autoencoder", plot_losses),
+    "recovery_solved": Plot("recovery", plot_recovery_solved),
+    "recovery_coverage": Plot("recovery", plot_recovery_coverage),
+    "recovery_sizes": Plot("recovery", plot_recovery_sizes),
+    "recovery_clusters": Plot("recovery", plot_recovery_clusters, "recovery_merges"),
+    "recovery_neurons": Plot("recovery", plot_recovery_neurons, "recovery_neurons"),
 }
 
 
@@ -39,17 +65,28 @@ def table_to_draw(table: str | Path, reference: str | Path, scenario: str) -> Pa
 
 
 def regenerate(table: Path, claims: str | Path, folder: str | Path, scenario: str) -> str:
-    """Write all figures and the claims' pages of `table` into `folder`; says what was drawn from which table."""
+    """Write all figures and the claims' pages into `folder`; says what was drawn from which table.
+
+    Drawn from the metrics in `table`, and from the tables beside it where a figure of one of its stages needs them.
+    """
     folder = Path(folder)
     metrics = read_metrics(table).to_pandas()
     stages = set(metrics["stage"])
-    figures = {name: plot(metrics) for name, (stage, plot) in PLOTS.items() if stage in stages}
+    plots = {name: plot for name, plot in PLOTS.items() if plot.stage in stages}
+    tables = {"metrics": metrics} | _tables_beside(table, {plot.table for plot in plots.values()})
+    figures = {name: plot.function(tables[plot.table]) for name, plot in plots.items()}
     verdicts = judge_claims(metrics, read_claims(claims))
     figures["claims"] = plot_claims(verdicts.judged.to_pandas(), scenario)
     for name, figure in figures.items():
         write_figure(figure, folder / "figures" / f"{name}.pdf", folder / "figures" / f"{name}.png")
     write_claims(verdicts, folder / "claims.parquet", folder / "claims.md", folder / "claims.html", scenario)
     return f"{len(figures)} figures and {len(verdicts.judged)} claims in {folder}, drawn from {table}"
+
+
+def _tables_beside(table: Path, names: set[str]) -> dict[str, pd.DataFrame]:
+    """Those of TABLES that are named, from the folder of the metrics table."""
+    wanted = {name: schema for name, schema in TABLES.items() if name in names}
+    return {name: read_table(table.with_name(f"{name}.parquet"), schema).to_pandas() for name, schema in wanted.items()}
 
 
 def write_claims(verdicts: Verdicts, parquet: str | Path, markdown: str | Path, html: str | Path, scenario: str) -> None:

@@ -70,6 +70,14 @@ def add_note(figure: Figure, text: str) -> None:
     figure.text(0.01, 0.06 / (old + extra), wrapped, fontsize=6.5, color="#333333", va="bottom")
 
 
+def nothing_to_draw(text: str) -> Figure:
+    """A figure that says why it is empty."""
+    with house_style():
+        figure = Figure(figsize=(WIDTH_INCHES, 0.6))
+        figure.text(0.01, 0.5, text, va="center")
+    return figure
+
+
 def legend_above(axes: Axes, title: str, columns: int = 2) -> None:
     """Legend and title over the axes, where no data is; series with intervals come before lines."""
     named = list(zip(*axes.get_legend_handles_labels(), strict=True))
@@ -86,11 +94,31 @@ def percent_axis(axes: Axes, which: str) -> None:
 
 def draw_intervals(axes: Axes, heights: np.ndarray, intervals: list[Interval], look: Look, label: str) -> None:
     """Means as markers with their intervals as bars, one at each height."""
+    means, reach = _reach(intervals)
+    axes.errorbar(means, heights, xerr=reach, **_bars(look), linestyle="none", label=label)
+
+
+def draw_upright_intervals(axes: Axes, places: np.ndarray, intervals: list[Interval], look: Look, label: str) -> None:
+    """The same, one at each place on the x axis, joined by the look's line."""
+    means, reach = _reach(intervals)
+    axes.errorbar(places, means, yerr=reach, **_bars(look), linestyle=look.line, label=label)
+
+
+def draw_crossed_intervals(axes: Axes, across: Interval, up: Interval, look: Look, label: str) -> None:
+    """One marker with an interval on both axes."""
+    (x, across_reach), (y, up_reach) = _reach([across]), _reach([up])
+    axes.errorbar(x, y, xerr=across_reach, yerr=up_reach, **_bars(look), linestyle="none", label=label)
+
+
+def _reach(intervals: list[Interval]) -> tuple[np.ndarray, np.ndarray]:
+    """Means, and how far their intervals reach down and up; a mean may lie an ulp outside the quantiles of its draws."""
     means, lows, highs = np.array([interval[:3] for interval in intervals]).T
-    reach = np.maximum(0, [means - lows, highs - means])  # a mean may lie an ulp outside the quantiles of its draws
+    return means, np.maximum(0, [means - lows, highs - means])
+
+
+def _bars(look: Look) -> dict[str, object]:
     face = look.color if look.filled else "white"
-    bars = {"xerr": reach, "capsize": 2, "elinewidth": 0.9}
-    axes.errorbar(means, heights, **bars, fmt=look.marker, color=look.color, markerfacecolor=face, label=label)
+    return {"capsize": 2, "elinewidth": 0.9, "marker": look.marker, "color": look.color, "markerfacecolor": face}
 
 
 def name_rows(axes: Axes, labels: list[str]) -> None:

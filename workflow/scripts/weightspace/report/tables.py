@@ -1,10 +1,13 @@
 """Selections from the metrics table: cells, matrices of values, their intervals.
 
 Autoencoders and their baselines have the same metrics of reconstructions and are read alike; a baseline is computed, not trained:
-it has one seed, which stands for no variation, and neither probes nor losses.
+it has one seed, which stands for no variation, and neither probes nor losses. Recoveries and their baselines are read like
+autoencoders, with teachers in place of models; a name such as `synthetic_*` stands for all cells that it matches, their teachers
+pooled.
 """
 
 import re
+from fnmatch import fnmatchcase
 from math import inf
 
 import numpy as np
@@ -20,7 +23,17 @@ from weightspace.report.intervals import (
     ratio_interval,
 )
 
-RECONSTRUCTING = ("autoencoder", "baseline")  # stages
+RECOVERING = ("recovery", "recovery_baseline")  # stages whose subjects are teachers
+STAGES = ("autoencoder", "baseline", *RECOVERING)
+
+RANGES = {  # by a pattern of the metric's name; others are at least 0
+    r"(accuracy|agreement|retrieval|diversity_outputs|coverage)(_.*)?": (0.0, 1.0),
+    r"solved|reached|size_right|activation_right": (0.0, 1.0),
+    r".*_r2.*": (-inf, 1.0),
+    r"overhead": (-1.0, inf),
+    r"angle_.*": (0.0, 180.0),
+    r"identifiability": (-inf, 0.0),
+}
 
 
 def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
@@ -29,6 +42,12 @@ def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
     if not cells:
         raise InputError(f"the metrics table has no rows of the stage {stage}")
     return cells
+
+
+def cells_named(metrics: pd.DataFrame, name: str) -> list[str]:
+    """Cells that a name, or a pattern with asterisks, matches."""
+    cells = metrics.loc[metrics["stage"].isin(STAGES), "cell"].unique()
+    return [cell for cell in cells if fnmatchcase(cell, name)]
 
 
 def reconstructing_cells(metrics: pd.DataFrame) -> list[str]:
@@ -43,24 +62,35 @@ def is_baseline(metrics: pd.DataFrame, cell: str) -> bool:
 
 
 def trained_once(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether a metric is of one seed of an autoencoder: its interval holds no variation between trainings."""
-    return not is_baseline(metrics, cell) and len(value_matrix(metrics, cell, metric)) < 2
+    """Whether a metric is a reading: of one seed of an autoencoder, or of one teacher that was recovered once.
+
+    Such an interval holds no variation between trainings. Recoveries are sampled by their teachers: of several, one seed will do.
+    """
+    values = value_matrix(metrics, cell, metric)
+    if _recovers(metrics, cell):
+        return values.size < 2
+    return not is_baseline(metrics, cell) and len(values) < 2
 
 
 def has_metric(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether an autoencoder or baseline has values of `metric` for its test models."""
-    return not _rows_of(metrics, cell, metric).empty
+    """Whether a cell has values of `metric` for its test models or teachers."""
+    return not _rows_of(metrics, [cell], metric).empty
 
 
 def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
-    """Values [seed, model] of an autoencoder or baseline on its test models; raises InputError where one is missing."""
-    rows = _rows_of(metrics, cell, metric)
-    if rows.empty:
-        raise InputError(f"cell {cell} has no metric {metric} of test models")
-    matrix = rows.pivot(index="seed", columns="subject", values="value")
-    if matrix.size != len(rows):
-        raise InputError(f"cell {cell}: not every seed has {metric} of the same models")
-    return matrix[sorted(matrix.columns, key=int)]
+    """Values [seed, model] of a cell on its test models or teachers; raises InputError where one is missing.
+
+    Of a pattern, the values of all cells that it matches.
+    """
+    if "*" in cell:
+        return pooled_matrix(metrics, cells_named(metrics, cell) or [cell], metric)
+    return _matrix(_rows_of(metrics, [cell], metric), [cell], metric)
+
+
+def pooled_matrix(metrics: pd.DataFrame, cells: list[str], metric: str) -> pd.DataFrame:
+    """Values [seed, model] of several cells side by side, models named `<cell>/<subject>`; all must have the same seeds."""
+    rows = _rows_of(metrics, cells, metric)
+    return _matrix(rows.assign(subject=rows["cell"] + "/" + rows["subject"]), cells, metric)
 
 
 def cell_interval(metrics: pd.DataFrame, cell: str, metric: str) -> Interval:
@@ -77,10 +107,11 @@ def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> 
 
 
 def value_range(metric: str) -> tuple[float, float]:
-    """Lowest and highest value that a metric of an autoencoder or baseline can have."""
-    if re.match("(accuracy|agreement|retrieval|diversity_outputs)_", metric):
-        return 0.0, 1.0
-    return (-inf, 1.0) if "_r2" in metric else (0.0, inf)
+    """Lowest and highest value that a metric of a cell can have."""
+    for pattern, values in RANGES.items():
+        if re.fullmatch(pattern, metric):
+            return values
+    return 0.0, inf
 
 
 def paired_interval(metrics: pd.DataFrame, plus: tuple[str, str], minus: tuple[str, str]) -> Interval:
@@ -107,18 +138,41 @@ def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
     return int((~(values.abs() < float("inf"))).to_numpy().sum())
 
 
-def _rows_of(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
-    named = metrics[(metrics["metric"] == metric) & (metrics["cell"] == cell)]
-    rows = named[named["stage"].isin(RECONSTRUCTING) & (named["split"] == "test")]
+def _rows_of(metrics: pd.DataFrame, cells: list[str], metric: str) -> pd.DataFrame:
+    named = metrics[(metrics["metric"] == metric) & metrics["cell"].isin(cells)]
+    rows = named[named["stage"].isin(STAGES) & (named["split"] == "test")]
     if rows["stage"].nunique() > 1:
-        raise InputError(f"cell {cell} is the name of an autoencoder and of a baseline")
+        raise InputError(f"{', '.join(cells)}: cells of the stages {' and '.join(rows['stage'].unique())} have that name")
     return rows
 
 
+def _matrix(rows: pd.DataFrame, cells: list[str], metric: str) -> pd.DataFrame:
+    """Rows of `cells` as values [seed, subject]; raises InputError where one is missing."""
+    if lacking := [cell for cell in cells if cell not in set(rows["cell"])]:
+        raise InputError(f"cell {lacking[0]} has no metric {metric} of test models")
+    matrix = rows.pivot(index="seed", columns="subject", values="value")
+    if matrix.size != len(rows):
+        raise InputError(f"cell {', '.join(cells)}: not every seed has {metric} of the same models")
+    return matrix[sorted(matrix.columns, key=_natural)]
+
+
+def _natural(subject: str) -> tuple[str, int]:
+    """Sorts the subjects of a cell as numbers."""
+    cell, _, index = subject.rpartition("/")
+    return cell, int(index)
+
+
+def _recovers(metrics: pd.DataFrame, cell: str) -> bool:
+    """Whether a cell is a recovery or a baseline of one."""
+    named = metrics["cell"].isin(cells_named(metrics, cell))
+    return bool((named & metrics["stage"].isin(RECOVERING)).any())
+
+
 def _describe(metrics: pd.DataFrame, matrices: dict[str, pd.DataFrame]) -> str:
-    """Models, and seeds where a cell was trained, of matrices [seed, model] by cell."""
+    """Models or teachers, and seeds where a cell was trained, of matrices [seed, model] by cell."""
     trained = [values.to_numpy() for cell, values in matrices.items() if not is_baseline(metrics, cell)]
-    return describe_n(*trained) if trained else describe_models(next(iter(matrices.values())).shape[1])
+    noun = "teacher" if all(_recovers(metrics, cell) for cell in matrices) else "model"
+    return describe_n(*trained, noun=noun) if trained else describe_models(next(iter(matrices.values())).shape[1])
 
 
 def _clip(interval: Interval, lowest: float, highest: float) -> Interval:

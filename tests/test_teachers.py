@@ -1,0 +1,202 @@
+"""Teachers: what a made-up one promises of its outputs and units, and that a trained or borrowed one is what it says."""
+
+from itertools import combinations
+
+import pytest
+import torch
+from test_zoo import planted_images
+from weightspace.config import OnnxTeacher, SyntheticTeachers, TrainedTeachers, ZooTeachers
+from weightspace.ensemble import evaluate
+from weightspace.errors import InputError
+from weightspace.images import normalize
+from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.spec import build_spec
+from weightspace.recovery.teachers import (
+    Zoo,
+    answers,
+    cube,
+    make_teachers,
+    pack_teachers,
+    synthetic_teachers,
+    trained_teachers,
+    unpack_teachers,
+    zoo_teachers,
+)
+from weightspace.store import TrainingState, load_tensors, save_tensors
+
+LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
+
+
+def synthetic(name="made", **changes):
+    return synthetic_teachers(SyntheticTeachers(**{"kind": "synthetic", "inputs": 3, "hidden": [5], "num": 3} | changes), name)
+
+
+def trained_config(**changes):
+    defaults = {"kind": "trained", "images": "planted", "architecture": LINEAR, "epochs": 6, "batch_size": 10, "num": 3}
+    return TrainedTeachers(**defaults | changes)
+
+
+@pytest.fixture
+def state(tmp_path):
+    return TrainingState(tmp_path / "state", "run")
+
+
+# made up
+
+
+@pytest.mark.parametrize("family", ["discrete", "gaussian"])
+@pytest.mark.parametrize("changes", [{}, {"outputs": 3}, {"hidden": [5, 4, 6]}, {"activation": "tanh"}], ids=str)
+def test_a_made_up_teachers_outputs_have_mean_0_and_variance_1_on_the_cube(family, changes):
+    x = cube(50_000, (3, 1, 1), torch.Generator().manual_seed(1))
+    for answer in answers(synthetic(family=family, **changes)):
+        y = answer(x)
+        assert y.dtype == torch.float64
+        assert y.mean(0).abs().max() < 0.06
+        assert abs(float(y.var(0).mean()) - 1) < 0.06
+
+
+@pytest.mark.parametrize("hidden", [[20], [20, 6]])
+def test_discrete_units_are_of_the_lattice_and_differ_by_more_than_sign(hidden):
+    teachers = synthetic(inputs=2, hidden=hidden)  # 20 are all that there are for 2 inputs
+    parameters = unflatten(teachers.spec, teachers.weights)
+    for place, layer in enumerate(teachers.spec.layers[:-1]):
+        scale = layer.fan_in[0] ** 0.5 if place else 1
+        weight, bias = parameters[f"{layer.name}.weight"] * scale, parameters[f"{layer.name}.bias"] * 3
+        torch.testing.assert_close(weight, weight.round(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(bias, bias.round(), rtol=0, atol=1e-12)
+        assert weight.abs().max() < 1.1
+        assert weight.abs().amax(-1).min() > 0.9
+        assert bias.abs().max() < 2.1
+        for units in torch.cat([weight, bias.unsqueeze(-1)], dim=-1):
+            assert all((a - b).abs().max() > 0.5 and (a + b).abs().max() > 0.5 for a, b in combinations(units, 2))
+    outgoing = parameters[f"{teachers.spec.layers[-1].name}.weight"].flatten(1).abs()
+    torch.testing.assert_close(outgoing, outgoing[:, :1].expand_as(outgoing))
+
+
+def test_more_discrete_units_than_there_are_is_an_error():
+    with pytest.raises(InputError, match="there are 20 different discrete units of 2 inputs, not 21"):
+        synthetic(inputs=2, hidden=[21])
+
+
+def test_no_outgoing_weight_of_a_gaussian_teacher_is_near_0():
+    teachers = synthetic(family="gaussian", hidden=[40], num=20)
+    outgoing = unflatten(teachers.spec, teachers.weights)["linear2.weight"].abs().flatten(1)
+    assert (outgoing / outgoing.amax(1, keepdim=True)).min() > 0.02
+
+
+def test_a_made_up_teacher_hangs_on_its_cell_and_index_alone():
+    few, many = synthetic(num=2).weights, synthetic(num=4).weights
+    torch.testing.assert_close(many[:2], few, rtol=0, atol=0)
+    assert len(set(map(tuple, many.tolist()))) == 4
+    assert not torch.equal(synthetic("other", num=2).weights, few)
+
+
+# trained
+
+
+def test_trained_teachers_have_learned_their_images_and_differ(state):
+    images = planted_images()
+    teachers = trained_teachers(trained_config(epochs=30), images, "fit", state)
+    x = normalize(images.test_x, images).double()
+    _, accuracy = evaluate(teachers.spec, teachers.weights, x, images.test_y)
+    assert accuracy.min() > 0.7  # chance is 1/3
+    assert teachers.weights.dtype == torch.float64
+    assert len(set(map(tuple, teachers.weights.tolist()))) == 3
+
+
+def test_the_stack_trains_each_teacher_as_plain_sgd_would(state):
+    images, config = planted_images(), trained_config(epochs=2, num=2, batch_size=30)  # one batch: the order is no matter
+    start = trained_teachers(config.model_copy(update={"epochs": 0}), images, "fit", state)
+    trained = trained_teachers(config, images, "fit", state)
+    x = normalize(images.train_x, images).unsqueeze(0)
+    for first, last in zip(start.weights, trained.weights, strict=True):
+        leaf = first.float().requires_grad_()
+        optimizer = torch.optim.SGD([leaf], lr=config.learning_rate)
+        for _ in range(2):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(forward(start.spec, leaf.unsqueeze(0), x)[0], images.train_y).backward()
+            optimizer.step()
+        torch.testing.assert_close(leaf.detach().double(), last, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_training_that_died_goes_on_to_the_same_teachers(tmp_path, optimizer):
+    images, config = planted_images(), trained_config(optimizer=optimizer, learning_rate=0.01)
+    whole = trained_teachers(config, images, "fit", TrainingState(tmp_path / "whole", "run"))
+    state = TrainingState(tmp_path / "died", "run")
+    trained_teachers(config.model_copy(update={"epochs": 1}), images, "fit", state)
+    assert state.load()[1]["epoch"] == 1
+    resumed = trained_teachers(config, images, "fit", state)
+    torch.testing.assert_close(resumed.weights, whole.weights, rtol=0, atol=0)
+
+
+def test_teachers_that_diverged_are_an_error(state):
+    with pytest.raises(InputError, match=r"teachers\.fit: a teacher diverged"):
+        trained_teachers(trained_config(learning_rate=1e30), planted_images(), "fit", state)
+
+
+# from a zoo
+
+
+def a_zoo():
+    """Five models at epochs 0 and 2 as a zoo's file holds them, and their flat weights [model, epoch, weight]."""
+    spec = build_spec(LINEAR, "tanh", (1, 4, 4), 3)
+    weights = torch.randn(5, 2, spec.num_weights)
+    return Zoo(unflatten(spec, weights), {"spec": spec.description, "epochs": [0, 2], "models": list(range(5))}), weights
+
+
+def zoo_config(**changes):
+    return ZooTeachers(**{"kind": "zoo", "zoo": "tiny", "models": [3, 1], "epoch": 2} | changes)
+
+
+def test_zoo_teachers_are_the_named_models_in_order():
+    zoo, weights = a_zoo()
+    torch.testing.assert_close(zoo_teachers(zoo_config(), *zoo).weights, weights[[3, 1], 1].double(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"epoch": 1}, "'tiny' keeps epochs 0, 2, not 1"), ({"models": [0, 5]}, "'tiny' has models 0 to 4, no 5")],
+    ids=str,
+)
+def test_a_model_or_epoch_that_the_zoo_lacks_is_named(changes, told):
+    with pytest.raises(InputError, match=told):
+        zoo_teachers(zoo_config(**changes), *a_zoo()[0])
+
+
+def test_a_diverged_model_is_no_teacher():
+    zoo, _ = a_zoo()
+    zoo.parameters["linear2.bias"][1, 1, 0] = torch.nan
+    with pytest.raises(InputError, match="model 1 diverged"):
+        zoo_teachers(zoo_config(), *zoo)
+
+
+# all kinds
+
+
+def test_make_teachers_makes_each_kind(state):
+    zoo, weights = a_zoo()
+    made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
+    torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
+    assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
+    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", None, zoo, state).weights, weights[[3, 1], 1].double())
+    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
+    assert box.spec is None
+    assert box.weights.shape == (1, 0)
+
+
+@pytest.mark.parametrize("kind", ["network", "black box"])
+def test_teachers_survive_their_file(tmp_path, state, kind):
+    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
+    teachers = synthetic(hidden=[3, 2]) if kind == "network" else box
+    save_tensors(tmp_path / "teachers", *pack_teachers(teachers))
+    found = unpack_teachers(*load_tensors(tmp_path / "teachers"))
+    assert found.spec == teachers.spec
+    torch.testing.assert_close(found.weights, teachers.weights, rtol=0, atol=0)
+
+
+def test_answers_are_each_teachers_own_raw_outputs_in_float64():
+    teachers = synthetic(hidden=[4, 3], outputs=2)
+    x = torch.randn(7, 3, 1, 1, dtype=torch.float64)
+    expected = forward(teachers.spec, teachers.weights, x.unsqueeze(0))
+    torch.testing.assert_close(torch.stack([answer(x) for answer in answers(teachers)]), expected, rtol=1e-13, atol=1e-13)

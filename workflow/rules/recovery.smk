@@ -1,0 +1,139 @@
+"""Recovery: make teachers, ask them."""
+
+
+def files_named(path, cell, key):
+    """`path` for the cell that `cell` names under `key`; no file where it names none."""
+    name = getattr(cell, key, None)
+    return [] if name is None else [path.format(name)]
+
+
+def teacher_of(wildcards):
+    """The teachers' cell of a recovery."""
+    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
+
+
+rule make_teachers:
+    input:
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.teachers[w.teacher], "images"),
+        zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
+    output:
+        teachers="<results>/teacher/{teacher}/teachers.safetensors",
+    log:
+        "<logs>/make_teachers/{teacher}.log",
+    benchmark:
+        "<benchmarks>/make_teachers/{teacher}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=60,
+        device=settings.device,
+    params:
+        teacher=lambda w: settings.teachers[w.teacher].model_dump(mode="json"),
+        version=VERSION["recovery"],
+    script:
+        "../scripts/make_teachers.py"
+
+
+rule ask_teachers:
+    input:
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
+        teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
+        black_box=lambda w: files_named("{}", teacher_of(w), "path"),
+    output:
+        queries="<results>/recovery/{recovery}/seed-{seed}/queries.safetensors",
+    log:
+        "<logs>/ask_teachers/{recovery}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/ask_teachers/{recovery}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=30,
+    params:
+        queries=lambda w: settings.recoveries[w.recovery].queries.model_dump(mode="json"),
+        outputs=lambda w: settings.recoveries[w.recovery].outputs,
+        teacher=lambda w: teacher_of(w).model_dump(mode="json"),
+        version=VERSION["recovery"],
+    script:
+        "../scripts/ask_teachers.py"
+
+
+rule train_students:
+    input:
+        queries=rules.ask_teachers.output.queries,
+    output:
+        students="<results>/recovery/{recovery}/seed-{seed}/students.safetensors",
+    log:
+        "<logs>/train_students/{recovery}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_students/{recovery}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=240,
+        gpu=gpus(),
+        device=settings.device,
+    params:
+        students=lambda w: settings.recoveries[w.recovery].students.model_dump(mode="json"),
+        version=VERSION["recovery"],
+    script:
+        "../scripts/train_students.py"
+
+
+rule recover_networks:
+    input:
+        queries=rules.ask_teachers.output.queries,
+        students=rules.train_students.output.students,
+    output:
+        networks="<results>/recovery/{recovery}/seed-{seed}/networks.safetensors",
+        merges="<results>/recovery/{recovery}/seed-{seed}/merges.parquet",
+    log:
+        "<logs>/recover_networks/{recovery}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/recover_networks/{recovery}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=120,
+    params:
+        recovery=lambda w: settings.recoveries[w.recovery].model_dump(mode="json", exclude={"seeds"}),
+        scenario=SCENARIO,
+        version=VERSION["recovery"],
+    script:
+        "../scripts/recover_networks.py"
+
+
+rule compare_recovery:
+    input:
+        queries=rules.ask_teachers.output.queries,
+        teachers=rules.ask_teachers.input.teachers,
+        students=rules.train_students.output.students,
+        networks=rules.recover_networks.output.networks,
+    output:
+        metrics="<results>/recovery/{recovery}/seed-{seed}/metrics.parquet",
+        neurons="<results>/recovery/{recovery}/seed-{seed}/neurons.parquet",
+    log:
+        "<logs>/compare_recovery/{recovery}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/compare_recovery/{recovery}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=30,
+    params:
+        num_students=lambda w: settings.recoveries[w.recovery].students.num,
+        outputs=lambda w: settings.recoveries[w.recovery].outputs,
+        scenario=SCENARIO,
+        version=VERSION["recovery"],
+    script:
+        "../scripts/compare_recovery.py"

@@ -1,0 +1,48 @@
+"""Settings: one strict model per section of a scenario; every default stands here and nowhere else."""
+
+from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
+from weightspace.config.base import CellName, Settings, checked, read_yaml, settings_hash
+from weightspace.config.images import ImagesConfig, RemoteFile
+from weightspace.config.recovery import (
+    ClusterConfig,
+    OnnxTeacher,
+    QueriesConfig,
+    RecoveryBaselineConfig,
+    RecoveryConfig,
+    StudentsConfig,
+    SyntheticTeachers,
+    TableTeacher,
+    TeacherConfig,
+    TrainedTeachers,
+    ZooTeachers,
+)
+from weightspace.config.scenario import Options, Scenario, read_options, read_scenario
+from weightspace.config.zoo import ZooConfig
+
+__all__ = [
+    "AutoencoderConfig",
+    "BaselineConfig",
+    "CellName",
+    "ClusterConfig",
+    "ImagesConfig",
+    "OnnxTeacher",
+    "Options",
+    "QueriesConfig",
+    "RecoveryBaselineConfig",
+    "RecoveryConfig",
+    "RemoteFile",
+    "Scenario",
+    "Settings",
+    "StudentsConfig",
+    "SyntheticTeachers",
+    "TableTeacher",
+    "TeacherConfig",
+    "TrainedTeachers",
+    "ZooConfig",
+    "ZooTeachers",
+    "checked",
+    "read_options",
+    "read_scenario",
+    "read_yaml",
+    "settings_hash",
+]

@@ -1,0 +1,84 @@
+"""Settings of autoencoders and of the baselines that they have to beat."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from weightspace.config.base import CellName, Settings
+
+
+class AutoencoderConfig(Settings):
+    """One autoencoder over the checkpoints of a zoo, trained once per seed."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    seeds: list[NonNegativeInt] = Field(
+        min_length=1, description="one training each: initial weights, batches, permutations, queries"
+    )
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
+    structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
+    behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
+    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation"] = Field(
+        "softmax_mse", description="softmax_mse is the published one"
+    )
+    loss_scale: Literal["none", "first_batch"] = Field("none", description="first_batch: divide each loss by its first value")
+    views: Literal["original", "original_permuted", "permuted_permuted"] = Field(
+        "original_permuted",
+        description="of a checkpoint, per step; permutations are fresh and function-preserving",
+    )
+    reconstruct: Literal["first", "both"] = Field(
+        "first", description="views that structure and behavior are asked of; published: both"
+    )
+    standardize: bool = Field(True, description="weights per layer to mean 0 and deviation 1 of the train models")
+    token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
+    attention: Literal["tokens", "batch"] = Field(
+        "tokens", description="batch: across models at equal token, as the published code ran"
+    )
+    width: PositiveInt = Field(64, description="numbers per token inside the transformer")
+    depth: PositiveInt = Field(2, description="layers of the encoder, and of the decoder")
+    heads: PositiveInt = Field(4, description="attention heads")
+    feedforward: PositiveInt = Field(128, description="hidden units of a layer's MLP")
+    latent: PositiveInt = Field(8, description="numbers per token in the bottleneck")
+    projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
+    temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
+    steps: PositiveInt = Field(description="optimizer steps")
+    batch_size: PositiveInt = Field(32, description="checkpoints per step")
+    learning_rate: PositiveFloat = Field(1e-3, description="peak of the one-cycle schedule")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="constant: as published")
+    weight_decay: NonNegativeFloat = Field(3e-9, description="of AdamW, on matrices")
+    clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of a step's gradient; null: any, as published")
+    num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
+    query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
+    evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> "AutoencoderConfig":
+        if self.contrast_weight + self.structure_weight + self.behavior_weight == 0:
+            raise ValueError("contrast_weight, structure_weight and behavior_weight are all 0")
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        if self.num_queries > self.query_pool:
+            raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
+        if self.contrast_weight and self.views == "original":
+            raise ValueError("contrast_weight needs two views")
+        return self
+
+
+class BaselineConfig(Settings):
+    """What an autoencoder has to beat: networks rebuilt without one, measured in the same way."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    kind: Literal["init_mean", "pca", "noise"] = Field(
+        description="mean of the train models of the same init; linear code; white noise on the original"
+    )
+    numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
+    weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
+
+    @model_validator(mode="after")
+    def _settings_match_kind(self) -> "BaselineConfig":
+        if (self.numbers is not None) != (self.kind == "pca") or (self.weights_r2 is not None) != (self.kind == "noise"):
+            raise ValueError("kind pca needs numbers, kind noise needs weights_r2, and neither is for another kind")
+        return self

@@ -1,0 +1,181 @@
+"""Settings of recovery: teachers, what they are asked, students, and the baselines of a recovery."""
+
+from math import pi
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from weightspace.config.base import ActivationName, CellName, Settings, Share
+
+
+class SyntheticTeachers(Settings):
+    """Made-up networks; outputs have mean 0 and variance 1 on inputs uniform in the cube of deviation 1."""
+
+    kind: Literal["synthetic"] = Field(description="made up")
+    family: Literal["discrete", "gaussian"] = Field(
+        "discrete", description="discrete: weights -1, 0, 1, biases in thirds, outgoing +-1 (ours); gaussian: generic"
+    )
+    inputs: PositiveInt = Field(description="entries of an input")
+    hidden: list[PositiveInt] = Field(min_length=1, description="units of each hidden layer")
+    outputs: PositiveInt = Field(1, description="entries of an output")
+    activation: ActivationName = Field("g", description="of every hidden layer")
+    num: PositiveInt = Field(10, description="teachers, each from its own draw")
+
+
+class TrainedTeachers(Settings):
+    """Classifiers trained on an image set by SGD (Expand-and-Cluster's teachers)."""
+
+    kind: Literal["trained"] = Field(description="trained on images")
+    images: CellName = Field(description="cell of the section images")
+    architecture: str | list[str] = Field(description="as of a zoo")
+    activation: ActivationName = Field("g", description="of every hidden layer")
+    optimizer: Literal["adam", "sgd"] = Field("sgd", description="without momentum, as published")
+    learning_rate: PositiveFloat = Field(0.1, description="constant")
+    batch_size: PositiveInt = Field(128, description="images per step")
+    epochs: PositiveInt = Field(40, description="over the train images")
+    num: PositiveInt = Field(1, description="teachers, each with its own initial weights and order of images")
+
+
+class ZooTeachers(Settings):
+    """Members of a zoo."""
+
+    kind: Literal["zoo"] = Field(description="taken from a zoo")
+    zoo: CellName = Field(description="cell of the section zoos")
+    models: list[NonNegativeInt] = Field(min_length=1, description="indices in the zoo")
+    epoch: NonNegativeInt = Field(description="a kept epoch")
+
+
+class TableTeacher(Settings):
+    """A file of inputs and outputs and nothing else."""
+
+    kind: Literal["table"] = Field(description="a black box, asked before")
+    path: str = Field(description="Parquet (columns of numbers or lists: inputs, outputs) or safetensors (inputs, outputs)")
+    input_shape: list[PositiveInt] | None = Field(None, description="channel, height, width; null: a plain vector")
+
+
+class OnnxTeacher(Settings):
+    """An ONNX file that is only ever called."""
+
+    kind: Literal["onnx"] = Field(description="a black box that can be called")
+    path: str = Field(description="of the model")
+    input_shape: list[PositiveInt] | None = Field(None, description="channel, height, width; null: a plain vector")
+    output: str | None = Field(None, description="name of the output to read; null: the last one")
+
+
+TeacherConfig = Annotated[
+    SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher, Field(discriminator="kind")
+]
+
+
+class QueriesConfig(Settings):
+    """What a teacher is asked, before anything is learned."""
+
+    design: Literal["data", "uniform", "gaussian", "composition", "biased_noise", "boundary", "table"] = Field(
+        description="data: train images; uniform: cube of deviation 1; composition, biased_noise: Beiser et al. 2025; "
+        "boundary: between two classes, by bisection of images or of gaussian inputs; table: what the file holds"
+    )
+    num: PositiveInt = Field(10_000, description="train queries; of design data, at most so many")
+    scale: PositiveFloat = Field(1.0, description="deviation of inputs that do not start from images")
+    images: CellName | None = Field(None, description="image set of the designs that start from images, which are normalized")
+    held_out: PositiveInt = Field(2_000, description="validation inputs and as many for test, both of the same design")
+    output_bits: PositiveInt | None = Field(
+        None, description="outputs that students see are rounded to so many bits; null: exact"
+    )
+
+    @model_validator(mode="after")
+    def _design_has_images(self) -> "QueriesConfig":
+        needs, takes = ("data", "composition", "biased_noise"), ("data", "composition", "biased_noise", "boundary")
+        if self.design in needs and self.images is None or self.design not in takes and self.images is not None:
+            raise ValueError("designs data, composition and biased_noise need images, boundary may have them, the others not")
+        return self
+
+
+class StudentsConfig(Settings):
+    """N overparameterized networks that imitate one teacher; all students of a cell's teachers train as one stack."""
+
+    num: PositiveInt = Field(20, ge=2, description="students per teacher")
+    expansion_factors: list[PositiveFloat] = Field(
+        [4.0],
+        min_length=1,
+        description="student width / teacher width; of several, the first at which students fit",
+    )
+    architectures: list[list[str]] | None = Field(
+        None, description="students' layers where the teacher's are not known, in rising size; null: the teacher's, expanded"
+    )
+    activations: list[ActivationName] | None = Field(
+        None, description="assumed; of several, the one that validates best in short runs; null: the teacher's"
+    )
+    init: Literal["glorot", "published"] = Field("glorot", description="published: N(0, 2 / (out x students)), as coded")
+    batch_size: PositiveInt = Field(512, description="queries per step, the same for all students of a teacher")
+    learning_rate: PositiveFloat = Field(0.01, description="of Adam, first")
+    schedule: Literal["cosine", "plateau"] = Field("cosine", description="plateau: per student, as published but for that")
+    epochs: NonNegativeInt = Field(100, description="at most, over the train queries")
+    patience: PositiveInt = Field(200, description="of plateau: epochs without a better loss until the rate falls by sqrt(10)")
+    cooldown: NonNegativeInt = Field(100, description="of plateau: epochs after a fall that do not count")
+    min_learning_rate: PositiveFloat = Field(1e-7, description="of plateau: the student stops there")
+    precision: Literal["float32", "float64"] = Field("float32", description="of Adam")
+    second_order_steps: NonNegativeInt = Field(300, description="of Levenberg-Marquardt after Adam, in float64; 0: none")
+    rows_per_weight: PositiveFloat = Field(3.0, description="of Levenberg-Marquardt: equations used per weight of a student")
+    tolerance: PositiveFloat = Field(1e-24, description="squared error over variance at which a student is done")
+    search_share: Share = Field(0.8, description="of the students that must reach search_tolerance in the search for a size")
+    search_tolerance: PositiveFloat = Field(1e-6, description="squared error over variance that counts as zero in a search")
+    search_steps_share: Share = Field(0.5, description="a search run's epochs and steps, as a share of the whole")
+
+    @model_validator(mode="after")
+    def _trains(self) -> "StudentsConfig":
+        if self.epochs + self.second_order_steps == 0:
+            raise ValueError("epochs and second_order_steps are both 0")
+        return self
+
+
+class ClusterConfig(Settings):
+    """From students to clusters of neurons."""
+
+    procedure: Literal["default", "published"] = Field(
+        "default",
+        description="published: plain distances, sign by first coordinate, sizes in members, five best students",
+    )
+    min_cluster_share: float = Field(0.5, gt=0, le=1, description="size of a cluster over number of students (published gamma)")
+    max_angle_rad: float = Field(pi / 3, gt=0, le=pi / 2, description="largest median angle within a cluster (published beta)")
+    metric: Literal["data_span", "weights"] = Field(
+        "data_span", description="of neurons: root mean squared difference on the queries, or Euclidean in weights"
+    )
+    keep_ratio: PositiveFloat = Field(1e4, description="students whose squared error is so many times the best one's have no say")
+
+
+class RecoveryConfig(Settings):
+    """One attack on the teachers of a cell, once per seed."""
+
+    teacher: CellName = Field(description="cell of the section teachers")
+    seeds: list[NonNegativeInt] = Field(min_length=1, description="one attack each: queries, students, batches")
+    outputs: Literal["logits", "probabilities"] = Field(
+        "logits", description="what the teacher answers; of probabilities the logarithm is used, up to a constant per row"
+    )
+    queries: QueriesConfig = Field(description="what the teachers are asked")
+    students: StudentsConfig = Field(StudentsConfig(), description="expand")
+    cluster: ClusterConfig = Field(ClusterConfig(), description="cluster")
+    retrain_steps: NonNegativeInt = Field(
+        100, description="of second order for the layers above a recovered one, if the loss rose"
+    )
+    finish_steps: NonNegativeInt = Field(200, description="of second order or of L-BFGS, for the recovered network")
+    minimize: bool = Field(True, description="leave out units without which the finished network answers as well")
+    thinned_students: NonNegativeInt = Field(
+        0, description="students thinned unit by unit where the clusters' network does not answer exactly; for small networks"
+    )
+    second_order_limit: PositiveInt = Field(2500, description="weights above which L-BFGS takes the place of second order")
+
+    @model_validator(mode="after")
+    def _seeds_once(self) -> "RecoveryConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        return self
+
+
+class RecoveryBaselineConfig(Settings):
+    """What a recovery has to beat, from the same answers and measured in the same way."""
+
+    recovery: CellName = Field(description="cell of the section recoveries")
+    kind: Literal["single", "pruned", "distilled"] = Field(
+        description="single: best of the students trained at the teacher's own size; pruned: best student cut to that size by "
+        "magnitude, fine-tuned; distilled: one network of that size with the compute of all students"
+    )

@@ -1,0 +1,121 @@
+"""A scenario and the options of a run: all sections together, read from YAML and checked."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
+from weightspace.config.base import CellName, Settings, checked, read_yaml
+from weightspace.config.images import ImagesConfig
+from weightspace.config.recovery import (
+    OnnxTeacher,
+    RecoveryBaselineConfig,
+    RecoveryConfig,
+    TableTeacher,
+    TeacherConfig,
+    ZooTeachers,
+)
+from weightspace.config.zoo import ZooConfig
+from weightspace.errors import InputError
+
+ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+REFERENCES = {  # section: its key that names a cell, and the section of that cell
+    "zoos": ("images", "images"),
+    "autoencoders": ("zoo", "zoos"),
+    "baselines": ("zoo", "zoos"),
+    "recoveries": ("teacher", "teachers"),
+    "recovery_baselines": ("recovery", "recoveries"),
+}
+
+
+class Scenario(Settings):
+    """One experiment: all its cells."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
+    zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
+    autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
+    baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
+    teachers: dict[CellName, TeacherConfig] = Field({}, description="networks to recover, by name")
+    recoveries: dict[CellName, RecoveryConfig] = Field({}, description="recoveries of teachers, by name")
+    recovery_baselines: dict[CellName, RecoveryBaselineConfig] = Field({}, description="baselines of the recoveries, by name")
+
+    @model_validator(mode="after")
+    def _references_exist(self) -> "Scenario":
+        if not (self.zoos or self.recoveries):
+            raise ValueError("there are neither zoos nor recoveries")
+        for key, section, name in self._references():
+            if name not in getattr(self, section):
+                known = ", ".join(getattr(self, section)) or "none at all"
+                raise ValueError(f"{key}: there is no cell {name!r} in {section}, only {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _epochs_are_kept(self) -> "Scenario":
+        learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
+        learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
+        for name, cell in self.teachers.items():
+            if isinstance(cell, ZooTeachers):
+                learners[f"teachers.{name}.epoch"] = (cell.zoo, [cell.epoch])
+        for key, (zoo, epochs) in learners.items():
+            if missing := set(epochs) - set(self.zoos[zoo].epochs):
+                raise ValueError(f"{key}: zoo {zoo!r} keeps no epoch {min(missing)}")
+            if any(later <= earlier for earlier, later in pairwise(epochs)):
+                raise ValueError(f"{key}: epochs must increase")
+        return self
+
+    @model_validator(mode="after")
+    def _recoveries_fit_their_teachers(self) -> "Scenario":
+        for name, cell in self.recoveries.items():
+            teacher = self.teachers[cell.teacher]
+            if (teacher.kind == "table") != (cell.queries.design == "table"):
+                raise ValueError(f"recoveries.{name}.queries.design: teachers of kind table, and only they, have design table")
+            if isinstance(teacher, TableTeacher | OnnxTeacher) and not (
+                cell.students.architectures and cell.students.activations
+            ):
+                raise ValueError(f"recoveries.{name}.students: a black box needs architectures and activations to try")
+        return self
+
+    def _references(self) -> Iterator[tuple[str, str, str]]:
+        """Key, section and cell of everything that names a cell."""
+        for section, (key, target) in REFERENCES.items():
+            for name, cell in getattr(self, section).items():
+                if (value := getattr(cell, key, None)) is not None:
+                    yield f"{section}.{name}.{key}", target, value
+        for name, cell in self.teachers.items():
+            for key, target in (("images", "images"), ("zoo", "zoos")):
+                if hasattr(cell, key):
+                    yield f"teachers.{name}.{key}", target, getattr(cell, key)
+        for name, cell in self.recoveries.items():
+            if cell.queries.images is not None:
+                yield f"recoveries.{name}.queries.images", "images", cell.queries.images
+
+
+class Options(Settings):
+    """What config.yaml and `--config` say: which scenario, and where this machine keeps things."""
+
+    scenario: ScenarioName = Field(description="a file of config/scenarios, without .yaml")
+    images_dir: str = Field("resources", description="folder that Parquet image sets lie in")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
+
+
+def read_options(config: dict) -> Options:
+    """Checked options; raises InputError naming each wrong key."""
+    return checked(Options, config, "config")
+
+
+def read_scenario(folder: Path, options: Options) -> Scenario:
+    """Checked settings of the scenario; raises InputError naming the file and each wrong key or missing image file."""
+    path = folder / f"{options.scenario}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
+    scenario = checked(Scenario, read_yaml(path), str(path))
+    for cell, images in scenario.images.items():
+        for key, file in images.local_files.items():
+            if not Path(options.images_dir, file).is_file():
+                raise InputError(f"{path}: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir")
+    return scenario.model_copy(update={"device": options.device or scenario.device})

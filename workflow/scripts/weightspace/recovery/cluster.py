@@ -1,0 +1,125 @@
+"""Cluster: neurons of different students that are one neuron of the teacher, from their incoming weights alone."""
+
+from math import cos, floor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from weightspace.config import ClusterConfig
+
+BLOCK = 512  # rows of the distance matrix at once
+NO_CLUSTER = -1
+
+
+class Clustering(NamedTuple):
+    """Clusters of neurons, and the tree that they were cut from."""
+
+    labels: Int[Tensor, " neuron"]  # 0, 1, ... or NO_CLUSTER
+    merges: np.ndarray  # scipy's linkage: left, right, height, members
+    students: np.ndarray  # distinct students of each merge
+    counts: np.ndarray  # clusters that are large enough, after each merge
+    cut: float  # height
+
+
+def span_factor(inputs: Float[Tensor, "row fan_in"]) -> Float[Tensor, "fan_in_and_1 rank"]:
+    """F with |(u - v) F|^2 = mean over rows of the squared difference of the outputs of neurons u and v, [weights, bias].
+
+    Directions in which no input varies are left out: what they hold cannot be seen, and weights on constant inputs count
+    as bias, as they should.
+    """
+    rows = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    values, directions = torch.linalg.eigh(rows.mT @ rows / len(rows))
+    kept = values > values[-1] * 1e-12
+    return directions[:, kept] * values[kept].sqrt()
+
+
+def first_coordinate_signs(vectors: Float[Tensor, "neuron feature"]) -> Float[Tensor, "neuron feature"]:
+    """Neurons turned so that their first weight is not negative (layer_reconstruction.py:58-65 of the official code, 231cac9)."""
+    return torch.where(vectors[:, :1] < 0, -vectors, vectors)
+
+
+def distances(vectors: Float[Tensor, "neuron feature"], either_sign: bool) -> np.ndarray:
+    """Condensed distances |u - v|, or min(|u - v|, |u + v|); float64, by blocks.
+
+    From products of vectors: a distance below 1e-7 of their norms is lost in rounding.
+    """
+    num, norms, place = len(vectors), vectors.square().sum(1), 0
+    condensed = np.empty(num * (num - 1) // 2)
+    for begin in range(0, num, BLOCK):
+        products = vectors[begin : begin + BLOCK] @ vectors[begin:].mT
+        products = products.abs_() if either_sign else products
+        squares = norms[begin : begin + BLOCK].unsqueeze(1) + norms[begin:] - 2 * products
+        block = squares.clamp_min_(0.0).sqrt_().numpy(force=True)
+        for row in range(len(block)):
+            entries = block[row, row + 1 :]
+            condensed[place : place + len(entries)] = entries
+            place += len(entries)
+    return condensed
+
+
+def count_curve(merges: np.ndarray, sets: list[int], least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Clusters of at least `least` after each merge, in one pass, and the size of each merged cluster.
+
+    `sets` holds each neuron's size as a set of bits: one bit per student counts distinct students, one per neuron members.
+    Where several merges have one height, all of them get the count after the last.
+    """
+    sets, counts, sizes = list(sets), np.empty(len(merges), dtype=int), np.empty(len(merges), dtype=int)
+    count = sum(bits.bit_count() >= least for bits in sets)
+    for n, (left, right) in enumerate(merges[:, :2].astype(int)):
+        sets.append(sets[left] | sets[right])
+        merged, *parts = (bits.bit_count() for bits in (sets[-1], sets[left], sets[right]))
+        count += (merged >= least) - sum(size >= least for size in parts)
+        counts[n], sizes[n] = count, merged
+        sets[left] = sets[right] = 0
+    last = np.searchsorted(merges[:, 2], merges[:, 2], side="right") - 1
+    return counts[last], sizes
+
+
+def cut_height(merges: np.ndarray, counts: np.ndarray) -> float:
+    """Largest height of the first run of merges at which the most clusters are large enough."""
+    best = counts == counts.max()
+    first = int(best.argmax())
+    run = best[first:]
+    length = len(run) if run.all() else int((~run).argmax())
+    return float(merges[first + length - 1, 2])
+
+
+def cluster_neurons(
+    vectors: Float[Tensor, "neuron feature"], student: Int[Tensor, " neuron"], config: ClusterConfig, either_sign: bool
+) -> Clustering:
+    """Average-linkage clusters that enough students share (Martinelli et al. 2024), without those whose neurons disagree.
+
+    Enough: min_cluster_share of the students, at least two; in the published procedure members count, not students.
+    """
+    published = config.procedure == "published"
+    if published and either_sign:
+        vectors = first_coordinate_signs(vectors)
+    condensed = distances(vectors, either_sign and not published)
+    merges = linkage(condensed, "average")
+    names, index = torch.unique(student, return_inverse=True)
+    least = max(2, floor(config.min_cluster_share * len(names)))
+    bits = [1 << n for n in (range(len(vectors)) if published else index.tolist())]
+    counts, sizes = count_curve(merges, bits, least)
+    cut = cut_height(merges, counts)
+    raw = fcluster(merges, cut, "distance")
+    labels = torch.full((len(vectors),), NO_CLUSTER)
+    found = 0
+    for value in np.unique(raw):
+        members = torch.as_tensor(np.flatnonzero(raw == value))
+        size = len(members) if published else len(torch.unique(student[members]))
+        if size >= least and _agree(vectors[members], config.max_angle_rad, either_sign and not published):
+            labels[members], found = found, found + 1
+    return Clustering(labels, merges, sizes, counts, cut)
+
+
+def _agree(vectors: Float[Tensor, "member feature"], max_angle_rad: float, either_sign: bool) -> bool:
+    """Whether the median angle between two of them is at most `max_angle_rad`."""
+    unit = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    cosines = unit @ unit.mT
+    cosines = (cosines.abs() if either_sign else cosines).numpy(force=True)
+    return bool(np.median(squareform(1 - cosines, checks=False)) <= 1 - cos(max_angle_rad))

@@ -1,0 +1,110 @@
+"""Finish: train the recovered network to the end, and leave out units that it does not need."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.config import RecoveryConfig
+from weightspace.nets.forward import forward
+from weightspace.nets.spec import NetSpec
+from weightspace.recovery.collapse import least_squares
+from weightspace.recovery.fit import Fit, query_chunks, squared_error
+from weightspace.recovery.layers import block_size, incoming, trace, widths_of, with_layers
+from weightspace.recovery.second_order import rows_for, solved
+
+ROWS_PER_WEIGHT = 10.0  # equations per weight that the finish uses
+QUERIES = 2048  # that least squares uses, and the finish at least: inputs that vary in few queries must be among them
+WORSE = 1.5  # factor of the error up to which a network without some unit is as good
+ZERO = 1e-16  # squared error over variance that counts as zero
+DONE = 1e-19  # and at which training rests
+EXACT = 1e-30  # where it ends for the network that is kept
+HOPELESS = 1e-4  # squared error over variance from which on leaving out more units is given up
+MUCH_WORSE = 10.0  # factor of the error at which leaving out more units is given up as well
+CHUNK = 8192  # queries at once in L-BFGS
+
+
+class Network(NamedTuple):
+    """One network of a teacher's scaled queries and answers."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "1 weight"]
+    error: float  # mean squared, on all train queries
+
+
+def refit(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, first: int, steps: int, limit: int
+) -> Float[Tensor, "model weight"]:
+    """Weights from index `first` on trained further: by second order up to `limit` of them, by L-BFGS above."""
+    if spec.num_weights - first > limit:
+        alone = [(model.unsqueeze(0), fit.of(torch.tensor([n]))) for n, model in enumerate(weights)]
+        return torch.cat([_lbfgs(spec, model, own, first, steps) for model, own in alone])
+    rows = rows_for(fit, spec.num_weights - first, ROWS_PER_WEIGHT, QUERIES)
+    return solved(spec, weights, rows, steps, DONE, first)
+
+
+def _lbfgs(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, first: int, steps: int) -> Float[Tensor, "1 weight"]:
+    fixed, free = weights[:, :first], weights[:, first:].clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([free], max_iter=steps, history_size=50, line_search_fn="strong_wolfe", tolerance_change=0)
+    models = torch.arange(1)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        total = 0.0
+        for x, y in query_chunks(fit.inputs(models), fit.answers(models), CHUNK):
+            part = (forward(spec, torch.cat([fixed, free], dim=1), x) - y).square().sum() / fit.y[0].numel()
+            part.backward()
+            total = total + part.detach()
+        return total
+
+    optimizer.step(loss)
+    return torch.cat([fixed, free.detach()], dim=1)
+
+
+def finish(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, config: RecoveryConfig) -> Network:
+    """The network trained to the end."""
+    weights = refit(spec, weights, fit, 0, config.finish_steps, config.second_order_limit)
+    return Network(spec, weights, float(squared_error(spec, weights, fit)))
+
+
+def without_unit(network: Network, x: Tensor, layer: int, unit: int) -> tuple[NetSpec, Tensor, float]:
+    """The network without a unit, the next layer refitted by least squares to what it put out, and what that costs."""
+    spec, weights = network.spec, network.weights
+    above = trace(spec, weights, x)[layer + 1]
+    kept = [n for n in range(spec.layers[layer].out) if n != unit]
+    block = block_size(spec, layer)
+    columns = torch.tensor([n * block + k for n in kept for k in range(block)], dtype=torch.long)
+    solution, error = least_squares(above.inputs[0][:, columns], above.outputs[0])
+    changed, thinner = with_layers(
+        spec, weights, {layer: incoming(spec, weights, layer)[:, kept], layer + 1: solution.unsqueeze(0)}
+    )
+    return changed, thinner, float(error.sum() / above.outputs[0].var(0).sum())
+
+
+def minimized(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
+    """The smallest network that answers as well, on the way on which unit after unit is left out and the rest trained on.
+
+    The error may rise on the way, and vanish when the last unit too many is gone.
+    """
+    path, least = [network], network.error
+    while path[-1].error <= max(HOPELESS, MUCH_WORSE * least) and (thinner := _thinner(path[-1], fit)):
+        spec, weights, _ = thinner[0]
+        path.append(finish(spec, weights, fit, config))
+        least = min(least, path[-1].error)
+    return [smaller for smaller in path if smaller.error <= max(ZERO, WORSE * least)][-1]
+
+
+def polished(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
+    """A network of error zero trained on to the last digits; any other as it is."""
+    if network.error > ZERO or network.spec.num_weights > config.second_order_limit:
+        return network
+    weights = solved(network.spec, network.weights, fit, config.finish_steps, EXACT)
+    return Network(network.spec, weights, float(squared_error(network.spec, weights, fit)))
+
+
+def _thinner(network: Network, fit: Fit) -> list[tuple[NetSpec, Tensor, float]]:
+    """The network without one unit, for each unit that is not the last of its layer, the cheapest loss first."""
+    x = fit.inputs(torch.arange(1))[:, :QUERIES]
+    units = [(layer, unit) for layer, width in enumerate(widths_of(network.spec)) if width > 1 for unit in range(width)]
+    return sorted((without_unit(network, x, *place) for place in units), key=lambda candidate: candidate[2])

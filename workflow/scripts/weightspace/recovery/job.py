@@ -1,0 +1,115 @@
+"""Recovery of all teachers of a cell: from students to networks in the teachers' units, as files hold them."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.config import RecoveryConfig
+from weightspace.errors import InputError
+from weightspace.metrics import MERGES_SCHEMA, Source
+from weightspace.nets.forward import flatten, unflatten
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.progress import Progress
+from weightspace.recovery.cluster import Clustering
+from weightspace.recovery.finish import Network
+from weightspace.recovery.recover import Recovered, recover
+from weightspace.recovery.scaling import in_teacher_units
+from weightspace.recovery.search import Problem
+from weightspace.recovery.students import Students
+from weightspace.store import TrainingState
+
+
+class Answerer(NamedTuple):
+    """A network of one teacher's raw queries and answers."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "1 weight"]
+    about: dict  # JSON-able: how it came about
+
+
+def answerer(network: Network, problem: Problem, teacher: int, about: dict) -> Answerer:
+    """A network of scaled queries, in the units of its teacher."""
+    owner = torch.tensor([teacher], device=network.weights.device)
+    return Answerer(network.spec, in_teacher_units(network.spec, network.weights, problem.scaling, owner).cpu(), about)
+
+
+def pack_networks(networks: list[Answerer]) -> tuple[dict[str, Tensor], dict]:
+    """State dicts of all networks, names prefixed by the teacher's index; metadata say each one's layers."""
+    tensors = {
+        f"{n}.{name}": values[0]
+        for n, network in enumerate(networks)
+        for name, values in unflatten(network.spec, network.weights).items()
+    }
+    return tensors, {"networks": [{"spec": network.spec.description, **network.about} for network in networks]}
+
+
+def unpack_networks(tensors: dict[str, Tensor], metadata: dict) -> list[Answerer]:
+    """Inverse of `pack_networks`."""
+    networks = []
+    for n, about in enumerate(metadata["networks"]):
+        spec = build_spec(**about["spec"])
+        named = {name: tensors[f"{n}.{name}"].unsqueeze(0) for name in spec.shapes}
+        networks.append(Answerer(spec, flatten(spec, named), {key: value for key, value in about.items() if key != "spec"}))
+    return networks
+
+
+def pack_students(spec: NetSpec, students: Students, tried: list) -> tuple[dict[str, Tensor], dict]:
+    """Students of scaled queries, and the short runs that chose their layers."""
+    return students._asdict(), {"spec": spec.description, "tried": [run._asdict() for run in tried]}
+
+
+def unpack_students(tensors: dict[str, Tensor], metadata: dict) -> tuple[NetSpec, Students]:
+    """Layers and weights of what `pack_students` packed."""
+    return build_spec(**metadata["spec"]), Students(tensors["weights"], tensors["error"])
+
+
+def recover_networks(
+    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, state: TrainingState
+) -> tuple[list[Answerer], list[Clustering]]:
+    """A network per teacher, and the clusterings of the first one's layers; a killed run goes on from `state`."""
+    num, first = config.students.num, []
+    saved = state.load()
+    networks = unpack_networks(*saved) if saved else []
+    progress = Progress("teachers", len(problem.train.y), len(networks))
+    for teacher in range(len(problem.train.y)):
+        if teacher >= len(networks) or teacher == 0:  # the first one's clusterings are not in the state
+            own = slice(teacher * num, (teacher + 1) * num)
+            fit = problem.train._replace(owner=torch.full((num,), teacher, device=students.weights.device))
+            recovered = recover(spec, Students(students.weights[own], students.error[own]), fit, config)
+            networks[teacher:] = [answerer(recovered.network, problem, teacher, _about(recovered)), *networks[teacher + 1 :]]
+            first = first or recovered.clusterings
+            progress.update(teacher + 1)
+        packed = pack_networks(networks)
+        state.save_if_due(lambda packed=packed: packed[0], **packed[1])
+    if not networks:
+        raise InputError("there are no teachers to recover")
+    return networks, first
+
+
+def _about(recovered: Recovered) -> dict:
+    """How a network came about; errors are squared, in units of the answers' variance."""
+    return {
+        "size_clustered": sum(layer.out for layer in recovered.clustered.spec.layers[:-1]),
+        "error_clustered": recovered.clustered.error,
+        "error": recovered.network.error,
+        "affine_residual": recovered.affine_residual,
+        "how": recovered.how,
+    }
+
+
+def merges_table(source: Source, clusterings: list[Clustering]) -> pa.Table:
+    """One row per merge of every layer's tree, as MERGES_SCHEMA says."""
+    rows = [
+        {
+            "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": layer, "step": step,
+            "left": int(left), "right": int(right), "height": float(height), "members": int(members),
+            "students": int(clustering.students[step]), "count": int(clustering.counts[step]), "cut": clustering.cut,
+            "num_neurons": len(clustering.labels),
+        }
+        for layer, clustering in enumerate(clusterings)
+        for step, (left, right, height, members) in enumerate(clustering.merges)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=MERGES_SCHEMA)

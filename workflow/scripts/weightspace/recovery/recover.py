@@ -1,0 +1,136 @@
+"""From the students of one teacher to one network: layer by layer cluster and collapse, then finish."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.config import ClusterConfig, RecoveryConfig
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.spec import NetSpec
+from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, span_factor
+from weightspace.recovery.collapse import centers, find_flips, least_squares, num_clusters, with_say
+from weightspace.recovery.finish import ZERO, Network, finish, minimized, polished, refit
+from weightspace.recovery.fit import Fit, squared_error
+from weightspace.recovery.layers import Seen, incoming, symmetry_of, trace, widths_of, with_layers
+from weightspace.recovery.students import Students
+
+ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
+QUIET = 1e-5  # share of the loudest neuron's output deviation below which a neuron is a constant
+ROSE = 10.0  # factor by which collapsing may raise the error before the layers above are trained again
+
+
+class Recovered(NamedTuple):
+    """What became of one teacher's students."""
+
+    network: Network
+    clustered: Network  # before the finish
+    clusterings: list[Clustering]  # of each hidden layer
+    how: str  # clusters, or students where the clusters' network does not answer exactly and one of these was thinned to one
+    affine_residual: float  # largest share of a layer's targets that is affine and no flip explains
+
+
+class Layer(NamedTuple):
+    """A hidden layer of all students that have a say, on common inputs."""
+
+    neurons: Float[Tensor, "neuron fan_in_and_1"]
+    vectors: Float[Tensor, "neuron feature"]  # in the metric
+    student: Tensor  # place of the neuron's student by error
+    loudness: Float[Tensor, " neuron"]  # deviation of what it adds to the next layer
+
+
+def recover(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig) -> Recovered:
+    """One network from the students of one teacher (models of `students` and `fit`), in scaled units."""
+    order = with_say(students.error, config.cluster)
+    weights, fit = students.weights[order], fit.of(order)
+    begun = [Network(spec, model.unsqueeze(0), 0.0) for model in weights[: config.thinned_students]]
+    clusterings, residuals = [], [0.0]
+    last = len(widths_of(spec)) - 1
+    for layer in range(last + 1):
+        before = squared_error(spec, weights, fit).min()
+        spec, weights, clustering, residual = collapse_layer(spec, weights, fit, layer, config.cluster)
+        clusterings.append(clustering)
+        residuals.append(residual)
+        if layer < last and squared_error(spec, weights, fit).min() > ROSE * before:
+            weights = refit(spec, weights, fit, spec.layers[layer + 1].offset, config.retrain_steps, config.second_order_limit)
+            order = with_say(squared_error(spec, weights, fit), config.cluster)
+            weights, fit = weights[order], fit.of(order)
+    alone = fit.of(torch.arange(1))
+    clustered = Network(spec, weights[:1], float(squared_error(spec, weights[:1], alone)))
+    network = finish(spec, clustered.weights, alone, config)
+    network = minimized(network, alone, config) if config.minimize else network
+    how = "clusters"
+    if network.error > ZERO and (thinned := _from_students(begun, alone, config)):
+        network, how = thinned, "students"
+    return Recovered(polished(network, alone, config), clustered, clusterings, how, max(residuals))
+
+
+def _from_students(students: list[Network], fit: Fit, config: RecoveryConfig) -> Network | None:
+    """The smallest of the exact networks that students lead to by leaving out unit after unit; None where none does."""
+    thinned = [minimized(student, fit, config) for student in students]
+    exact = [network for network in thinned if network.error <= ZERO]
+    return min(exact, key=lambda network: sum(widths_of(network.spec)), default=None)
+
+
+def collapse_layer(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, layer: int, config: ClusterConfig
+) -> tuple[NetSpec, Float[Tensor, "model weight"], Clustering, float]:
+    """All students with one common layer, a unit per cluster, and above it each student's own weights, fitted to its own layer.
+
+    Layers below are common already. Constant neurons, and what falls into no cluster, go into the next layer's bias by the
+    fit; the last hidden layer is fitted to the answers. Also the clusters, and the affine residual.
+    """
+    symmetry = symmetry_of(spec, layer)
+    x = fit.inputs(torch.arange(1))
+    seen = trace(spec, weights, x[:, :ROWS])
+    neurons = layer_of(spec, weights, seen, layer, config)
+    clustering = cluster_neurons(neurons.vectors, neurons.student, config, symmetry.symmetry != "none")
+    if num_clusters(clustering) == 0:  # no two students agree: the best one's own neurons
+        own = torch.where(neurons.student == 0, neurons.student.eq(0).cumsum(0) - 1, NO_CLUSTER)
+        clustering = clustering._replace(labels=own)
+    rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, clustering)
+    targets = _targets(spec, seen, fit, layer)
+    plus = _read_above(spec, weights, rows, x[:, :ROWS], layer)
+    residual = 0.0
+    if symmetry.symmetry == "even_linear":
+        minus = _read_above(spec, weights, -rows, x[:, :ROWS], layer)
+        flips = find_flips(plus, minus, targets, len(rows))
+        rows = torch.where(flips.flipped.unsqueeze(1), -rows, rows)
+        plus, residual = _read_above(spec, weights, rows, x[:, :ROWS], layer), flips.residual
+    above = least_squares(plus, targets)[0].unflatten(0, (-1, spec.layers[layer + 1].out))
+    if layer == len(widths_of(spec)) - 1:
+        weights = weights[:1]
+    spec, weights = with_layers(spec, weights, {layer: rows.unsqueeze(0), layer + 1: above})
+    return spec, weights, clustering, residual
+
+
+def layer_of(spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig) -> Layer:
+    """Neurons of a layer that say anything, with their vectors in the metric; of a scaling class with norm 1 there."""
+    rows = incoming(spec, weights, layer)
+    outputs = ACTIVATIONS[spec.activation].function(seen[layer].outputs)
+    outgoing = incoming(spec, weights, layer + 1)[..., :-1].unflatten(2, (rows.shape[1], -1)).square().sum((1, 3)).sqrt()
+    loudness = outputs.std(1) * outgoing
+    audible = loudness > QUIET * loudness.max(1, keepdim=True).values
+    neurons, student = rows[audible], audible.nonzero()[:, 0]
+    vectors = neurons @ span_factor(seen[layer].inputs[0]) if config.metric == "data_span" else neurons
+    if ACTIVATIONS[spec.activation].scaling:
+        norms = vectors.norm(dim=1, keepdim=True)
+        neurons, vectors = neurons / norms, vectors / norms
+    return Layer(neurons, vectors, student, loudness[audible])
+
+
+def _targets(spec: NetSpec, seen: list[Seen], fit: Fit, layer: int) -> Float[Tensor, "row target"]:
+    """What the layer above should put out: each student's own, or the answers, for the layer of outputs."""
+    if layer == len(widths_of(spec)) - 1:
+        return fit.y[fit.owner[0], :ROWS]
+    return seen[layer + 1].outputs.permute(1, 0, 2).flatten(1)
+
+
+def _read_above(spec: NetSpec, weights: Tensor, rows: Tensor, x: Tensor, layer: int) -> Float[Tensor, "row unit_block"]:
+    """What the next layer reads where this layer's units are `rows`."""
+    above = incoming(spec, weights[:1], layer + 1)
+    blocks = (above.shape[2] - 1) // spec.layers[layer].out
+    empty = above.new_zeros(1, above.shape[1], len(rows) * blocks + 1)
+    changed, one = with_layers(spec, weights[:1], {layer: rows.unsqueeze(0), layer + 1: empty})
+    return trace(changed, one, x)[layer + 1].inputs[0]

@@ -1,0 +1,195 @@
+"""Teachers: the networks that recovery is tried on, made up, trained or taken from a zoo, as one stack in float64."""
+
+from collections.abc import Callable, Iterator
+from math import prod, sqrt
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Generator, Tensor
+
+from weightspace.config import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
+from weightspace.ensemble import Moments, Recipe, outputs, train_epoch, zero_moments
+from weightspace.errors import InputError
+from weightspace.images import ImageSet, normalize
+from weightspace.nets.forward import flatten
+from weightspace.nets.init import INITS
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.progress import Progress
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+
+Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
+SCALING_INPUTS = 10_000  # on which a synthetic teacher's outputs have mean 0 and variance 1
+LEAST_OUTGOING = 0.1  # size of a gaussian teacher's smallest outgoing weight: a unit of weight 0 is none
+
+
+class Teachers(NamedTuple):
+    """Networks of one spec; of a black box, neither spec nor weights."""
+
+    spec: NetSpec | None
+    weights: Float64[Tensor, "teacher weight"]  # [1, 0] of a black box
+
+
+class Zoo(NamedTuple):
+    """A zoo's weights file."""
+
+    parameters: dict[str, Float[Tensor, "model epoch ..."]]
+    metadata: dict
+
+
+def make_teachers(
+    config: SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher,
+    name: str,
+    images: ImageSet | None,
+    zoo: Zoo | None,
+    state: TrainingState,
+) -> Teachers:
+    """Teachers of any kind; `name` is the cell's, `images` and `zoo` are there where the kind needs them."""
+    if isinstance(config, SyntheticTeachers):
+        return synthetic_teachers(config, name)
+    if isinstance(config, TrainedTeachers):
+        return trained_teachers(config, images, name, state)
+    if isinstance(config, ZooTeachers):
+        return zoo_teachers(config, zoo.parameters, zoo.metadata)
+    return Teachers(None, torch.zeros(1, 0, dtype=torch.float64))
+
+
+def pack_teachers(teachers: Teachers) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
+    return {"weights": teachers.weights}, {"spec": teachers.spec and teachers.spec.description}
+
+
+def unpack_teachers(tensors: dict[str, Tensor], metadata: dict) -> Teachers:
+    """Inverse of `pack_teachers`."""
+    return Teachers(metadata["spec"] and build_spec(**metadata["spec"]), tensors["weights"])
+
+
+def answers(teachers: Teachers) -> list[Answer]:
+    """One function per teacher, from inputs to raw outputs of the last layer."""
+    return [lambda x, row=row: outputs(teachers.spec, row.unsqueeze(0), x)[0] for row in teachers.weights]
+
+
+def cube(num: int, shape: tuple[int, int, int], generator: Generator) -> Float64[Tensor, "query channel height width"]:
+    """Inputs uniform in the cube of sides +-sqrt(3): mean 0, deviation 1."""
+    return (2 * torch.rand(num, *shape, generator=generator, dtype=torch.float64) - 1) * sqrt(3)
+
+
+def synthetic_teachers(config: SyntheticTeachers, name: str) -> Teachers:
+    """Made-up multi-layer networks; pre-activations are of order 1 above the first layer in both families.
+
+    discrete: hidden weights from -1, 0, 1 (not all 0), biases from -2/3 to 2/3 in thirds, no two units of a layer equal up
+    to sign, outgoing weights +-1; the weights of hidden layers above the first are divided by sqrt(fan_in). gaussian:
+    weights N(0, 1 / fan_in), biases of deviation 1/2, outgoing weights N(0, 1), bounded away from 0. The last layer is then
+    scaled, by one number, and shifted, so that outputs on the cube have mean 0 each and variance 1 on average.
+    Raises InputError if there are not so many different units.
+    """
+    hidden = [layer for units in config.hidden for layer in (f"linear {units}", "activation")]
+    spec = build_spec(["flatten", *hidden, "linear classes"], config.activation, (config.inputs, 1, 1), config.outputs)
+    rows = [_synthetic_teacher(config, spec, generator_for("teacher", name, index)) for index in range(config.num)]
+    return Teachers(spec, torch.stack(rows))
+
+
+def _synthetic_teacher(config: SyntheticTeachers, spec: NetSpec, rng: Generator) -> Float64[Tensor, " weight"]:
+    draw, outgoing = {
+        "discrete": (_discrete_units, _random_signs),
+        "gaussian": (_gaussian_units, _gaussian_outgoing),
+    }[config.family]
+    parameters = {}
+    for place, layer in enumerate(spec.layers):
+        fan_in = prod(layer.fan_in)
+        if layer is spec.layers[-1]:
+            weight, bias = outgoing((layer.out, fan_in), rng), torch.zeros(layer.out, dtype=torch.float64)
+        else:
+            weight, bias = draw(layer.out, fan_in, rng)
+            if config.family == "discrete" and place > 0:
+                weight = weight / sqrt(fan_in)
+        parameters |= {f"{layer.name}.weight": weight, f"{layer.name}.bias": bias}
+    y = outputs(spec, flatten(spec, parameters).unsqueeze(0), cube(SCALING_INPUTS, spec.image_shape, rng))[0]
+    scale = y.var(0, unbiased=False).mean().sqrt()
+    parameters |= {f"{layer.name}.weight": weight / scale, f"{layer.name}.bias": -y.mean(0) / scale}
+    return flatten(spec, parameters)
+
+
+def _discrete_units(num: int, fan_in: int, rng: Generator) -> tuple[Float64[Tensor, "unit in"], Float64[Tensor, " unit"]]:
+    """Weights in -1, 0, 1 and biases in thirds of `num` units that differ by more than sign."""
+    if num > (available := 5 * (3**fan_in - 1) // 2):
+        raise InputError(f"hidden: there are {available} different discrete units of {fan_in} inputs, not {num}")
+    found: dict[tuple[int, ...], Tensor] = {}
+    while len(found) < num:
+        unit = torch.cat([torch.randint(-1, 2, (fan_in,), generator=rng), torch.randint(-2, 3, (1,), generator=rng)])
+        if unit[:-1].any():
+            found.setdefault(max(tuple(unit.tolist()), tuple((-unit).tolist())), unit)
+    units = torch.stack(list(found.values())).double()
+    return units[:, :-1], units[:, -1] / 3
+
+
+def _gaussian_units(num: int, fan_in: int, rng: Generator) -> tuple[Float64[Tensor, "unit in"], Float64[Tensor, " unit"]]:
+    units = torch.randn(num, fan_in + 1, generator=rng, dtype=torch.float64)
+    return units[:, :-1] / sqrt(fan_in), units[:, -1] / 2
+
+
+def _random_signs(shape: tuple[int, int], rng: Generator) -> Float64[Tensor, "output unit"]:
+    return 2.0 * torch.randint(0, 2, shape, generator=rng, dtype=torch.float64) - 1
+
+
+def _gaussian_outgoing(shape: tuple[int, int], rng: Generator) -> Float64[Tensor, "output unit"]:
+    drawn = torch.randn(shape, generator=rng, dtype=torch.float64)
+    return drawn.abs().clamp_min(LEAST_OUTGOING).copysign(drawn)
+
+
+def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state: TrainingState) -> Teachers:
+    """Classifiers trained as one stack in float32 on normalized images; a killed run goes on from `state`.
+
+    Weights start kaiming-normal, biases uniform in +-1 / sqrt(fan_in) (Expand-and-Cluster's teachers). Raises InputError if
+    one diverged.
+    """
+    spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
+    weights = torch.stack([_published_init(spec, generator_for("teacher", name, index)) for index in range(config.num)])
+    weights = weights.to(images.train_x.device)
+    moments, done, step = zero_moments(weights), 0, 0
+    if (saved := state.load()) is not None:
+        tensors, place = saved
+        weights, *both = (tensors[key].to(weights.device) for key in ("weights", *Moments._fields))
+        moments, done, step = Moments(*both), place["epoch"], place["step"]
+    recipe = Recipe(config.optimizer, 0.0, torch.full_like(weights[:, 0], config.learning_rate), torch.zeros_like(weights[:, 0]))
+    progress = Progress("epochs", config.epochs, done)
+    for epoch in range(done + 1, config.epochs + 1):
+        step = train_epoch(spec, weights, moments, recipe, _batches(config, images, name, epoch), step)
+        state.save_if_due(lambda: {"weights": weights, **moments._asdict()}, epoch=epoch, step=step)
+        progress.update(epoch)
+    if not weights.isfinite().all():
+        raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
+    return Teachers(spec, weights.cpu().double())
+
+
+def _published_init(spec: NetSpec, rng: Generator) -> Float[Tensor, " weight"]:
+    pieces = []
+    for layer in spec.layers:
+        pieces.append(INITS["kaiming_normal"](layer.weight_shape, rng).flatten())
+        pieces.append((2 * torch.rand(layer.out, generator=rng) - 1) / sqrt(prod(layer.fan_in)))
+    return torch.cat(pieces)
+
+
+def _batches(
+    config: TrainedTeachers, images: ImageSet, name: str, epoch: int
+) -> Iterator[tuple[Float[Tensor, "teacher batch channel height width"], Int64[Tensor, "teacher batch"]]]:
+    """Normalized images and labels of one epoch, each teacher in its own order."""
+    orders = [generator_for("teacher", name, index, "order", epoch) for index in range(config.num)]
+    rows = torch.stack([torch.randperm(len(images.train_x), generator=rng) for rng in orders]).to(images.train_x.device)
+    for index in rows.split(config.batch_size, dim=1):
+        yield normalize(images.train_x[index], images), images.train_y[index]
+
+
+def zoo_teachers(config: ZooTeachers, parameters: dict[str, Float[Tensor, "model epoch ..."]], metadata: dict) -> Teachers:
+    """Models of a zoo at one epoch; raises InputError if a model or the epoch is not in its file, or a model diverged."""
+    spec, num, epochs = build_spec(**metadata["spec"]), len(metadata["models"]), metadata["epochs"]
+    if config.epoch not in epochs:
+        raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, epochs))}, not {config.epoch}")
+    if max(config.models) >= num:
+        raise InputError(f"zoo {config.zoo!r} has models 0 to {num - 1}, no {max(config.models)}")
+    place = epochs.index(config.epoch)
+    weights = flatten(spec, {key: tensor[config.models, place] for key, tensor in parameters.items()})
+    if not weights.isfinite().all():
+        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~weights.isfinite().all(1)).nonzero()[0])]} diverged")
+    return Teachers(spec, weights.double())

@@ -1,0 +1,101 @@
+"""Selections of recoveries for figures: groups of cells, pooled shares, means of logarithms."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from weightspace.report.intervals import Interval, describe_n, mean_interval
+from weightspace.report.names import cell_label
+from weightspace.report.tables import has_metric, pooled_matrix, value_matrix, value_range
+
+BASELINES = ("single", "pruned", "distilled")  # kinds; their cells are named <recovery>_<kind>
+MACHINE_EPSILON = 1e-16  # errors below it are rounding
+
+
+class Group(NamedTuple):
+    """Recoveries that one line or panel is of."""
+
+    label: str
+    cells: list[str]
+
+
+def recoveries_with(metrics: pd.DataFrame, metric: str) -> list[str]:
+    """Recoveries that have a metric, in order of first appearance: of a black box not all can be measured."""
+    rows = metrics[(metrics["stage"] == "recovery") & (metrics["metric"] == metric) & (metrics["split"] == "test")]
+    return list(rows["cell"].unique())
+
+
+def baselines_of(metrics: pd.DataFrame, cells: list[str], kind: str, metric: str) -> list[str]:
+    """Baselines of one kind of these recoveries, those that were run and have the metric."""
+    return [name for cell in cells if has_metric(metrics, name := f"{cell}_{kind}", metric)]
+
+
+def factor_of(metrics: pd.DataFrame, cell: str) -> str:
+    """Expansion factor of a recovery as it is written, or why there is none."""
+    if not has_metric(metrics, cell, "expansion_factor"):
+        return "unknown"
+    factors = value_matrix(metrics, cell, "expansion_factor").round(2).to_numpy()
+    return f"{factors.flat[0]:g}" if (factors == factors.flat[0]).all() else "searched"
+
+
+def grouped_by_factor(metrics: pd.DataFrame, cells: list[str]) -> dict[str, list[str]]:
+    """Cells by expansion factor and, so that values can be pooled, by seeds; numbers first, in rising order."""
+    keys = [(factor_of(metrics, cell), tuple(_seeds(metrics, cell))) for cell in cells]
+    groups: dict[tuple, list[str]] = {}
+    for cell, key in sorted(zip(cells, keys, strict=True), key=lambda pair: (_rising(pair[1][0]), pair[1][1])):
+        groups.setdefault(key, []).append(cell)
+    factors = [factor for factor, _ in groups]
+    names = [f"{factor}, seeds {list(seeds)}" if factors.count(factor) > 1 else factor for factor, seeds in groups]
+    return dict(zip(names, groups.values(), strict=True))
+
+
+def grouped(metrics: pd.DataFrame, cells: list[str], most: int) -> list[Group]:
+    """Each cell alone if they are at most `most`, else pooled by expansion factor."""
+    if len(cells) <= most:
+        return [Group(cell_label(cell), [cell]) for cell in cells]
+    return [Group(factor_label(factor), group) for factor, group in grouped_by_factor(metrics, cells).items()]
+
+
+def factor_label(factor: str) -> str:
+    """Such as "ρ = 4"."""
+    return f"ρ = {factor}" if factor[0].isdigit() else f"ρ {factor}"
+
+
+def pooled_interval(metrics: pd.DataFrame, cells: list[str], metric: str) -> Interval:
+    """Mean of a metric over the teachers and seeds of all cells."""
+    return clipped_interval(pooled_matrix(metrics, cells, metric).to_numpy(), metric)
+
+
+def clipped_interval(values: np.ndarray, metric: str) -> Interval:
+    """Mean of values [seed, teacher] with an interval that ends where the metric's values end."""
+    interval = mean_interval(values)
+    low, high = np.clip(interval[1:3], *value_range(metric))
+    return Interval(interval.mean, float(low), float(high), describe_n(values, noun="teacher"))
+
+
+def ratio_of(metrics: pd.DataFrame, cells: list[str], metric: str, over: str) -> np.ndarray:
+    """One metric over another of the same teacher and seed, [seed, teacher]."""
+    return (pooled_matrix(metrics, cells, metric) / pooled_matrix(metrics, cells, over)).to_numpy()
+
+
+def geometric_interval(values: np.ndarray) -> Interval:
+    """Geometric mean of values [seed, teacher], its interval that of the mean logarithm; values end at machine epsilon."""
+    interval = mean_interval(np.log10(np.maximum(values, MACHINE_EPSILON)))
+    mean, low, high = (float(10**value) for value in interval[:3])
+    return Interval(mean, low, high, describe_n(values, noun="teacher"))
+
+
+def describe_group(metrics: pd.DataFrame, group: Group, metric: str) -> str:
+    """Teachers and seeds behind a line, and how many cells are pooled."""
+    pooled = f"{len(group.cells)} cells, " if len(group.cells) > 1 else ""
+    return pooled + describe_n(pooled_matrix(metrics, group.cells, metric).to_numpy(), noun="teacher")
+
+
+def _seeds(metrics: pd.DataFrame, cell: str) -> list[int]:
+    return sorted(metrics.loc[(metrics["cell"] == cell) & (metrics["stage"] == "recovery"), "seed"].unique().tolist())
+
+
+def _rising(factor: str) -> tuple[bool, float, str]:
+    """Order of expansion factors: numbers, then words."""
+    return (False, float(factor), "") if factor[0].isdigit() else (True, 0.0, factor)

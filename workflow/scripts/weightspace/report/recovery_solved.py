@@ -1,0 +1,125 @@
+"""Figure recovery_solved: which teachers are recovered exactly, by expansion factor and by how identifiable they are."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from weightspace.report.intervals import Interval
+from weightspace.report.names import cell_label
+from weightspace.report.recoveries import (
+    Group,
+    baselines_of,
+    clipped_interval,
+    describe_group,
+    factor_label,
+    grouped_by_factor,
+    pooled_interval,
+    recoveries_with,
+)
+from weightspace.report.style import (
+    LOOKS,
+    WIDTH_INCHES,
+    add_note,
+    draw_intervals,
+    draw_upright_intervals,
+    house_style,
+    legend_above,
+    name_rows,
+    nothing_to_draw,
+    percent_axis,
+)
+from weightspace.report.tables import pooled_matrix
+
+PER_BIN = 5  # teachers, at least
+MOST_BINS = 6
+ROW_INCHES = 0.19
+NOTE = (
+    "Solved: every unit of the teacher is matched within a cosine distance of 1e-3, one to one, and there is no other unit. "
+    "Bars: 95 % bootstrap intervals over teachers and seeds; where all or none of n are solved they have no width, though up "
+    "to about 3 / n may be otherwise. Own size: the best of as many networks trained at the teacher's size. Right: teachers "
+    "in bins of equal count by ease of identification, the smallest over the largest singular value of what the teacher's "
+    "outputs tell of its weights; easier to the right."
+)
+
+
+def plot_recovery_solved(metrics: pd.DataFrame) -> Figure:
+    """Share of teachers solved against expansion factor (of a single factor: per recovery), and against ease."""
+    cells = recoveries_with(metrics, "solved")
+    if not cells:
+        return nothing_to_draw("Teachers solved: no recovery here has a teacher whose weights are known.")
+    by_factor = grouped_by_factor(metrics, cells)
+    groups = [Group(factor_label(factor), group) for factor, group in by_factor.items()]
+    rows = 0 if len(groups) > 1 else len(cells)
+    with house_style():
+        figure = Figure(figsize=(WIDTH_INCHES, max(3.0, 1.0 + ROW_INCHES * rows)), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        if rows:
+            _draw_cells(left, metrics, cells)
+        else:
+            _draw_factors(left, metrics, groups)
+        _draw_ease(right, metrics, groups)
+        add_note(figure, NOTE)
+    return figure
+
+
+def bins_by_ease(ease: np.ndarray, solved: np.ndarray) -> list[tuple[float, Interval]]:
+    """Mean ease and share solved of bins of equal count, of values [seed, teacher]; a teacher's ease is its mean over seeds."""
+    order = np.argsort(ease.mean(axis=0), kind="stable")
+    num_bins = int(np.clip(len(order) // PER_BIN, 1, MOST_BINS))
+    bins = np.array_split(order, num_bins)
+    return [(float(ease[:, teachers].mean()), clipped_interval(solved[:, teachers], "solved")) for teachers in bins]
+
+
+def _draw_factors(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
+    """Places are evenly spaced: a searched or unknown factor has no number."""
+    recovered = [pooled_interval(metrics, group.cells, "solved") for group in groups]
+    draw_upright_intervals(axes, np.arange(len(groups)), recovered, LOOKS[0], "recovered")
+    singles = [baselines_of(metrics, group.cells, "single", "solved") for group in groups]
+    places = [place for place, found in enumerate(singles) if found]
+    if places:
+        intervals = [pooled_interval(metrics, singles[place], "solved") for place in places]
+        draw_upright_intervals(axes, np.array(places) + 0.08, intervals, LOOKS[1], "own size, best of as many")
+    labels = [f"{group.label.removeprefix('ρ ').removeprefix('= ')}\n{_short_n(metrics, group)}" for group in groups]
+    axes.set_xticks(range(len(groups)), labels)
+    axes.set(xlim=(-0.5, len(groups) - 0.5), ylim=(-0.04, 1.04), ylabel="teachers solved (%)")
+    axes.set_xlabel("expansion factor ρ: students' width / teacher's width")
+    percent_axis(axes, "y")
+    legend_above(axes, "Solved, by width of the students")
+
+
+def _draw_cells(axes: Axes, metrics: pd.DataFrame, cells: list[str]) -> None:
+    intervals = [pooled_interval(metrics, [cell], "solved") for cell in cells]
+    draw_intervals(axes, np.arange(len(cells)) - 0.1, intervals, LOOKS[0], "recovered")
+    singles = {row: baselines_of(metrics, [cell], "single", "solved") for row, cell in enumerate(cells)}
+    rows = [row for row, found in singles.items() if found]
+    if rows:
+        intervals = [pooled_interval(metrics, singles[row], "solved") for row in rows]
+        draw_intervals(axes, np.array(rows) + 0.2, intervals, LOOKS[1], "own size, best of as many")
+    name_rows(axes, [f"{cell_label(cell)}, {_short_n(metrics, Group('', [cell]))}" for cell in cells])
+    axes.set(xlim=(-0.04, 1.04), xlabel="teachers solved (%)")
+    percent_axis(axes, "x")
+    legend_above(axes, "Solved, by recovery (teachers × seeds)")
+
+
+def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
+    measured = set(recoveries_with(metrics, "identifiability"))
+    for row, group in enumerate(groups):
+        known = group._replace(cells=[cell for cell in group.cells if cell in measured])
+        if known.cells:
+            ease, solved = (pooled_matrix(metrics, known.cells, name).to_numpy() for name in ("identifiability", "solved"))
+            places, intervals = zip(*bins_by_ease(ease, solved), strict=True)
+            label = f"{group.label}: {describe_group(metrics, known, 'solved')}"
+            draw_upright_intervals(axes, np.array(places), list(intervals), LOOKS[row % len(LOOKS)], label)
+    axes.set(ylim=(-0.04, 1.04), ylabel="teachers solved (%)", xlabel="ease of identification (log10 of a ratio)")
+    percent_axis(axes, "y")
+    if measured:
+        legend_above(axes, "Solved, by ease of identification", columns=1)
+    else:
+        axes.set_title("Ease of identification was not measured")
+
+
+def _short_n(metrics: pd.DataFrame, group: Group) -> str:
+    """Teachers × seeds."""
+    seeds, teachers = pooled_matrix(metrics, group.cells, "solved").shape
+    return f"n = {teachers} × {seeds}"
