@@ -1,65 +1,15 @@
-"""Recovery: make teachers, ask them."""
+"""Recovery: train students, cluster and rebuild, compare; baselines."""
 
 
-def files_named(path, cell, key):
-    """`path` for the cell that `cell` names under `key`; no file where it names none."""
-    name = getattr(cell, key, None)
-    return [] if name is None else [path.format(name)]
+def attacked(wildcards):
+    """The recovery that a baseline stands against."""
+    return settings.recoveries[settings.recovery_baselines[wildcards.recovery_baseline].recovery]
 
 
-def teacher_of(wildcards):
-    """The teachers' cell of a recovery."""
-    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
-
-
-rule make_teachers:
-    input:
-        images=lambda w: files_named("<results>/images/{}.safetensors", settings.teachers[w.teacher], "images"),
-        zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
-    output:
-        teachers="<results>/teacher/{teacher}/teachers.safetensors",
-    log:
-        "<logs>/make_teachers/{teacher}.log",
-    benchmark:
-        "<benchmarks>/make_teachers/{teacher}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=mem_scaled(2000),
-        runtime=60,
-        device=settings.device,
-    params:
-        teacher=lambda w: settings.teachers[w.teacher].model_dump(mode="json"),
-        version=VERSION["recovery"],
-    script:
-        "../scripts/make_teachers.py"
-
-
-rule ask_teachers:
-    input:
-        images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
-        teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
-        black_box=lambda w: files_named("{}", teacher_of(w), "path"),
-    output:
-        queries="<results>/recovery/{recovery}/seed-{seed}/queries.safetensors",
-    log:
-        "<logs>/ask_teachers/{recovery}/seed-{seed}.log",
-    benchmark:
-        "<benchmarks>/ask_teachers/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=mem_scaled(2500),
-        runtime=30,
-    params:
-        queries=lambda w: settings.recoveries[w.recovery].queries.model_dump(mode="json"),
-        outputs=lambda w: settings.recoveries[w.recovery].outputs,
-        teacher=lambda w: teacher_of(w).model_dump(mode="json"),
-        version=VERSION["recovery"],
-    script:
-        "../scripts/ask_teachers.py"
+def first_seed(wildcards, file):
+    """A file of the first seed of the recovery that a baseline stands against."""
+    recovery = settings.recovery_baselines[wildcards.recovery_baseline].recovery
+    return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
 
 
 rule train_students:
@@ -137,3 +87,30 @@ rule compare_recovery:
         version=VERSION["recovery"],
     script:
         "../scripts/compare_recovery.py"
+
+
+rule evaluate_recovery_baseline:
+    input:
+        queries=lambda w: first_seed(w, "queries.safetensors"),
+        students=lambda w: first_seed(w, "students.safetensors"),
+        teachers=lambda w: f"<results>/teacher/{attacked(w).teacher}/teachers.safetensors",
+    output:
+        metrics="<results>/recovery_baseline/{recovery_baseline}/metrics.parquet",
+    log:
+        "<logs>/evaluate_recovery_baseline/{recovery_baseline}.log",
+    benchmark:
+        "<benchmarks>/evaluate_recovery_baseline/{recovery_baseline}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=120,
+    params:
+        baseline=lambda w: settings.recovery_baselines[w.recovery_baseline].model_dump(mode="json"),
+        recovery=lambda w: attacked(w).model_dump(mode="json", exclude={"seeds"}),
+        seed=lambda w: attacked(w).seeds[0],
+        scenario=SCENARIO,
+        version=VERSION["recovery"],
+    script:
+        "../scripts/evaluate_recovery_baseline.py"

@@ -121,6 +121,7 @@ METRICS = [
     Metric(r"agreement(_shifted)?", "fraction", "higher", "share of held-out or shifted inputs with the teacher's answer"),
     Metric(r"solved", "fraction", "higher", "1 where coverage_1e-3 is 1 and overhead is 0"),
     Metric(r"reached", "fraction", "higher", "share of students at tolerance"),
+    Metric(r"from_students", "fraction", "neither", "1 where one thinned student gave the network, not the clusters"),
     Metric(r"affine_residual", "fraction", "lower", "norm of an affine rest that no flip of units explains, relative"),
     Metric(
         r"identifiability",

@@ -24,6 +24,7 @@ class Clustering(NamedTuple):
     students: np.ndarray  # distinct students of each merge
     counts: np.ndarray  # clusters that are large enough, after each merge
     cut: float  # height
+    core: Int[Tensor, " neuron"]  # labels of the neurons that make out a cluster
 
 
 def span_factor(inputs: Float[Tensor, "row fan_in"]) -> Float[Tensor, "fan_in_and_1 rank"]:
@@ -90,11 +91,16 @@ def cut_height(merges: np.ndarray, counts: np.ndarray) -> float:
 
 
 def cluster_neurons(
-    vectors: Float[Tensor, "neuron feature"], student: Int[Tensor, " neuron"], config: ClusterConfig, either_sign: bool
+    vectors: Float[Tensor, "neuron feature"],
+    student: Int[Tensor, " neuron"],
+    config: ClusterConfig,
+    either_sign: bool,
+    trimmed: bool = False,
 ) -> Clustering:
     """Average-linkage clusters that enough students share (Martinelli et al. 2024), without those whose neurons disagree.
 
     Enough: min_cluster_share of the students, at least two; in the published procedure members count, not students.
+    `trimmed` clusters are judged by their cores and stand for them alone.
     """
     published = config.procedure == "published"
     if published and either_sign:
@@ -106,15 +112,37 @@ def cluster_neurons(
     bits = [1 << n for n in (range(len(vectors)) if published else index.tolist())]
     counts, sizes = count_curve(merges, bits, least)
     cut = cut_height(merges, counts)
-    raw = fcluster(merges, cut, "distance")
-    labels = torch.full((len(vectors),), NO_CLUSTER)
+    raw = torch.as_tensor(fcluster(merges, cut, "distance"))
+    core = cores(raw, merges, sizes, least) if trimmed and not published else raw
+    labels, kept = torch.full((2, len(vectors)), NO_CLUSTER)
     found = 0
-    for value in np.unique(raw):
-        members = torch.as_tensor(np.flatnonzero(raw == value))
+    for value in raw.unique():
+        members = (raw == value).nonzero().flatten()
         size = len(members) if published else len(torch.unique(student[members]))
-        if size >= least and _agree(vectors[members], config.max_angle_rad, either_sign and not published):
-            labels[members], found = found, found + 1
-    return Clustering(labels, merges, sizes, counts, cut)
+        if size >= least and _agree(vectors[core == value], config.max_angle_rad, either_sign and not published):
+            labels[members], kept[core == value], found = found, found, found + 1
+    return Clustering(labels, merges, sizes, counts, cut, kept)
+
+
+def cores(labels: Int[Tensor, " neuron"], merges: np.ndarray, sizes: np.ndarray, least: int) -> Int[Tensor, " neuron"]:
+    """Labels of the neurons in each cluster's core alone: of the parts of its tree that just have the size, the tightest.
+
+    The cut is as high as the number of clusters allows, so neurons that no other student has may have joined a cluster.
+    """
+    num, core = len(labels), torch.full_like(labels, NO_CLUSTER)
+    children, size = merges[:, :2].astype(int).tolist(), [1] * len(labels) + sizes.tolist()
+    for n, pair in enumerate(children):
+        if size[num + n] < least or max(size[child] for child in pair) >= least:
+            continue
+        members, left = [], [num + n]
+        while left:
+            node = left.pop()
+            left += children[node - num] if node >= num else []
+            members += [node] if node < num else []
+        label = labels[members[0]]
+        if (labels[members] == label).all() and not (core == label).any():
+            core[members] = label
+    return core
 
 
 def _agree(vectors: Float[Tensor, "member feature"], max_angle_rad: float, either_sign: bool) -> bool:

@@ -41,7 +41,8 @@ def least_squares(
 ) -> tuple[Float[Tensor, "target feature_and_1"], Float[Tensor, " target"]]:
     """Weights and bias that best give the targets, and the mean squared error of each; of smallest norm where not unique."""
     rows = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
-    scale = rows.square().mean(0).sqrt().clamp_min(1e-300)
+    scale = rows.square().mean(0).sqrt()
+    scale = torch.where(scale > 0, scale, 1.0)  # the weight of a feature that is 0 throughout is 0, up to rounding
     solution = torch.linalg.lstsq(rows / scale, targets, rcond=RANK, driver="gelsd").solution / scale.unsqueeze(1)
     return solution.mT, (rows @ solution - targets).square().mean(0)
 

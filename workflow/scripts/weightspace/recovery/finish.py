@@ -83,15 +83,19 @@ def without_unit(network: Network, x: Tensor, layer: int, unit: int) -> tuple[Ne
 
 
 def minimized(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
-    """The smallest network that answers as well, on the way on which unit after unit is left out and the rest trained on.
+    """The smallest network that answers as well, on the way on which units are left out and the rest trained on.
 
-    The error may rise on the way, and vanish when the last unit too many is gone.
+    As long as the error stays zero several go at a time; then one after the other, while the error may rise, and vanish
+    when the last unit too many is gone.
     """
-    path, least = [network], network.error
-    while path[-1].error <= max(HOPELESS, MUCH_WORSE * least) and (thinner := _thinner(path[-1], fit)):
-        spec, weights, _ = thinner[0]
-        path.append(finish(spec, weights, fit, config))
-        least = min(least, path[-1].error)
+    path, least, stride = [network], network.error, max(1, sum(widths_of(network.spec)) // 4)
+    while path[-1].error <= max(HOPELESS, MUCH_WORSE * least) and (thinner := _without_cheapest(path[-1], fit, stride)):
+        trial = finish(*thinner, fit, config)
+        if trial.error > ZERO and stride > 1:
+            stride //= 2
+            continue
+        path.append(trial)
+        least = min(least, trial.error)
     return [smaller for smaller in path if smaller.error <= max(ZERO, WORSE * least)][-1]
 
 
@@ -103,8 +107,13 @@ def polished(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
     return Network(network.spec, weights, float(squared_error(network.spec, weights, fit)))
 
 
-def _thinner(network: Network, fit: Fit) -> list[tuple[NetSpec, Tensor, float]]:
-    """The network without one unit, for each unit that is not the last of its layer, the cheapest loss first."""
-    x = fit.inputs(torch.arange(1))[:, :QUERIES]
-    units = [(layer, unit) for layer, width in enumerate(widths_of(network.spec)) if width > 1 for unit in range(width)]
-    return sorted((without_unit(network, x, *place) for place in units), key=lambda candidate: candidate[2])
+def _without_cheapest(network: Network, fit: Fit, num: int) -> tuple[NetSpec, Tensor] | None:
+    """The network without `num` units, each time the one whose loss costs least; None if a layer would be left empty."""
+    x, spec, weights = fit.inputs(torch.arange(1))[:, :QUERIES], network.spec, network.weights
+    for _ in range(num):
+        units = [(layer, unit) for layer, width in enumerate(widths_of(spec)) if width > 1 for unit in range(width)]
+        if not units:
+            return None
+        thinner = (without_unit(network._replace(spec=spec, weights=weights), x, *place) for place in units)
+        spec, weights, _ = min(thinner, key=lambda candidate: candidate[2])
+    return spec, weights

@@ -41,9 +41,12 @@ def incoming(spec: NetSpec, weights: Float[Tensor, "model weight"], layer: int) 
 
 
 def with_layers(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], rows: dict[int, Float[Tensor, "model unit fan_in_and_1"]]
-) -> tuple[NetSpec, Float[Tensor, "model weight"]]:
-    """The stack with some layers' weights and biases replaced; hidden layers may change their number of units."""
+    spec: NetSpec, weights: Float[Tensor, "model weight"], rows: dict[int, Float[Tensor, "_ _ _"]]
+) -> tuple[NetSpec, Float[Tensor, "model new_weight"]]:
+    """The stack with some layers' weights and biases replaced; hidden layers may change their number of units.
+
+    `rows` are [model or 1, unit, fan_in_and_1], as of `incoming`.
+    """
     widths = [rows[n].shape[1] if n in rows else width for n, width in enumerate(widths_of(spec))]
     changed, named = resized(spec, widths), unflatten(spec, weights)
     for n, layer in enumerate(changed.layers):

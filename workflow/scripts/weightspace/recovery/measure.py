@@ -74,6 +74,7 @@ def measure_recovery(
             "rmse_student_best": errors[n].min(), "rmse_student_median": errors[n].median(),
             "reached": (trained.error.view(-1, num)[n] <= REACHED).double().mean(),
             "size_clustered": network.about["size_clustered"], "affine_residual": network.about["affine_residual"],
+            "from_students": float(network.about["how"] == "students"),
             "rmse_clustered": network.about["error_clustered"] ** 0.5 * problem.scaling.y_scale[n],
         }  # fmt: skip
         if queries.spec is not None:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightspace.config import ClusterConfig, RecoveryConfig
@@ -17,6 +17,7 @@ from weightspace.recovery.layers import Seen, incoming, symmetry_of, trace, widt
 from weightspace.recovery.students import Students
 
 ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
+FEW = 2_000  # rows on which functions of different students are compared
 QUIET = 1e-5  # share of the loudest neuron's output deviation below which a neuron is a constant
 ROSE = 10.0  # factor by which collapsing may raise the error before the layers above are trained again
 
@@ -75,49 +76,86 @@ def _from_students(students: list[Network], fit: Fit, config: RecoveryConfig) ->
 
 def collapse_layer(
     spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, layer: int, config: ClusterConfig
-) -> tuple[NetSpec, Float[Tensor, "model weight"], Clustering, float]:
+) -> tuple[NetSpec, Float[Tensor, "kept new_weight"], Clustering, float]:
     """All students with one common layer, a unit per cluster, and above it each student's own weights, fitted to its own layer.
 
     Layers below are common already. Constant neurons, and what falls into no cluster, go into the next layer's bias by the
     fit; the last hidden layer is fitted to the answers. Also the clusters, and the affine residual.
     """
-    symmetry = symmetry_of(spec, layer)
-    x = fit.inputs(torch.arange(1))
-    seen = trace(spec, weights, x[:, :ROWS])
+    symmetry, last = symmetry_of(spec, layer), layer == len(widths_of(spec)) - 1
+    x = fit.inputs(torch.arange(1))[:, :ROWS]
+    seen = trace(spec, weights, x)
     neurons = layer_of(spec, weights, seen, layer, config)
-    clustering = cluster_neurons(neurons.vectors, neurons.student, config, symmetry.symmetry != "none")
+    signed = symmetry.symmetry != "none"
+    # Neurons that cancel each other, in pairs of both signs or in what higher layers read, abound but in the simplest networks.
+    clustering = cluster_neurons(neurons.vectors, neurons.student, config, signed, signed or len(widths_of(spec)) > 1)
     if num_clusters(clustering) == 0:  # no two students agree: the best one's own neurons
         own = torch.where(neurons.student == 0, neurons.student.eq(0).cumsum(0) - 1, NO_CLUSTER)
-        clustering = clustering._replace(labels=own)
-    rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, clustering)
+        clustering = clustering._replace(labels=own, core=own)
+    core = clustering._replace(labels=clustering.core)
+    rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, core)
     targets = _targets(spec, seen, fit, layer)
-    plus = _read_above(spec, weights, rows, x[:, :ROWS], layer)
+    common = targets if last else targets[:, shared(spec, weights, seen, layer + 1, config).flatten()]
+    plus = _read_above(spec, weights, rows, x, layer)
     residual = 0.0
     if symmetry.symmetry == "even_linear":
-        minus = _read_above(spec, weights, -rows, x[:, :ROWS], layer)
-        flips = find_flips(plus, minus, targets, len(rows))
+        minus = _read_above(spec, weights, -rows, x, layer)
+        flips = find_flips(plus, minus, common, len(rows))
         rows = torch.where(flips.flipped.unsqueeze(1), -rows, rows)
-        plus, residual = _read_above(spec, weights, rows, x[:, :ROWS], layer), flips.residual
+        plus, residual = _read_above(spec, weights, rows, x, layer), flips.residual
+    rows = rows[needed(plus, common, len(rows))]
+    plus = _read_above(spec, weights, rows, x, layer)
     above = least_squares(plus, targets)[0].unflatten(0, (-1, spec.layers[layer + 1].out))
-    if layer == len(widths_of(spec)) - 1:
-        weights = weights[:1]
-    spec, weights = with_layers(spec, weights, {layer: rows.unsqueeze(0), layer + 1: above})
+    spec, weights = with_layers(spec, weights[:1] if last else weights, {layer: rows.unsqueeze(0), layer + 1: above})
     return spec, weights, clustering, residual
+
+
+def needed(features: Float[Tensor, "row unit_block"], targets: Float[Tensor, "row target"], num: int) -> Bool[Tensor, " unit"]:
+    """Units without which the targets are not fitted as well: what all students have in vain is not the teacher's."""
+    outgoing = least_squares(features, targets)[0][:, :-1]
+    say = (outgoing.square().sum(0) * features.var(0)).unflatten(0, (num, -1)).sum(1).sqrt()
+    return say > QUIET * say.max()
+
+
+def audible(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int
+) -> tuple[Bool[Tensor, "model unit"], Float[Tensor, "model unit"]]:
+    """Neurons of a layer that say anything, and the deviation of what each adds to the next layer."""
+    outputs = ACTIVATIONS[spec.activation].function(seen[layer].outputs)
+    outgoing = incoming(spec, weights, layer + 1)[..., :-1].unflatten(2, (outputs.shape[2], -1)).square().sum((1, 3)).sqrt()
+    loudness = outputs.std(1) * outgoing
+    return loudness > QUIET * loudness.max(1, keepdim=True).values, loudness
 
 
 def layer_of(spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig) -> Layer:
     """Neurons of a layer that say anything, with their vectors in the metric; of a scaling class with norm 1 there."""
-    rows = incoming(spec, weights, layer)
-    outputs = ACTIVATIONS[spec.activation].function(seen[layer].outputs)
-    outgoing = incoming(spec, weights, layer + 1)[..., :-1].unflatten(2, (rows.shape[1], -1)).square().sum((1, 3)).sqrt()
-    loudness = outputs.std(1) * outgoing
-    audible = loudness > QUIET * loudness.max(1, keepdim=True).values
-    neurons, student = rows[audible], audible.nonzero()[:, 0]
+    heard, loudness = audible(spec, weights, seen, layer)
+    neurons = incoming(spec, weights, layer)[heard]
     vectors = neurons @ span_factor(seen[layer].inputs[0]) if config.metric == "data_span" else neurons
     if ACTIVATIONS[spec.activation].scaling:
         norms = vectors.norm(dim=1, keepdim=True)
         neurons, vectors = neurons / norms, vectors / norms
-    return Layer(neurons, vectors, student, loudness[audible])
+    return Layer(neurons, vectors, heard.nonzero()[:, 0], loudness[heard])
+
+
+def shared(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig
+) -> Bool[Tensor, "model unit"]:
+    """Neurons whose function of the queries other students have too; all that say anything where there are none.
+
+    Only of these is known that what they read is the teacher's: students' other neurons read of lower layers what they like.
+    """
+    heard, _ = audible(spec, weights, seen, layer)
+    vectors = seen[layer].outputs[:, :FEW].mT[heard] / min(FEW, seen[layer].outputs.shape[1]) ** 0.5
+    if ACTIVATIONS[spec.activation].scaling:
+        vectors = vectors / vectors.norm(dim=1, keepdim=True)
+    student = heard.nonzero()[:, 0]
+    clustering = cluster_neurons(vectors, student, config, symmetry_of(spec, layer).symmetry != "none", True)
+    if num_clusters(clustering) == 0:
+        return heard
+    common = torch.zeros_like(heard)
+    common[heard] = (clustering.core != NO_CLUSTER).to(heard.device)
+    return common
 
 
 def _targets(spec: NetSpec, seen: list[Seen], fit: Fit, layer: int) -> Float[Tensor, "row target"]:

@@ -1,0 +1,222 @@
+"""Exact students give the teacher back: every layer, every unit, nothing more."""
+
+import pytest
+import torch
+from planted import KINDS, as_students, imitated, students_of, teacher_of, widened
+from weightspace.config.recovery import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.spec import build_spec
+from weightspace.recovery.compare import Networks, compare, unit_metrics
+from weightspace.recovery.fit import squared_error
+from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_layers
+from weightspace.recovery.recover import collapse_layer, needed, recover
+
+SHALLOW = ["flatten", "linear 6", "activation", "linear classes"]
+DEEP = ["flatten", "linear 6", "activation", "linear 4", "activation", "linear classes"]
+DEEPER = ["flatten", "linear 6", "activation", "linear 5", "activation", "linear 4", "activation", "linear classes"]
+HEAD = ["conv 2 2", "activation", "flatten", "linear 5", "activation", "linear classes"]
+CONV = ["conv 3 3", "activation", *HEAD]
+POOLED = ["conv 3 3", "activation", "pool 2", *HEAD]
+LAST = ["conv 3 3 1", "activation", "flatten", "linear classes"]
+VECTOR = (1, 1, 10)
+ALL = ClusterConfig(min_cluster_share=1.0)
+
+
+def generator_of(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def planted(architecture, activation, shape=VECTOR, kinds=KINDS, seed=0, num=12, queries=2000):
+    """A teacher, exact students of it, and its answers."""
+    generator = generator_of(seed)
+    spec, teacher = teacher_of(architecture, activation, shape, 3, generator)
+    wide, students = students_of(spec, teacher, kinds, num, generator)
+    fit = imitated(spec, teacher, num, queries, generator)
+    assert squared_error(wide, students, fit).max() < 1e-17
+    return (spec, teacher), (wide, students), fit
+
+
+def collapsed(wide, students, fit, config=ALL):
+    """All layers collapsed, nothing trained; and the affine residuals."""
+    residuals = []
+    for layer in range(len(wide.layers) - 1):
+        wide, students, _, residual = collapse_layer(wide, students, fit.of(torch.arange(len(students))), layer, config)
+        residuals.append(residual)
+    return wide, students, residuals
+
+
+def assert_recovered(teacher, recovered, fit):
+    assert widths_of(recovered[0]) == widths_of(teacher[0])
+    assert squared_error(*recovered, fit.of(torch.arange(1))) < 1e-12
+    comparison = compare(Networks(*teacher, *recovered, fit.x))
+    assert max(float(layer.distance.max()) for layer in comparison.layers) < 1e-10
+    assert all(sorted(layer.found.tolist()) == list(range(len(layer.found))) for layer in comparison.layers)
+
+
+# layer by layer, without any training
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("architecture", [SHALLOW, DEEP, DEEPER], ids=["shallow", "deep", "deeper"])
+def test_exact_students_are_collapsed_to_the_teacher_without_training(architecture, activation):
+    teacher, students, fit = planted(architecture, activation)
+    spec, weights, residuals = collapsed(*students, fit)
+    assert max(residuals) < 1e-7
+    assert_recovered(teacher, (spec, weights), fit)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "gelu", "softplus", "g"])
+@pytest.mark.parametrize(("architecture", "pixels"), [(CONV, 6), (POOLED, 8)], ids=["conv", "pooled"])
+def test_exact_convolutional_students_are_collapsed_to_the_teacher_head_included(architecture, pixels, activation):
+    teacher, students, fit = planted(architecture, activation, (1, pixels, pixels), seed=1, num=8, queries=1000)
+    assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_a_convolution_as_last_hidden_layer_is_collapsed(activation):
+    teacher, students, fit = planted(LAST, activation, (1, 5, 5), ("copies", "mirrored", "scales"), seed=1, num=8, queries=1000)
+    assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("activation", ["relu", "softplus", "sigmoid", "tanh", "g"])
+def test_neurons_that_add_nothing_never_change_the_recovered_size(activation, kind):
+    teacher, students, fit = planted(DEEP, activation, kinds=(kind,))
+    assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus", "tanh", "g"])
+@pytest.mark.parametrize("kind", ["zero", "constant", "pairs"])
+def test_neurons_in_vain_that_all_students_have_are_dropped(activation, kind):
+    generator = generator_of(0)
+    spec, teacher = teacher_of(SHALLOW, activation, VECTOR, 3, generator)
+    common = widened(spec, teacher, 0, (kind,), generator)
+    wide, students = students_of(*common, ("copies",), 8, generator)
+    fit = imitated(spec, teacher, 8, 2000, generator)
+    assert_recovered((spec, teacher), collapsed(wide, students, fit)[:2], fit)
+
+
+def test_dead_neurons_are_dropped():
+    teacher, (wide, students), fit = planted(SHALLOW, "relu", kinds=("copies",))
+    rows, above = incoming(wide, students, 0), incoming(wide, students, 1)
+    dead = rows[:, :2].clone()
+    dead[..., -1] = -100.0
+    loud = torch.randn(len(students), 3, 2, dtype=torch.float64)
+    above = torch.cat([above[..., :-1], loud, above[..., -1:]], 2)
+    wide, students = with_layers(wide, students, {0: torch.cat([rows, dead], 1), 1: above})
+    assert_recovered(teacher, collapsed(wide, students, fit)[:2], fit)
+
+
+def test_a_unit_is_needed_if_and_only_if_some_target_reads_any_of_its_block():
+    features = torch.randn(200, 8, dtype=torch.float64)
+    outgoing = torch.randn(3, 8, dtype=torch.float64)
+    outgoing[:, 2:4] = 0.0  # of unit 1, nothing
+    outgoing[1:, 4:6] = outgoing[:, 4] = 0.0  # of unit 2, one entry, in one target
+    targets = features @ outgoing.T + 3.0
+    assert needed(features, targets, 4).tolist() == [True, False, bool(outgoing[0, 5]), True]
+
+
+# from students to a network
+
+
+def config_of(**changes):
+    return RecoveryConfig(**{
+        "teacher": "t", "seeds": [0], "queries": QueriesConfig(design="uniform"), "students": StudentsConfig(num=12),
+        "cluster": ALL, "retrain_steps": 0, "finish_steps": 0, "minimize": False,
+    } | changes)  # fmt: skip
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "g"])
+def test_recover_gives_the_teacher_and_says_how(activation):
+    teacher, (wide, students), fit = planted(DEEP, activation)
+    recovered = recover(wide, as_students(students), fit, config_of())
+    assert_recovered(teacher, recovered.network[:2], fit)
+    assert recovered.how == "clusters"
+    assert len(recovered.clusterings) == 2
+    assert recovered.affine_residual < 1e-10
+
+
+def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too():
+    teacher, (wide, students), fit = planted(DEEP, "g", kinds=("copies", "zero"), seed=3)
+    loose = ClusterConfig(min_cluster_share=0.1)
+    recovered = recover(wide, as_students(students), fit, config_of(cluster=loose, minimize=True, finish_steps=60))
+    assert_recovered(teacher, recovered.network[:2], fit)
+
+
+def test_students_that_agree_in_nothing_are_thinned_one_by_one():
+    generator = generator_of(0)
+    spec, teacher = teacher_of(["flatten", "linear 2", "activation", "linear classes"], "g", (1, 1, 3), 1, generator)
+    wide, students = students_of(spec, teacher, ("copies", "zero"), 1, generator)
+    students = torch.cat([students, torch.randn(2, wide.num_weights, generator=generator, dtype=torch.float64)])
+    fit = imitated(spec, teacher, 3, 500, generator)
+    errors = as_students(students)._replace(error=squared_error(wide, students, fit))
+    config = config_of(cluster=ClusterConfig(min_cluster_share=1.0), thinned_students=1, minimize=True, finish_steps=5)
+    assert_recovered((spec, teacher), recover(wide, errors, fit, config).network[:2], fit)
+
+
+# compare
+
+
+def in_another_gauge(spec, weights, generator):
+    """The same function: units permuted, signs and scales moved as the class allows."""
+    for layer in range(len(spec.layers) - 1):
+        spec, weights = widened(spec, weights, layer, ("scales",), generator)
+        symmetry = symmetry_of(spec, layer)
+        if symmetry.symmetry in ("odd", "odd_constant"):
+            rows, above = incoming(spec, weights, layer), incoming(spec, weights, layer + 1)
+            sign = torch.where(torch.rand(rows.shape[1], generator=generator) < 0.5, -1.0, 1.0).double()
+            columns = above[..., :-1].unflatten(2, (len(sign), -1))
+            above[..., -1] += symmetry.constant * (columns * (sign < 0).view(1, -1, 1)).sum((2, 3))
+            above[..., :-1] = (columns * sign.view(1, 1, -1, 1)).flatten(2)
+            spec, weights = with_layers(spec, weights, {layer: rows * sign.view(1, -1, 1), layer + 1: above})
+    return spec, weights
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("architecture", "shape"), [(DEEP, VECTOR), (POOLED, (1, 8, 8))], ids=["deep", "pooled"])
+def test_comparison_does_not_see_the_gauge(architecture, shape, activation):
+    generator = generator_of(0)
+    spec, teacher = teacher_of(architecture, activation, shape, 3, generator)
+    fit = imitated(spec, teacher, 1, 200, generator)
+    noisy = teacher + 0.01 * torch.randn(teacher.shape, generator=generator, dtype=torch.float64)
+    other = in_another_gauge(spec, noisy, generator)
+    assert squared_error(*other, fit).isclose(squared_error(spec, noisy, fit), rtol=1e-6)
+    assert not torch.allclose(other[1], noisy, atol=0.1)
+    ours, theirs = compare(Networks(spec, teacher, *other, fit.x)), compare(Networks(spec, teacher, spec, noisy, fit.x))
+    for mine, its in zip(ours.layers, theirs.layers, strict=True):
+        assert 1e-7 < its.distance.max() < 1e-1
+        torch.testing.assert_close(mine.distance, its.distance, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(mine.error, its.error, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(mine.recovered, its.recovered, rtol=1e-6, atol=1e-9)
+    assert ours.outgoing_error == pytest.approx(theirs.outgoing_error, rel=1e-6)
+
+
+def single(rows):
+    """A network of one hidden layer with these units, on two inputs."""
+    spec = build_spec(["flatten", f"linear {len(rows)}", "activation", "linear classes"], "g", (1, 1, 2), 1)
+    rows = torch.tensor(rows, dtype=torch.float64).unsqueeze(0)
+    above = torch.ones(1, 1, rows.shape[1] + 1, dtype=torch.float64)
+    return with_layers(spec, torch.zeros(1, spec.num_weights, dtype=torch.float64), {0: rows, 1: above})
+
+
+def test_matching_is_one_to_one_even_where_two_units_share_the_nearest():
+    x = torch.randn(1, 500, 1, 1, 2, dtype=torch.float64)
+    teacher = single([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0]])
+    recovered = single([[0.0, 1.0, 0.0], [1.0, 0.1, 0.0]])  # its second unit is the nearest of both
+    (layer,) = compare(Networks(*teacher, *recovered, x)).layers
+    assert layer.found.tolist() == [1, 0]
+    assert (layer.distance > 1e-4).all()
+
+
+def test_a_missing_unit_is_not_found_and_an_extra_one_takes_nothing_away():
+    x = torch.randn(1, 500, 1, 1, 2, dtype=torch.float64)
+    rows = [[1.0, 0.0, 0.1], [0.0, 1.0, 0.2], [-1.0, 0.5, 0.3]]
+    comparison = compare(Networks(*single(rows), *single([rows[2], rows[0]]), x))
+    (layer,) = comparison.layers
+    assert layer.found.tolist() == [1, -1, 0]
+    assert layer.distance[1] == layer.error[1] == 1.0
+    assert layer.recovered[1].isnan().all()
+    assert unit_metrics(comparison)["coverage_1e-10"] == pytest.approx(2 / 3)
+    extra = compare(Networks(*single(rows), *single([[5.0, 5.0, 5.0], *rows]), x))
+    assert extra.layers[0].found.tolist() == [1, 2, 3]
+    assert unit_metrics(extra)["coverage_1e-12"] == 1.0

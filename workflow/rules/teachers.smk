@@ -1,0 +1,62 @@
+"""Networks to recover: make them, ask them."""
+
+
+def files_named(path, cell, key):
+    """`path` for the cell that `cell` names under `key`; no file where it names none."""
+    name = getattr(cell, key, None)
+    return [] if name is None else [path.format(name)]
+
+
+def teacher_of(wildcards):
+    """The teachers' cell of a recovery."""
+    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
+
+
+rule make_teachers:
+    input:
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.teachers[w.teacher], "images"),
+        zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
+    output:
+        teachers="<results>/teacher/{teacher}/teachers.safetensors",
+    log:
+        "<logs>/make_teachers/{teacher}.log",
+    benchmark:
+        "<benchmarks>/make_teachers/{teacher}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=60,
+        device=settings.device,
+    params:
+        teacher=lambda w: settings.teachers[w.teacher].model_dump(mode="json"),
+        version=VERSION["recovery"],
+    script:
+        "../scripts/make_teachers.py"
+
+
+rule ask_teachers:
+    input:
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
+        teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
+        black_box=lambda w: files_named("{}", teacher_of(w), "path"),
+    output:
+        queries="<results>/recovery/{recovery}/seed-{seed}/queries.safetensors",
+    log:
+        "<logs>/ask_teachers/{recovery}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/ask_teachers/{recovery}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=30,
+    params:
+        queries=lambda w: settings.recoveries[w.recovery].queries.model_dump(mode="json"),
+        outputs=lambda w: settings.recoveries[w.recovery].outputs,
+        teacher=lambda w: teacher_of(w).model_dump(mode="json"),
+        version=VERSION["recovery"],
+    script:
+        "../scripts/ask_teachers.py"
