@@ -50,14 +50,19 @@ class OneByOne(Dataset):
         return self.x[index], self.y[index]
 
 
+class Activation(nn.Module):
+    """g of Expand-and-Cluster as a layer."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return sigmoid_softplus(z)
+
+
 class Plain(nn.Sequential):
     """One student as an ordinary torch module."""
 
     def __init__(self, named: dict[str, Tensor]) -> None:
         first, last = SPEC.layers
-        activation = nn.Module()
-        activation.forward = sigmoid_softplus
-        super().__init__(nn.Flatten(), nn.Linear(784, first.out), activation, nn.Linear(first.out, last.out))
+        super().__init__(nn.Flatten(), nn.Linear(*first.fan_in, first.out), Activation(), nn.Linear(first.out, last.out))
         for parameter, value in zip(self.parameters(), named.values(), strict=True):
             parameter.data.copy_(value[0])
 

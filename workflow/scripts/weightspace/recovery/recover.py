@@ -45,7 +45,7 @@ def recover(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig)
     """One network from the students of one teacher (models of `students` and `fit`), in scaled units."""
     order = with_say(students.error, config.cluster)
     weights, fit = students.weights[order], fit.of(order)
-    begun = [Network(spec, model.unsqueeze(0), 0.0) for model in weights[: config.thinned_students]]
+    begun = [Network(spec, weights[n : n + 1], float(students.error[m])) for n, m in enumerate(order[: config.thinned_students])]
     clusterings, residuals = [], [0.0]
     last = len(widths_of(spec)) - 1
     for layer in range(last + 1):

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from weightspace.report.intervals import describe_models
 from weightspace.report.merges import count_at_cut, trunk_of
@@ -75,6 +75,7 @@ def _draw_trunk(axes: Axes, tree: pd.DataFrame, floor: float) -> None:
         axes.scatter(places, births, s=11, marker=look.marker, facecolor=face, edgecolor=look.color, linewidth=0.8, zorder=3)
     axes.axhline(max(cut, floor), color="#9c2f4f", linewidth=0.9, linestyle="--", zorder=1)
     axes.set(yscale="log", xlim=(-1, max(1, len(trunk.births))), xticks=[])
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(floor / 1.6, max(float(tree["height"].max()), floor) * 2)
     of = f", those that form lowest of {len(trunk.births) + trunk.num_left_out}" if trunk.num_left_out else ""
     axes.set_xlabel(describe_models(len(trunk.births), "cluster") + of)
@@ -86,6 +87,7 @@ def _draw_counts(axes: Axes, tree: pd.DataFrame, floor: float) -> None:
     cut = max(float(tree["cut"].iloc[0]), floor)
     axes.axvline(cut, color="#9c2f4f", linewidth=0.9, linestyle="--", zorder=1)
     axes.set(xscale="log", xlabel="height of the cut", xlim=(floor / 1.6, max(float(heights.max()), floor) * 2))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(0, max(1, counts.max()) * 1.1)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title(f"{count_at_cut(tree)} at the cut (dashed, height {cut:.2g})", fontsize=7)
