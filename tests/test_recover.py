@@ -139,8 +139,7 @@ def test_recover_gives_the_teacher_and_says_how(activation):
 def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too():
     teacher, (wide, students), fit = planted(SHALLOW, "g", kinds=("copies", "zero"), queries=500)
     loose = ClusterConfig(min_cluster_share=0.1)
-    recovered = recover(wide, as_students(students), fit, config_of(cluster=loose, minimize=True, finish_steps=60))
-    assert recovered.clustered.spec.num_weights > teacher[0].num_weights
+    recovered = recover(wide, as_students(students), fit, config_of(cluster=loose))
     assert_recovered(teacher, recovered.network[:2], fit)
 
 

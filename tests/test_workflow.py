@@ -19,15 +19,25 @@ RULES = {
     for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
     for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE)
 }
-FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", "zoo_accuracy"]
+RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
+FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", *RECOVERY_FIGURES, "zoo_accuracy"]
 REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
 SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
+RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplus, seed=0"]
+RECOVERY_BASELINES = [f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
 
 def autoencoder_jobs(*rules, cells=SMOKE_AUTOENCODERS):
     return [f"{rule} autoencoder={cell}" for rule in rules for cell in cells]
+
+
+def recovery_jobs(*rules, cells=RECOVERIES):
+    return [f"{rule} recovery={cell}" for rule in rules for cell in cells]
+
+
+ATTACK = ("ask_teachers", "train_students", "recover_networks", "compare_recovery")
 
 
 def drawn(folder):
@@ -66,7 +76,10 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     found = set(table[["scenario", "stage", "cell", "seed"]].itertuples(index=False, name=None))
     cells = {("contrast_structure", 0), ("contrast_structure", 1), ("contrast_structure_behavior_softmax", 0)}
     expected = {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
-    assert found == expected | {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
+    expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
+    expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
+    expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
+    assert found == expected
     measured = set(table["metric"])
     assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
     assert {f"probe_r2_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")} <= measured
@@ -75,7 +88,8 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
-    assert timings == expected | {"evaluate_baseline": 3}
+    expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
+    assert timings == expected | dict.fromkeys(ATTACK, 4)
 
 
 # A second run repeats what changed, and nothing else.
@@ -108,7 +122,20 @@ def test_a_new_seed_reruns_no_other_seed(finished):
 def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
     zoo = ["join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"]
-    assert finished.planned() == sorted(zoo + autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + BASELINES + REPORT)
+    member = ["make_teachers teacher=member", *recovery_jobs(*ATTACK, cells=["member, seed=0"])]
+    learners = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder")
+    assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT)
+
+
+def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teacher(finished):
+    finished.edit(lambda content: content["recoveries"]["discrete"]["students"].update(epochs=10))
+    changed = recovery_jobs("train_students", "recover_networks", "compare_recovery", cells=RECOVERIES[:2])
+    assert finished.planned() == sorted(changed + RECOVERY_BASELINES + REPORT)
+
+
+def test_only_the_teachers_themselves_and_the_comparison_read_the_teachers_weights():
+    readers = {name for name, body in RULES.items() if re.search(r"\n    input:\n(?:        .*\n)*        teachers=", f"\n{body}")}
+    assert readers == {"ask_teachers", "compare_recovery", "evaluate_recovery_baseline"}
 
 
 def test_a_raised_version_of_the_evaluation_reruns_the_evaluation_alone(finished):
@@ -205,7 +232,7 @@ def test_figures_are_drawn_again_byte_for_byte_and_nothing_is_trained(finished):
     finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
     output = finished.snakemake("--cores", "2", "regenerate_figures")
     assert re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE) == ["regenerate_figures"]
-    assert "6 figures" in output
+    assert "11 figures" in output
     assert drawn(finished.results) == before
 
 
@@ -217,11 +244,13 @@ def test_a_run_after_figures_were_drawn_again_has_nothing_to_do(finished):
 def test_a_clone_draws_every_figure_from_its_reference_table(smoke, clone):
     reference = clone.folder / "results/reference/smoke"
     reference.mkdir(parents=True)
-    shutil.copy2(smoke.results / "metrics.parquet", reference)
+    kept = ["metrics.parquet", "recovery_merges.parquet", "recovery_neurons.parquet"]
+    for name in kept:
+        shutil.copy2(smoke.results / name, reference)
     clone.snakemake("--cores", "2", "regenerate_figures")
     assert drawn(clone.results) == drawn(smoke.results)
     assert (clone.results / "claims.md").read_text() == (smoke.results / "claims.md").read_text()
-    assert [path.name for path in reference.iterdir()] == ["metrics.parquet"]
+    assert sorted(path.name for path in reference.iterdir()) == kept
 
 
 def test_without_any_table_the_figures_say_which_is_missing_and_how_to_make_it(clone):
@@ -253,7 +282,7 @@ def test_every_rule_states_threads_memory_time_and_its_log(name):
 def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone):
     output = clone.snakemake("--dry-run", config=[f"device={device}"])
     asked = {(rule, *re.findall(r"gpu=(\d+)", body)) for rule, body in JOB.findall(output) if "gpu=" in body}
-    assert asked == {("train_zoo", gpus), ("train_autoencoder", gpus)}
+    assert asked == {(rule, gpus) for rule in ("train_zoo", "train_autoencoder", "train_students")}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from weightspace.recovery.fit import Fit, query_chunks, squared_error
 from weightspace.recovery.layers import block_size, incoming, trace, widths_of, with_layers
 from weightspace.recovery.second_order import rows_for, solved
 
-ROWS_PER_WEIGHT = 10.0  # equations per weight that the finish uses
+ROWS_PER_WEIGHT = 4.0  # equations per weight that the finish uses
 QUERIES = 2048  # that least squares uses, and the finish at least: inputs that vary in few queries must be among them
 WORSE = 1.5  # factor of the error up to which a network without some unit is as good
 ZERO = 1e-16  # squared error over variance that counts as zero
