@@ -111,6 +111,14 @@ def test_copies_of_a_feature_share_its_weight_and_dead_ones_get_none():
     assert error < 1e-25
 
 
+def test_dead_features_get_no_weight_among_many_alive_either():
+    features = torch.randn(500, 40).relu()
+    features[:, ::9] = 0.0
+    solution, _ = least_squares(torch.cat([features, features[:, :7]], dim=1), torch.randn(500, 3))
+    assert solution[:, :40:9].abs().max() < 1e-12
+    assert solution.abs().max() < 10.0
+
+
 # centers, and who has a say
 
 

@@ -22,7 +22,10 @@ from conftest import copy_sources
 
 GOLDEN = Path(__file__).parent / "golden" / "smoke.parquet"
 TOLERANCES = {  # metric: of each number, of the mean over models; the first that matches
-    r"size_clustered|rmse_clustered|affine_residual|reached|from_students|identifiability": (9, 9),  # of students that are not at an end
+    r"size_clustered|rmse_clustered|affine_residual|reached|from_students|identifiability": (
+        9,
+        9,
+    ),  # of students that are not at an end
     r"retrieval_.*": (1, 0.15),
     r"probe_r2_.*": (0.3, 0.03),
     r".*accuracy.*|agreement_.*|generalization_gap.*|diversity_outputs_.*": (0.03, 0.003),

@@ -179,10 +179,11 @@ def train_killed(config, path, monkeypatch, after):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("killed_after", range(1, 8))
+@pytest.mark.parametrize("killed_after", range(1, 10))
 def test_training_killed_in_either_phase_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after, precision):
-    """Three epochs of Adam, then four steps of second order."""
-    config = config_of(schedule="plateau", patience=1, cooldown=1, precision=precision)
+    """Seven epochs of Adam, at rates at which losses rise too, then two steps of second order."""
+    changes = {"epochs": 7, "second_order_steps": 2, "learning_rate": 1.0, "patience": 1, "cooldown": 1}
+    config = config_of(schedule="plateau", precision=precision, **changes)
     train_killed(config, tmp_path / "state", monkeypatch, killed_after)
     resumed, whole = train(config, state=Eager(tmp_path / "state", "run")), train(config)
     for ours, theirs in zip(resumed, whole, strict=True):

@@ -24,7 +24,9 @@ FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", *RECOVERY
 REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
 SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
 RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplus, seed=0"]
-RECOVERY_BASELINES = [f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")]
+RECOVERY_BASELINES = [
+    f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")
+]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
@@ -51,7 +53,7 @@ def drawn(folder):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_scenario_is_planned_or_says_which_image_file_it_lacks(scenario, clone):
     images_dir = Path(os.environ.get("WEIGHTSPACE_IMAGES_DIR", "resources"))
-    sets = yaml.safe_load((ROOT / f"config/scenarios/{scenario}.yaml").read_text())["images"]
+    sets = yaml.safe_load((ROOT / f"config/scenarios/{scenario}.yaml").read_text()).get("images", {})
     files = [
         images_dir / images[key] for images in sets.values() for key in ("train", "test") if isinstance(images.get(key), str)
     ]
@@ -134,7 +136,9 @@ def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teac
 
 
 def test_only_the_teachers_themselves_and_the_comparison_read_the_teachers_weights():
-    readers = {name for name, body in RULES.items() if re.search(r"\n    input:\n(?:        .*\n)*        teachers=", f"\n{body}")}
+    readers = {
+        name for name, body in RULES.items() if re.search(r"\n    input:\n(?:        .*\n)*        teachers=", f"\n{body}")
+    }
     assert readers == {"ask_teachers", "compare_recovery", "evaluate_recovery_baseline"}
 
 
