@@ -12,7 +12,7 @@ from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.cluster import span_factor
-from weightspace.recovery.layers import incoming, symmetry_of, trace, widths_of, with_layers
+from weightspace.recovery.layers import incoming, queries_in, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.second_order import outputs_and_jacobian
 
 COVERAGES = range(1, 13)  # K of the thresholds 1e-K
@@ -54,9 +54,9 @@ def compare(networks: Networks) -> Comparison:
     query shows do not count. Above the first layer the recovered network is brought into the teacher's order and gauge first.
     """
     spec, recovered_spec, recovered = networks.spec, networks.recovered_spec, networks.recovered
-    seen, layers = trace(spec, networks.teacher, networks.x[:, :ROWS]), []
+    seen, layers = trace(spec, networks.teacher, networks.x[:, : queries_in(spec, ROWS)]), []
     for layer in range(len(widths_of(spec))):
-        factor = span_factor(seen[layer].inputs[0][:ROWS])
+        factor = span_factor(seen[layer].inputs[0])
         ours, theirs = incoming(recovered_spec, recovered, layer)[0], incoming(spec, networks.teacher, layer)[0]
         matched, sign, scale = _match(spec, layer, theirs, ours, factor)
         layers.append(matched)

@@ -14,6 +14,8 @@ from weightspace.nets.activations import ACTIVATIONS, Activation
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec, Op, build_spec
 
+LEAST_QUERIES = 1_000  # that a look at a layer takes, however many positions a convolution has
+
 
 def widths_of(spec: NetSpec) -> list[int]:
     """Units of each hidden layer."""
@@ -83,6 +85,12 @@ def trace(
     layers: list[Seen] = []
     forward(spec, weights, x, lambda op, inputs, outputs: layers.append(see(op, inputs, outputs, len(weights))))
     return layers
+
+
+def queries_in(spec: NetSpec, rows: int) -> int:
+    """Queries that give about `rows` rows in the layer with the most positions, but not fewer than LEAST_QUERIES."""
+    positions = max((spec.image_shape[1] * spec.image_shape[2] for op in spec.ops if op.kind == "conv"), default=1)
+    return max(LEAST_QUERIES, rows // positions)
 
 
 def symmetry_of(spec: NetSpec, layer: int) -> Activation:

@@ -13,7 +13,7 @@ from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons
 from weightspace.recovery.collapse import centers, find_flips, least_squares, num_clusters, with_say
 from weightspace.recovery.finish import ZERO, Network, finish, minimized, polished, refit
 from weightspace.recovery.fit import Fit, squared_error
-from weightspace.recovery.layers import Seen, incoming, symmetry_of, trace, widths_of, with_layers
+from weightspace.recovery.layers import Seen, incoming, queries_in, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.students import Students
 
 ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
@@ -82,7 +82,7 @@ def collapse_layer(
     fit; the last hidden layer is fitted to the answers. Also the clusters, and the affine residual.
     """
     symmetry, last = symmetry_of(spec, layer), layer == len(widths_of(spec)) - 1
-    x = fit.inputs(torch.arange(1))[:, :ROWS]
+    x = fit.inputs(torch.arange(1))[:, : queries_in(spec, ROWS)]
     seen = trace(spec, weights, x)
     neurons = layer_of(spec, weights, seen, layer, config)
     signed = symmetry.symmetry != "none"
@@ -160,7 +160,7 @@ def shared(
 def _targets(spec: NetSpec, seen: list[Seen], fit: Fit, layer: int) -> Float[Tensor, "row target"]:
     """What the layer above should put out: each student's own, or the answers, for the layer of outputs."""
     if layer == len(widths_of(spec)) - 1:
-        return fit.y[fit.owner[0], :ROWS]
+        return fit.y[fit.owner[0], : queries_in(spec, ROWS)]
     return seen[layer + 1].outputs.permute(1, 0, 2).flatten(1)
 
 
