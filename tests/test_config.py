@@ -48,7 +48,7 @@ def scenario_content():
             "made": {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
             "box": BOX | {"students": TRIES},
         },
-        "recovery_baselines": {"single": {"recovery": "made", "kind": "single"}},
+        "recovery_baselines": {"made_single": {"recovery": "made", "kind": "single"}},
     }  # fmt: skip
 
 
@@ -204,8 +204,8 @@ WRONG = {
         "recoveries.made.queries", {"design": "data", "images": "mnist"},
         "recoveries.made.queries.images: there is no cell 'mnist' in images, only digits"),
     "no such recovery": (
-        "recovery_baselines.single.recovery", "mad",
-        "recovery_baselines.single.recovery: there is no cell 'mad' in recoveries, only box, made"),
+        "recovery_baselines.made_single.recovery", "mad",
+        "recovery_baselines.made_single.recovery: there is no cell 'mad' in recoveries, only box, made"),
     # recoveries
     "unknown setting of teachers": ("teachers.member.model", 1, "teachers.member.model: there is no such setting"),
     "zoo teachers of no zoo": ("teachers.member.zoo", DELETE, "teachers.member.zoo:"),

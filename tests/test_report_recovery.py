@@ -235,8 +235,8 @@ def test_cells_of_a_pattern_must_have_the_metric_the_seeds_and_the_stage_in_comm
         value_matrix(table, "b_*", "solved")
 
 
-@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 1, True), (1, 2, False), (5, 1, False), (5, 2, False)])
-def test_one_attack_on_one_teacher_is_a_reading_and_several_teachers_are_not(teachers, seeds, reading):
+@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 1, True), (2, 2, True), (5, 1, False), (3, 2, False)])
+def test_few_attacks_are_a_reading_and_five_are_not(teachers, seeds, reading):
     table = planted_metrics({"a": 4}, teachers, range(seeds)).to_pandas()
     assert [trained_once(table, cell, "solved") for cell in ("a", "a*e", "a_single")] == [reading] * 3
 

@@ -79,6 +79,16 @@ class Scenario(Settings):
                 raise ValueError(f"recoveries.{name}.students: a black box needs architectures and activations to try")
         return self
 
+    @model_validator(mode="after")
+    def _baselines_know_their_teachers_size(self) -> "Scenario":
+        for name, cell in self.recovery_baselines.items():
+            recovery = self.recoveries[cell.recovery]
+            if isinstance(self.teachers[recovery.teacher], TableTeacher | OnnxTeacher):
+                raise ValueError(f"recovery_baselines.{name}.recovery: a black box has no size that a baseline could have")
+            if name != f"{cell.recovery}_{cell.kind}":
+                raise ValueError(f"recovery_baselines.{name}: figures look for the name {cell.recovery}_{cell.kind}")
+        return self
+
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
         for section, (key, target) in REFERENCES.items():

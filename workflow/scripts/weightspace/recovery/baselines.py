@@ -6,8 +6,8 @@ from torch import Tensor
 
 from weightspace.config import RecoveryBaselineConfig, RecoveryConfig
 from weightspace.nets.spec import NetSpec
-from weightspace.recovery.finish import Network, finish
-from weightspace.recovery.fit import Fit
+from weightspace.recovery.finish import Network, finish, polished
+from weightspace.recovery.fit import Fit, finite_first
 from weightspace.recovery.job import Answerer, answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.search import Problem, validation_error
@@ -25,7 +25,7 @@ def baseline_networks(
         begun, trained = students
         chosen = _best(begun, trained.weights, problem, recovery.students.num)
         cut = [_pruned(begun, model, _alone(problem.train, n), (spec, recovery)) for n, model in enumerate(chosen)]
-        return [answerer(network, problem, n, {}) for n, network in enumerate(cut)]
+        return _polished(cut, problem, recovery)
     training = recovery.students
     if config.kind == "distilled":  # as many passes over weights as all students together had
         factor = training.num * students[0].num_weights / spec.num_weights
@@ -33,7 +33,12 @@ def baseline_networks(
     trained = expand(spec, training, problem.train, identity)
     chosen = _best(spec, trained.weights, problem, training.num)
     finished = [finish(spec, model, _alone(problem.train, n), recovery) for n, model in enumerate(chosen)]
-    return [answerer(network, problem, n, {}) for n, network in enumerate(finished)]
+    return _polished(finished, problem, recovery)
+
+
+def _polished(networks: list[Network], problem: Problem, config: RecoveryConfig) -> list[Answerer]:
+    """The networks, polished as a recovered one is, in their teachers' units."""
+    return [answerer(polished(net, _alone(problem.train, n), config), problem, n, {}) for n, net in enumerate(networks)]
 
 
 def _alone(fit: Fit, teacher: int) -> Fit:
@@ -43,7 +48,7 @@ def _alone(fit: Fit, teacher: int) -> Fit:
 
 def _best(spec: NetSpec, weights: Float[Tensor, "model weight"], problem: Problem, num: int) -> list[Float[Tensor, "1 weight"]]:
     """Of each teacher's `num` students the one with the smallest validation error."""
-    error = validation_error(spec, weights, problem, num).view(-1, num)
+    error = finite_first(validation_error(spec, weights, problem, num)).view(-1, num)
     return [weights[n * num + int(own.argmin())].unsqueeze(0) for n, own in enumerate(error)]
 
 

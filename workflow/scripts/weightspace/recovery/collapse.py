@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weightspace.config import ClusterConfig
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
+from weightspace.recovery.fit import finite_first
 
 EXHAUSTIVE = 14  # units up to which all sets of flips are tried
 SMALL_ERROR = 1e-12  # squared error over variance from which on no student is better than another
@@ -97,6 +98,7 @@ def smallest_binary(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
 
 def with_say(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Tensor, " kept"]:
     """Students whose error is not keep_ratio times the best one's, the best first; at least two."""
+    error = finite_first(error)
     order = error.argsort()
     kept = int((error <= config.keep_ratio * error.min().clamp_min(SMALL_ERROR)).sum())
     return order[: max(2, kept)]

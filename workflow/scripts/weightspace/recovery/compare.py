@@ -17,6 +17,7 @@ from weightspace.recovery.second_order import outputs_and_jacobian
 
 COVERAGES = range(1, 13)  # K of the thresholds 1e-K
 ROWS = 20_000  # rows of a layer's inputs that angles are measured on
+LARGE = 2_500  # weights of a teacher whose tangent features are no longer looked at
 QUERIES = 1_000  # inputs whose tangent features say how identifiable a teacher is
 
 
@@ -74,7 +75,9 @@ def _match(spec: NetSpec, layer: int, theirs: Tensor, ours: Tensor, factor: Tens
     found = torch.full((len(theirs),), -1)
     found[torch.as_tensor(rows)] = torch.as_tensor(columns)
     cosine = torch.where(found >= 0, cosines[torch.arange(len(theirs)), found.clamp_min(0)], torch.zeros(len(theirs)).to(u))
-    sign = torch.where(cosine < 0, -1.0, 1.0) if signed else torch.ones_like(cosine)
+    # A unit of an even-linear class has one right sign, once nothing else can make up for the affine function between both.
+    free = symmetry_of(spec, layer).symmetry in ("odd", "odd_constant")
+    sign = torch.where(cosine < 0, -1.0, 1.0) if free else torch.ones_like(cosine)
     norms = u.norm(dim=1) / v.norm(dim=1).clamp_min(1e-300)[found.clamp_min(0)]
     scale = norms if scaling else torch.ones_like(norms)
     aligned = ours[found.clamp_min(0)] * (sign * scale).unsqueeze(1)
@@ -146,15 +149,18 @@ def answer_metrics(
     return measures
 
 
-def identifiability(spec: NetSpec, weights: Float[Tensor, "1 weight"], x: Tensor) -> float:
+def identifiability(spec: NetSpec, weights: Float[Tensor, "1 weight"], x: Tensor) -> dict[str, float]:
     """log10 of the smallest over the largest singular value of the teacher's tangent features, each of norm 1 (ours).
 
+    Left out of networks of more than LARGE weights, and where there are fewer equations than weights.
     Where scales of units can move, one value per hidden unit is 0 by symmetry, and left out.
     """
+    if spec.num_weights > min(LARGE, spec.num_classes * min(QUERIES, x.shape[1])):
+        return {}
     _, jacobian = outputs_and_jacobian(spec, weights, x[:, :QUERIES].double())
     features = jacobian[0].flatten(0, 1)
     features = features[:, features.norm(dim=0) > 0]
     values = torch.linalg.svdvals(features / features.norm(dim=0))
     free = sum(widths_of(spec)) if ACTIVATIONS[spec.activation].scaling else 0
     smallest = values[len(values) - 1 - free]
-    return log10(max(float(smallest / values[0]), 1e-300))
+    return {"identifiability": log10(max(float(smallest / values[0]), 1e-300))}

@@ -47,6 +47,7 @@ def refit(
 def _lbfgs(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, first: int, steps: int) -> Float[Tensor, "1 weight"]:
     fixed, free = weights[:, :first], weights[:, first:].clone().requires_grad_()
     optimizer = torch.optim.LBFGS([free], max_iter=steps, history_size=50, line_search_fn="strong_wolfe", tolerance_change=0)
+    optimizer.param_groups[0]["tolerance_grad"] = 0.0
     models = torch.arange(1)
 
     def loss() -> Tensor:
@@ -89,13 +90,16 @@ def minimized(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
     when the last unit too many is gone.
     """
     path, least, stride = [network], network.error, max(1, sum(widths_of(network.spec)) // 4)
-    while path[-1].error <= max(HOPELESS, MUCH_WORSE * least) and (thinner := _without_cheapest(path[-1], fit, stride)):
-        trial = finish(*thinner, fit, config)
-        if trial.error > ZERO and stride > 1:
+    while path[-1].error <= max(HOPELESS, MUCH_WORSE * least):
+        thinner = _without_cheapest(path[-1], fit, stride)
+        trial = finish(*thinner, fit, config) if thinner else None
+        if stride > 1 and (trial is None or trial.error > ZERO):
             stride //= 2
-            continue
-        path.append(trial)
-        least = min(least, trial.error)
+        elif trial is None:
+            break
+        else:
+            path.append(trial)
+            least = min(least, trial.error)
     return [smaller for smaller in path if smaller.error <= max(ZERO, WORSE * least)][-1]
 
 

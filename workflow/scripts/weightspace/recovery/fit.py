@@ -47,6 +47,11 @@ def squared_error(spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fi
     return total / (num * fit.y.shape[2])
 
 
+def finite_first(error: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """Errors to choose by: one that is no number is the largest, so that a diverged model is never the best one."""
+    return torch.where(error.isnan(), torch.inf, error)
+
+
 def query_chunks(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Queries and answers in pieces of at most `size` queries."""
     return zip(x.split(size, dim=1), y.split(size, dim=1), strict=True)

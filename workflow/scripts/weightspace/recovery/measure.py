@@ -18,11 +18,11 @@ from weightspace.recovery.compare import (
     size_metrics,
     unit_metrics,
 )
-from weightspace.recovery.fit import squared_error
+from weightspace.recovery.fit import finite_first, squared_error
 from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.queries import Queries
-from weightspace.recovery.search import Problem
+from weightspace.recovery.search import Problem, validation_error
 from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
 
@@ -46,7 +46,7 @@ def measure_networks(source: Source, networks: list[Answerer], queries: Queries,
             teacher = _as_asked(teachers.spec, teachers.weights[n : n + 1], outputs)
             x = queries.train_x[min(n, len(queries.train_x) - 1)].unsqueeze(0).double()
             measures["size_true"] = sum(widths_of(teachers.spec))
-            measures["identifiability"] = identifiability(teachers.spec, teacher, x)
+            measures |= identifiability(teachers.spec, teacher, x) | size_metrics(measures["size_true"], _size(network.spec), 0.0)
             if len(widths_of(network.spec)) == len(widths_of(teachers.spec)):
                 comparison = compare(Networks(teachers.spec, teacher, network.spec, network.weights, x))
                 units = unit_metrics(comparison)
@@ -67,11 +67,12 @@ def measure_recovery(
         x=problem.scaling.inputs(queries.test_x), y=problem.scaling.answers(queries.test_y), owner=owner
     )
     errors = squared_error(spec, trained.weights, held_out).view(-1, num).sqrt() * problem.scaling.y_scale.unsqueeze(1)
+    validated = finite_first(validation_error(spec, trained.weights, problem, num)).view(-1, num)
     rows = []
     for n, network in enumerate(networks):
         measures = {
             "num_queries": queries.asked, "inputs": queries.train_x[0, 0].numel(), "size_student": _size(spec),
-            "rmse_student_best": errors[n].min(), "rmse_student_median": errors[n].median(),
+            "rmse_student_best": errors[n, validated[n].argmin()], "rmse_student_median": errors[n].median(),
             "reached": (trained.error.view(-1, num)[n] <= REACHED).double().mean(),
             "size_clustered": network.about["size_clustered"], "affine_residual": network.about["affine_residual"],
             "from_students": float(network.about["how"] == "students"),

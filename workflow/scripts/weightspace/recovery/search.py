@@ -7,7 +7,7 @@ from torch import Tensor
 
 from weightspace.config import StudentsConfig
 from weightspace.nets.spec import NetSpec, build_spec
-from weightspace.recovery.fit import Fit, squared_error
+from weightspace.recovery.fit import Fit, finite_first, squared_error
 from weightspace.recovery.layers import expanded
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.scaling import Scaling, scaling_of
@@ -81,7 +81,7 @@ def _try(config: StudentsConfig, spec: NetSpec, queries: Queries, device: torch.
     steps = {name: round(getattr(config, name) * config.search_steps_share) for name in ("epochs", "second_order_steps")}
     problem = problem_of(spec, queries, device)
     students = expand(spec, config.model_copy(update=steps), problem.train, ("search", *identity))
-    error = validation_error(spec, students.weights, problem, config.num)
+    error = finite_first(validation_error(spec, students.weights, problem, config.num))
     print(f"tried {spec.activation}, {', '.join(spec.architecture)}: median validation error {error.median():.3g}")
     return Tried(
         spec.activation, list(spec.architecture), float(error.median()), float((error <= config.search_tolerance).double().mean())

@@ -35,6 +35,8 @@ RANGES = {  # by a pattern of the metric's name; others are at least 0
     r"identifiability": (-inf, 0.0),
 }
 
+FEW_TEACHERS = 5  # recoveries from which on an interval can decide a claim
+
 
 def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
     """Cells of a stage in order of first appearance; raises InputError if there is none."""
@@ -62,13 +64,13 @@ def is_baseline(metrics: pd.DataFrame, cell: str) -> bool:
 
 
 def trained_once(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether a metric is a reading: of one seed of an autoencoder, or of one teacher that was recovered once.
+    """Whether a metric is a reading: of one seed of an autoencoder, or of fewer than FEW_TEACHERS recoveries.
 
-    Such an interval holds no variation between trainings. Recoveries are sampled by their teachers: of several, one seed will do.
+    Such an interval holds too little variation. Recoveries are sampled by their teachers: of enough, one seed will do.
     """
     values = value_matrix(metrics, cell, metric)
     if _recovers(metrics, cell):
-        return values.size < 2
+        return values.size < FEW_TEACHERS
     return not is_baseline(metrics, cell) and len(values) < 2
 
 
