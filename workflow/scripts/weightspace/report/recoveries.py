@@ -7,7 +7,7 @@ import pandas as pd
 
 from weightspace.report.intervals import Interval, describe_n, mean_interval
 from weightspace.report.names import cell_label
-from weightspace.report.tables import has_metric, pooled_matrix, value_matrix, value_range
+from weightspace.report.tables import FEW_TEACHERS, has_metric, pooled_matrix, value_matrix, value_range
 
 BASELINES = ("single", "pruned", "distilled")  # kinds; their cells are named <recovery>_<kind>
 MACHINE_EPSILON = 1e-16  # errors below it are rounding
@@ -80,8 +80,14 @@ def ratio_of(metrics: pd.DataFrame, cells: list[str], metric: str, over: str) ->
 
 
 def geometric_interval(values: np.ndarray) -> Interval:
-    """Geometric mean of values [seed, teacher], its interval that of the mean logarithm; values end at machine epsilon."""
-    interval = mean_interval(np.log10(np.maximum(values, MACHINE_EPSILON)))
+    """Geometric mean of values [seed, teacher], its interval that of the mean logarithm; values end at machine epsilon.
+
+    Of fewer than FEW_TEACHERS values, whose errors may lie ten decades apart, the range in place of an interval.
+    """
+    logs = np.log10(np.maximum(values, MACHINE_EPSILON))
+    interval = mean_interval(logs)
+    if values.size < FEW_TEACHERS:
+        interval = interval._replace(low=float(logs.min()), high=float(logs.max()))
     mean, low, high = (float(10**value) for value in interval[:3])
     return Interval(mean, low, high, describe_n(values, noun="teacher"))
 
