@@ -65,6 +65,28 @@ def one_of(cells):
     return "|".join(cells) or "(?!)"
 
 
+def files_named(path, cell, key):
+    """`path` for the cell that `cell` names under `key`; no file where it names none."""
+    name = getattr(cell, key, None)
+    return [] if name is None else [path.format(name)]
+
+
+def teacher_of(wildcards):
+    """The teachers' cell of a recovery."""
+    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
+
+
+def attacked(wildcards):
+    """The recovery that a baseline stands against."""
+    return settings.recoveries[settings.recovery_baselines[wildcards.recovery_baseline].recovery]
+
+
+def first_seed(wildcards, file):
+    """A file of the first seed of the recovery that a baseline stands against."""
+    recovery = settings.recovery_baselines[wildcards.recovery_baseline].recovery
+    return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
+
+
 wildcard_constraints:
     images=one_of(settings.images),
     zoo=one_of(settings.zoos),

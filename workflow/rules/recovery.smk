@@ -1,17 +1,6 @@
 """Recovery: train students, cluster and rebuild, compare; baselines."""
 
 
-def attacked(wildcards):
-    """The recovery that a baseline stands against."""
-    return settings.recoveries[settings.recovery_baselines[wildcards.recovery_baseline].recovery]
-
-
-def first_seed(wildcards, file):
-    """A file of the first seed of the recovery that a baseline stands against."""
-    recovery = settings.recovery_baselines[wildcards.recovery_baseline].recovery
-    return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
-
-
 rule train_students:
     input:
         queries=rules.ask_teachers.output.queries,

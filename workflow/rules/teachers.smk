@@ -1,17 +1,6 @@
 """Networks to recover: make them, ask them."""
 
 
-def files_named(path, cell, key):
-    """`path` for the cell that `cell` names under `key`; no file where it names none."""
-    name = getattr(cell, key, None)
-    return [] if name is None else [path.format(name)]
-
-
-def teacher_of(wildcards):
-    """The teachers' cell of a recovery."""
-    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
-
-
 rule make_teachers:
     input:
         images=lambda w: files_named("<results>/images/{}.safetensors", settings.teachers[w.teacher], "images"),
