@@ -133,7 +133,7 @@ class ClusterConfig(Settings):
 
     procedure: Literal["default", "published"] = Field(
         "default",
-        description="published: plain distances, sign by first coordinate, sizes in members, five best students",
+        description="published: plain distances, sign by first coordinate, sizes in members",
     )
     min_cluster_share: float = Field(0.5, gt=0, le=1, description="size of a cluster over number of students (published gamma)")
     max_angle_rad: float = Field(pi / 3, gt=0, le=pi / 2, description="largest median angle within a cluster (published beta)")
