@@ -109,7 +109,8 @@ def _in_gauge(
         picked = picked * sign.view(1, -1, 1)
     picked = picked / scale.view(1, -1, 1)
     rows = torch.cat([picked.flatten(1), (above[:, -1] + constant).unsqueeze(1)], dim=1)
-    return with_layers(spec, weights, {layer: matched.recovered.nan_to_num().unsqueeze(0), layer + 1: rows.unsqueeze(0)})
+    below = torch.where((matched.found < 0).unsqueeze(1), 0.0, matched.recovered)
+    return with_layers(spec, weights, {layer: below.unsqueeze(0), layer + 1: rows.unsqueeze(0)})
 
 
 def unit_metrics(comparison: Comparison) -> dict[str, float]:
