@@ -23,7 +23,7 @@ SMALL_GRAY = {"fontsize": 6.5, "color": "#333333"}
 RULE = {"color": "#bbbbbb", "linewidth": 0.5}
 NOTE = (
     "Measured: the difference where a claim compares two. Intervals: 95 % bootstrap over models and seeds.\n"
-    "A verdict is given by the whole interval; with one seed it is inconclusive, but for recoveries of several teachers.\n"
+    "A verdict is given by the whole interval; with one seed it is inconclusive, but for five or more recoveries.\n"
     "In kind: an order or a gap at this scenario's sizes, not the published number."
 )
 

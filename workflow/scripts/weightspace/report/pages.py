@@ -40,7 +40,7 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
         "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds. "
         "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
         f"An interval of one seed holds no variation between trainings ({READING}): the verdict is inconclusive. "
-        "Recoveries are sampled by their teachers: with several, one seed has a verdict. "
+        "Recoveries are sampled by their teachers: with five or more, one seed has a verdict. "
         "Baselines of autoencoders are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]

@@ -16,14 +16,15 @@ from weightspace.report.style import (
     nothing_to_draw,
     percent_axis,
 )
+from weightspace.report.tables import FEW_TEACHERS, pooled_matrix
 
 EXPONENTS = range(12, 0, -1)
 FIRST = "coverage_1e-12"
 NOTE = (
     "A unit's cosine distance is that of its incoming weights and bias to those of the recovered unit it is matched with, one "
     "to one; signs and scales that change no output are taken out. Distance 1e-3 is an angle of 2.6°, 1e-12 one of 8e-5°. "
-    "Lines: mean share over teachers and seeds. Bands: its 95 % bootstrap interval over teachers and seeds; none where there "
-    "is one of each."
+    "Lines: mean share over teachers and seeds. Bands: its 95 % bootstrap interval over teachers and seeds; none of "
+    "fewer than five values."
 )
 
 
@@ -52,9 +53,10 @@ def _draw_group(axes: Axes, metrics: pd.DataFrame, group: Group, look: Look) -> 
     intervals = [pooled_interval(metrics, group.cells, f"coverage_1e-{exponent}") for exponent in EXPONENTS]
     means, lows, highs = np.array([interval[:3] for interval in intervals]).T
     thresholds = [10.0**-exponent for exponent in EXPONENTS]
-    axes.fill_between(thresholds, lows, highs, color=look.color, alpha=0.1, linewidth=0)
-    for bound in (lows, highs):
-        axes.plot(thresholds, bound, color=look.color, linestyle=look.line, linewidth=0.4)
+    if pooled_matrix(metrics, group.cells, FIRST).size >= FEW_TEACHERS:
+        axes.fill_between(thresholds, lows, highs, color=look.color, alpha=0.1, linewidth=0)
+        for bound in (lows, highs):
+            axes.plot(thresholds, bound, color=look.color, linestyle=look.line, linewidth=0.4)
     face = look.color if look.filled else "white"
     label = f"{group.label}: {describe_group(metrics, group, FIRST)}"
     line = {"color": look.color, "linestyle": look.line, "marker": look.marker, "markerfacecolor": face}

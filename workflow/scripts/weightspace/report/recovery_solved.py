@@ -31,6 +31,7 @@ from weightspace.report.style import (
 )
 from weightspace.report.tables import pooled_matrix
 
+ROUNDING = -15.0  # log10; below it the smallest singular value is 0: some direction is in no query
 PER_BIN = 5  # teachers, at least
 MOST_BINS = 6
 ROW_INCHES = 0.19
@@ -39,7 +40,7 @@ NOTE = (
     "Bars: 95 % bootstrap intervals over teachers and seeds; where all or none of n are solved they have no width, though up "
     "to about 3 / n may be otherwise. Own size: the best of as many networks trained at the teacher's size. Right: teachers "
     "in bins of equal count by ease of identification, the smallest over the largest singular value of what the teacher's "
-    "outputs tell of its weights; easier to the right."
+    "outputs tell of its weights; easier to the right. Not measurable where queries leave some direction of the weights unseen."
 )
 
 
@@ -103,7 +104,11 @@ def _draw_cells(axes: Axes, metrics: pd.DataFrame, cells: list[str]) -> None:
 
 
 def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
-    measured = set(recoveries_with(metrics, "identifiability"))
+    measured = {
+        cell
+        for cell in recoveries_with(metrics, "identifiability")
+        if pooled_matrix(metrics, [cell], "identifiability").to_numpy().min() > ROUNDING
+    }
     for row, group in enumerate(groups):
         known = group._replace(cells=[cell for cell in group.cells if cell in measured])
         if known.cells:
@@ -116,7 +121,7 @@ def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
     if measured:
         legend_above(axes, "Solved, by ease of identification", columns=1)
     else:
-        axes.set_title("Ease of identification was not measured")
+        axes.set_title("Ease of identification: not measurable")
 
 
 def _short_n(metrics: pd.DataFrame, group: Group) -> str:
