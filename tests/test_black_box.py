@@ -12,7 +12,7 @@ from sklearn.neural_network import MLPClassifier
 from weightspace.config import OnnxTeacher, QueriesConfig, TableTeacher
 from weightspace.errors import InputError
 from weightspace.recovery.black_box import onnx_answer, read_table_teacher
-from weightspace.recovery.queries import make_queries
+from weightspace.recovery.queries import Pools, make_queries
 from weightspace.recovery.teachers import Teachers
 
 BOX = Teachers(None, torch.zeros(1, 0, dtype=torch.float64))
@@ -121,7 +121,7 @@ def test_a_shape_that_does_not_fit_is_named(tmp_path, shape, told):
 def test_a_table_becomes_queries(tmp_path):
     write_lists(tmp_path / "mine.parquet", X, Y)
     teacher = TableTeacher(kind="table", path=str(tmp_path / "mine.parquet"))
-    queries = make_queries(QueriesConfig(design="table"), "logits", teacher, BOX, None, IDENTITY)
+    queries = make_queries(QueriesConfig(design="table"), "logits", teacher, BOX, Pools(), IDENTITY)
     assert queries.train_y.shape == (1, 14, 2)
     assert queries.spec is None
 
@@ -164,7 +164,7 @@ def test_a_called_model_answers_as_scikit_learn_does(classifier, exported, kind,
 @pytest.mark.filterwarnings("ignore")
 def test_the_queries_of_a_called_model_hold_its_logits_up_to_a_constant_per_row(classifier, exported):
     config = QueriesConfig(design="gaussian", num=50, held_out=10)
-    queries = make_queries(config, "probabilities", exported(), BOX, None, IDENTITY)
+    queries = make_queries(config, "probabilities", exported(), BOX, Pools(), IDENTITY)
     for split in ("train", "test", "shifted"):
         x = getattr(queries, f"{split}_x")[0].flatten(1).double().numpy()
         hidden = np.maximum(x @ classifier.coefs_[0] + classifier.intercepts_[0], 0)

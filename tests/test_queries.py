@@ -11,6 +11,7 @@ from weightspace.images import normalize
 from weightspace.recovery.designs import BISECTIONS
 from weightspace.recovery.queries import (
     SPLITS,
+    Pools,
     ask_teachers,
     check_probabilities,
     log_probabilities,
@@ -49,7 +50,7 @@ def answers_of(shape=VECTOR, **changes):
 def ask(design, identity=IDENTITY, **changes):
     config = config_of(design, **changes)
     shape, images = (VECTOR, None) if config.images is None else (IMAGE, planted_images())
-    return ask_teachers(config, answers_of(shape), shape, images, identity)
+    return ask_teachers(config, answers_of(shape), shape, Pools(images), identity)
 
 
 # all designs
@@ -95,19 +96,19 @@ def test_queries_survive_their_file(tmp_path):
 def test_answers_that_are_not_finite_name_their_teacher_and_split():
     config, (first, _) = config_of("gaussian"), answers_of()
     with pytest.raises(InputError, match="teacher 1 has train answers that are not finite"):
-        ask_teachers(config, [first, lambda x: first(x) / 0], VECTOR, None, IDENTITY)
+        ask_teachers(config, [first, lambda x: first(x) / 0], VECTOR, Pools(), IDENTITY)
 
 
 def test_images_of_another_shape_are_named():
     with pytest.raises(
         InputError, match=r"queries\.images: 'planted' has images of shape \(1, 6, 6\), the teachers take \(3, 1, 1\)"
     ):
-        ask_teachers(config_of("data"), answers_of(), VECTOR, planted_images(), IDENTITY)
+        ask_teachers(config_of("data"), answers_of(), VECTOR, Pools(planted_images()), IDENTITY)
 
 
 def test_a_split_without_images_is_named():
     with pytest.raises(InputError, match=r"queries\.images: 'planted' has no val images"):
-        ask_teachers(config_of("data"), answers_of(IMAGE), IMAGE, planted_images(val=0), IDENTITY)
+        ask_teachers(config_of("data"), answers_of(IMAGE), IMAGE, Pools(planted_images(val=0)), IDENTITY)
 
 
 # each design
@@ -127,6 +128,16 @@ def test_shifted_inputs_of_a_design_with_images_are_noise_of_deviation_1(design)
     assert abs(float(ask(design, held_out=2000).shifted_x.std()) - 1) < 0.03
 
 
+@pytest.mark.parametrize("design", DESIGNS)
+def test_teachers_of_images_are_tested_on_the_same_ones_whatever_they_were_asked(design):
+    config, own = config_of(design), planted_images()
+    asked = ask_teachers(config, answers_of(IMAGE), IMAGE, Pools(own if config.images else None, own), IDENTITY)
+    plain = ask_teachers(config_of("data"), answers_of(IMAGE), IMAGE, Pools(own, own), IDENTITY)
+    for split in ("test", "shifted"):
+        assert torch.equal(getattr(asked, f"{split}_x"), getattr(plain, f"{split}_x"))
+        assert torch.equal(getattr(asked, f"{split}_y"), getattr(plain, f"{split}_y"))
+
+
 def test_the_design_data_asks_each_image_of_the_same_split_at_most_once():
     queries, images = ask("data", num=1000, held_out=1000), planted_images()
     for split in ("train", "val", "test"):
@@ -139,7 +150,7 @@ def test_a_composition_of_flat_images_is_a_grid_of_flat_tiles():
     images = planted_images()
     values = torch.arange(len(images.train_x)).view(-1, 1, 1, 1).to(torch.uint8) * 5
     images = images._replace(train_x=values.expand(-1, *IMAGE).clone())
-    x = ask_teachers(config_of("composition"), answers_of(IMAGE), IMAGE, images, IDENTITY).train_x[0, :, 0]
+    x = ask_teachers(config_of("composition"), answers_of(IMAGE), IMAGE, Pools(images), IDENTITY).train_x[0, :, 0]
     known = set(normalize(images.train_x, images)[:, 0, 0, 0].tolist())
     for n, picture in enumerate(x):
         tile = 3 if n % 2 == 0 else 2  # 6 pixels in a grid of 2 x 2, then of 3 x 3
@@ -152,7 +163,7 @@ def test_a_composition_of_flat_images_is_a_grid_of_flat_tiles():
 def test_biased_noise_has_a_constant_and_a_strength_of_its_own_per_image():
     images = planted_images()
     flat = images._replace(train_x=torch.full_like(images.train_x, 50))  # normalized: -0.026
-    x = ask_teachers(config_of("biased_noise", num=2000), answers_of(IMAGE), IMAGE, flat, IDENTITY).train_x[0].flatten(1)
+    x = ask_teachers(config_of("biased_noise", num=2000), answers_of(IMAGE), IMAGE, Pools(flat), IDENTITY).train_x[0].flatten(1)
     strength = x.std(1)
     assert strength.min() < 0.05 < 0.9 < strength.max() < 1.6
     assert abs(float(x.mean(1).std()) - 1) < 0.06
@@ -179,7 +190,7 @@ def test_the_questions_that_found_a_boundary_are_counted():
         return counted
 
     asked = [counting(n, answer) for n, answer in enumerate(answers_of())]
-    queries = ask_teachers(config_of("boundary", images=None), asked, VECTOR, None, IDENTITY)
+    queries = ask_teachers(config_of("boundary", images=None), asked, VECTOR, Pools(), IDENTITY)
     unseen = 8 + (2 * 8 + BISECTIONS * 8 + 8)  # shifted and test are not the attacker's
     assert counts.tolist() == [queries.asked + unseen] * 2
 
@@ -195,7 +206,7 @@ def test_without_bisection_the_questions_are_train_and_val(design):
 ])  # fmt: skip
 def test_a_teacher_without_a_boundary_is_an_error(answer, told):
     with pytest.raises(InputError, match=rf"queries\.design: .*{told}"):
-        ask_teachers(config_of("boundary", images=None), [answer], VECTOR, None, IDENTITY)
+        ask_teachers(config_of("boundary", images=None), [answer], VECTOR, Pools(), IDENTITY)
 
 
 # tables
@@ -256,11 +267,11 @@ def test_rounded_probabilities_are_made_logarithms_of_after_rounding():
     teachers = teachers_of()
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[4])
     exact, coarse = (
-        make_queries(config_of("gaussian", output_bits=bits), "probabilities", made, teachers, None, IDENTITY)
+        make_queries(config_of("gaussian", output_bits=bits), "probabilities", made, teachers, Pools(), IDENTITY)
         for bits in (None, 4)
     )
     assert exact.spec == teachers.spec
-    logits = make_queries(config_of("gaussian"), "logits", made, teachers, None, IDENTITY)
+    logits = make_queries(config_of("gaussian"), "logits", made, teachers, Pools(), IDENTITY)
     torch.testing.assert_close(exact.train_y, logits.train_y - logits.train_y.mean(2, keepdim=True))
     torch.testing.assert_close(coarse.test_y, exact.test_y, rtol=0, atol=0)
     expected = rounded(softened(logits), 4).train_y.log()

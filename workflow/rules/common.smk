@@ -11,7 +11,7 @@ from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 1, "report": 1}
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 2, "report": 1}
 
 
 def checked_settings():
@@ -74,6 +74,12 @@ def files_named(path, cell, key):
 def teacher_of(wildcards):
     """The teachers' cell of a recovery."""
     return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
+
+
+def own_images(wildcards):
+    """The cell, a teacher's or a zoo's, that names the images which a recovery's teachers were trained on."""
+    teacher = teacher_of(wildcards)
+    return settings.zoos[teacher.zoo] if teacher.kind == "zoo" else teacher
 
 
 def attacked(wildcards):

@@ -28,6 +28,7 @@ rule make_teachers:
 rule ask_teachers:
     input:
         images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
+        own=lambda w: files_named("<results>/images/{}.safetensors", own_images(w), "images"),
         teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
         black_box=lambda w: files_named("{}", teacher_of(w), "path"),
     output:

@@ -41,9 +41,9 @@ def draw_inputs(config: QueriesConfig, place: Place, num: int, rng: Generator) -
     return Drawn(DESIGNS[config.design](config, place, num, rng).float().unsqueeze(0))
 
 
-def draw_shifted(config: QueriesConfig, place: Place, num: int, rng: Generator) -> Drawn:
-    """Gaussian inputs away from the design: of twice its deviation, or of deviation 1 where it has images."""
-    deviation = SHIFT * config.scale if config.images is None else 1.0
+def draw_shifted(config: QueriesConfig, place: Place, num: int, rng: Generator, images: bool) -> Drawn:
+    """Gaussian inputs off the distribution: of twice the design's deviation, or of deviation 1 where there are images."""
+    deviation = 1.0 if images else SHIFT * config.scale
     return Drawn((deviation * torch.randn(1, num, *place.shape, generator=rng, dtype=torch.float64)).float())
 
 

@@ -21,7 +21,7 @@ from weightspace.recovery.compare import (
 from weightspace.recovery.fit import finite_first, squared_error
 from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
-from weightspace.recovery.queries import Queries
+from weightspace.recovery.queries import Queries, of_teacher
 from weightspace.recovery.search import Problem, validation_error
 from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
@@ -38,15 +38,20 @@ class Measured(NamedTuple):
 
 
 def measure_networks(source: Source, networks: list[Answerer], queries: Queries, teachers: Teachers, outputs: str) -> Measured:
-    """Every network against its teacher: answers on held-out and shifted inputs, and units where the teacher's are known."""
+    """Every network against its teacher: answers on held-out and shifted inputs, and units where the teacher's are known.
+
+    Units are compared on the held-out inputs, which are the same whatever the design of the queries, where teachers have images.
+    """
     rows, neurons = [], NEURONS_SCHEMA.empty_table()
     for n, network in enumerate(networks):
         measures = _answers(network, queries, n)
         if teachers.spec is not None:
             teacher = _as_asked(teachers.spec, teachers.weights[n : n + 1], outputs)
-            x = queries.train_x[min(n, len(queries.train_x) - 1)].unsqueeze(0).double()
+            asked, x = (of_teacher(inputs, n).unsqueeze(0).double() for inputs in (queries.train_x, queries.test_x))
             measures["size_true"] = sum(widths_of(teachers.spec))
-            measures |= identifiability(teachers.spec, teacher, x) | size_metrics(measures["size_true"], _size(network.spec), 0.0)
+            measures |= identifiability(teachers.spec, teacher, asked) | size_metrics(
+                measures["size_true"], _size(network.spec), 0.0
+            )
             if len(widths_of(network.spec)) == len(widths_of(teachers.spec)):
                 comparison = compare(Networks(teachers.spec, teacher, network.spec, network.weights, x))
                 units = unit_metrics(comparison)
@@ -92,7 +97,7 @@ def _answers(network: Answerer, queries: Queries, n: int) -> dict[str, float]:
     }
     for split, name in (("train", "train"), ("test", "held_out"), ("shifted", "shifted")):
         x, y = getattr(queries, f"{split}_x"), getattr(queries, f"{split}_y")
-        measures |= answer_metrics(network.spec, network.weights, x[min(n, len(x) - 1)].unsqueeze(0), y[n], name)
+        measures |= answer_metrics(network.spec, network.weights, of_teacher(x, n).unsqueeze(0), y[n], name)
     return measures
 
 

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float32, Float64
-from torch import Tensor
+from jaxtyping import Float, Float32, Float64
+from torch import Generator, Tensor
 
 from weightspace.config import OnnxTeacher, QueriesConfig, TableTeacher
 from weightspace.config.recovery import TeacherConfig
@@ -23,7 +23,8 @@ SUM_TOLERANCE = 1e-3  # of a row of probabilities
 class Queries(NamedTuple):
     """Inputs and answers per split; `set` is 1 where all teachers were asked the same, else one per teacher.
 
-    test: held-out inputs of the same design; shifted: off-distribution ones. Answers are those to the float32 inputs.
+    test: held-out inputs, of teachers trained on images these images whatever the design, else of the same design; shifted:
+    off-distribution ones. Answers are those to the float32 inputs.
     """
 
     train_x: Float32[Tensor, "set train channel height width"]
@@ -38,6 +39,20 @@ class Queries(NamedTuple):
     spec: NetSpec | None = None  # the layers, where they are known to the attacker; None of a black box
 
 
+class Pools(NamedTuple):
+    """Image sets that inputs are made of; None where there are none."""
+
+    design: ImageSet | None = None  # of designs that start from images
+    own: ImageSet | None = None  # what the teachers were trained on
+
+
+def of_teacher(
+    sets: Float[Tensor, "set query channel height width"], teacher: int
+) -> Float[Tensor, "query channel height width"]:
+    """A teacher's own inputs, or those that all share."""
+    return sets[min(teacher, len(sets) - 1)]
+
+
 def pack_queries(queries: Queries) -> tuple[dict[str, Tensor], dict]:
     """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
     tensors = {name: value for name, value in queries._asdict().items() if isinstance(value, Tensor)}
@@ -50,7 +65,7 @@ def unpack_queries(tensors: dict[str, Tensor], metadata: dict) -> Queries:
 
 
 def make_queries(
-    config: QueriesConfig, outputs: str, teacher: TeacherConfig, teachers: Teachers, images: ImageSet | None, identity: tuple
+    config: QueriesConfig, outputs: str, teacher: TeacherConfig, teachers: Teachers, pools: Pools, identity: tuple
 ) -> Queries:
     """Ask teachers of any kind, for their logits or their probabilities, and round; `identity` seeds all draws.
 
@@ -60,7 +75,7 @@ def make_queries(
         queries = table_queries(*read_table_teacher(teacher), config.held_out, identity)
     else:
         asked, shape = _asked(teacher, teachers, outputs)
-        queries = ask_teachers(config, asked, shape, images, identity)
+        queries = ask_teachers(config, asked, shape, pools, identity)
     if outputs == "probabilities":
         check_probabilities(queries)
     if config.output_bits is not None:
@@ -82,41 +97,47 @@ def _asked(teacher: TeacherConfig, teachers: Teachers, outputs: str) -> tuple[li
 
 
 def ask_teachers(
-    config: QueriesConfig, asked: list[Answer], shape: tuple[int, int, int], images: ImageSet | None, identity: tuple
+    config: QueriesConfig, asked: list[Answer], shape: tuple[int, int, int], pools: Pools, identity: tuple
 ) -> Queries:
     """Exact answers to inputs of the design, drawn apart for train, val, test; held-out splits have `held_out` inputs at most.
 
-    Designs that start from images take those of the same split, normalized. Raises InputError if these are none or of another
-    shape than the teachers' inputs, or if an answer is not finite.
+    Designs that start from images take those of the same split, normalized; so that designs can be compared, teachers of
+    images are tested on their own. Raises InputError if images are none or of another shape than the teachers' inputs, or if
+    an answer is not finite.
     """
     fields, count = {}, 0
     for split in SPLITS:
-        num = config.num if split == "train" else config.held_out
-        place = Place(shape, None if images is None else _pool(images, split, shape, config), asked)
-        draw = draw_shifted if split == "shifted" else draw_inputs
-        drawn = draw(config, place, num, generator_for("queries", *identity, split))
+        drawn = _drawn(config, split, Place(shape, None, asked), pools, generator_for("queries", *identity, split))
         fields |= {f"{split}_x": drawn.x, f"{split}_y": _answered(asked, drawn, split)}
         count += (drawn.x.shape[1] + drawn.asked) if split in ("train", "val") else 0
     return Queries(**fields, asked=count)
 
 
-def _pool(
-    images: ImageSet, split: str, shape: tuple[int, int, int], config: QueriesConfig
-) -> Float32[Tensor, "image channel height width"] | None:
-    """Normalized images of a split; off-distribution inputs start from none."""
+def _drawn(config: QueriesConfig, split: str, place: Place, pools: Pools, rng: Generator) -> Drawn:
+    """Inputs of one split."""
     if split == "shifted":
-        return None
+        return draw_shifted(config, place, config.held_out, rng, pools != Pools())
+    images, named = pools.design, f"queries.images: {config.images!r}"
+    if split == "test" and pools.own is not None:
+        config, images, named = config.model_copy(update={"design": "data"}), pools.own, "the teachers' image set"
+    if images is not None:
+        place = place._replace(pool=_pool(images, split, place.shape, named))
+    return draw_inputs(config, place, config.num if split == "train" else config.held_out, rng)
+
+
+def _pool(images: ImageSet, split: str, shape: tuple[int, int, int], named: str) -> Float32[Tensor, "image channel height width"]:
+    """Normalized images of a split."""
     x = getattr(images, f"{split}_x")
     if len(x) == 0:
-        raise InputError(f"queries.images: {config.images!r} has no {split} images")
+        raise InputError(f"{named} has no {split} images")
     if tuple(x.shape[1:]) != tuple(shape):
-        raise InputError(f"queries.images: {config.images!r} has images of shape {tuple(x.shape[1:])}, the teachers take {shape}")
+        raise InputError(f"{named} has images of shape {tuple(x.shape[1:])}, the teachers take {shape}")
     return normalize(x, images)
 
 
 def _answered(asked: list[Answer], drawn: Drawn, split: str) -> Float64[Tensor, "teacher query output"]:
     sets = drawn.x.double()
-    y = torch.stack([answer(sets[min(teacher, len(sets) - 1)]) for teacher, answer in enumerate(asked)])
+    y = torch.stack([answer(of_teacher(sets, teacher)) for teacher, answer in enumerate(asked)])
     if not y.isfinite().all():
         raise InputError(f"teacher {int((~y.isfinite().flatten(1).all(1)).nonzero()[0])} has {split} answers that are not finite")
     return y
