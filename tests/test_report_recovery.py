@@ -301,6 +301,13 @@ def test_up_to_so_many_cells_stand_alone_and_more_are_pooled_by_factor(sixty):
     assert sum(len(group.cells) for group in pooled) == 60
 
 
+def test_only_cells_whose_names_say_so_are_pooled(sixty):
+    others = [f"digits_{name}" for name in ("g", "tanh", "relu", "rho", "rho4_published")]
+    groups = grouped(sixty, [*others, *synthetic(15)], 4)
+    assert [group.cells for group in groups[4:]] == [[name] for name in others]
+    assert sum(len(group.cells) for group in groups[:4]) == 60
+
+
 def test_cells_with_other_seeds_or_searched_factors_have_their_own_group():
     table = pd.concat(
         [

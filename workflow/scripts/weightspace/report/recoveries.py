@@ -1,5 +1,6 @@
 """Selections of recoveries for figures: groups of cells, pooled shares, means of logarithms."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from weightspace.report.tables import FEW_TEACHERS, has_metric, pooled_matrix, v
 
 BASELINES = ("single", "pruned", "distilled")  # kinds; their cells are named <recovery>_<kind>
 MACHINE_EPSILON = 1e-16  # errors below it are rounding
+SWEPT = re.compile(r"_rho\d+$")  # ends the name of a cell that may be pooled with others of its expansion factor
 
 
 class Group(NamedTuple):
@@ -50,11 +52,16 @@ def grouped_by_factor(metrics: pd.DataFrame, cells: list[str]) -> dict[str, list
     return dict(zip(names, groups.values(), strict=True))
 
 
+def swept(cells: list[str]) -> list[str]:
+    """Cells whose names say that they differ in problem and expansion factor alone."""
+    return [cell for cell in cells if SWEPT.search(cell)]
+
+
 def grouped(metrics: pd.DataFrame, cells: list[str], most: int) -> list[Group]:
-    """Each cell alone if they are at most `most`, else pooled by expansion factor."""
-    if len(cells) <= most:
-        return [Group(cell_label(cell), [cell]) for cell in cells]
-    return [Group(factor_label(factor), group) for factor, group in grouped_by_factor(metrics, cells).items()]
+    """Each cell alone if they are at most `most`, else those that are `swept` pooled by expansion factor."""
+    pooled = swept(cells) if len(cells) > most else []
+    groups = [Group(factor_label(factor), group) for factor, group in grouped_by_factor(metrics, pooled).items()]
+    return groups + [Group(cell_label(cell), [cell]) for cell in cells if cell not in pooled]
 
 
 def factor_label(factor: str) -> str:

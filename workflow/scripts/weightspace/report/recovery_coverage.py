@@ -34,19 +34,24 @@ def plot_recovery_coverage(metrics: pd.DataFrame) -> Figure:
     if not cells:
         return nothing_to_draw("Coverage of units: no recovery here has a teacher whose weights are known.")
     groups = grouped(metrics, cells, len(LOOKS))
+    panels = [groups[begin : begin + len(LOOKS)] for begin in range(0, len(groups), len(LOOKS))]
     with house_style():
-        figure = Figure(figsize=(WIDTH_INCHES, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for row, group in enumerate(groups):
-            _draw_group(axes, metrics, group, LOOKS[row % len(LOOKS)])
-        axes.set(xscale="log", ylim=(-0.03, 1.03), ylabel="units recovered (%)")
-        axes.set_xlabel("largest cosine distance between a unit and the one it is matched with")
-        axes.set_xticks([10.0**-exponent for exponent in EXPONENTS])
-        axes.minorticks_off()
-        percent_axis(axes, "y")
-        legend_above(axes, "Units of the teacher that are recovered")
+        figure = Figure(figsize=(WIDTH_INCHES, 3.2 * len(panels)), layout="constrained")
+        for axes, panel in zip(figure.subplots(len(panels), squeeze=False).flat, panels, strict=True):
+            _draw_panel(axes, metrics, panel)
         add_note(figure, NOTE)
     return figure
+
+
+def _draw_panel(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
+    for group, look in zip(groups, LOOKS, strict=False):
+        _draw_group(axes, metrics, group, look)
+    axes.set(xscale="log", ylim=(-0.03, 1.03), ylabel="units recovered (%)")
+    axes.set_xlabel("largest cosine distance between a unit and the one it is matched with")
+    axes.set_xticks([10.0**-exponent for exponent in EXPONENTS])
+    axes.minorticks_off()
+    percent_axis(axes, "y")
+    legend_above(axes, "Units of the teacher that are recovered")
 
 
 def _draw_group(axes: Axes, metrics: pd.DataFrame, group: Group, look: Look) -> None:

@@ -12,10 +12,10 @@ from weightspace.report.recoveries import (
     baselines_of,
     clipped_interval,
     describe_group,
-    factor_label,
-    grouped_by_factor,
+    grouped,
     pooled_interval,
     recoveries_with,
+    swept,
 )
 from weightspace.report.style import (
     LOOKS,
@@ -40,7 +40,8 @@ NOTE = (
     "Bars: 95 % bootstrap intervals over teachers and seeds; where all or none of n are solved they have no width, though up "
     "to about 3 / n may be otherwise. Own size: the best of as many networks trained at the teacher's size. Right: teachers "
     "in bins of equal count by ease of identification, the smallest over the largest singular value of what the teacher's "
-    "outputs tell of its weights; easier to the right. Not measurable where queries leave some direction of the weights unseen."
+    "outputs tell of its weights; easier to the right, of at most five recoveries. Not measurable where queries leave some "
+    "direction of the weights unseen."
 )
 
 
@@ -49,16 +50,17 @@ def plot_recovery_solved(metrics: pd.DataFrame) -> Figure:
     cells = recoveries_with(metrics, "solved")
     if not cells:
         return nothing_to_draw("Teachers solved: no recovery here has a teacher whose weights are known.")
-    by_factor = grouped_by_factor(metrics, cells)
-    groups = [Group(factor_label(factor), group) for factor, group in by_factor.items()]
-    rows = 0 if len(groups) > 1 else len(cells)
+    groups = grouped(metrics, cells, 0)
+    by_factor = len(groups) > 1 and swept(cells) == cells
     with house_style():
-        figure = Figure(figsize=(WIDTH_INCHES, max(3.0, 1.0 + ROW_INCHES * rows)), layout="constrained")
+        figure = Figure(
+            figsize=(WIDTH_INCHES, 3.0 if by_factor else max(3.0, 1.0 + ROW_INCHES * len(cells))), layout="constrained"
+        )
         left, right = figure.subplots(1, 2)
-        if rows:
-            _draw_cells(left, metrics, cells)
-        else:
+        if by_factor:
             _draw_factors(left, metrics, groups)
+        else:
+            _draw_cells(left, metrics, cells)
         _draw_ease(right, metrics, groups)
         add_note(figure, NOTE)
     return figure
@@ -109,13 +111,15 @@ def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
         for cell in recoveries_with(metrics, "identifiability")
         if pooled_matrix(metrics, [cell], "identifiability").to_numpy().min() > ROUNDING
     }
-    for row, group in enumerate(groups):
-        known = group._replace(cells=[cell for cell in group.cells if cell in measured])
-        if known.cells:
-            ease, solved = (pooled_matrix(metrics, known.cells, name).to_numpy() for name in ("identifiability", "solved"))
-            places, intervals = zip(*bins_by_ease(ease, solved), strict=True)
-            label = f"{group.label}: {describe_group(metrics, known, 'solved')}"
-            draw_upright_intervals(axes, np.array(places), list(intervals), LOOKS[row % len(LOOKS)], label)
+    known = [group._replace(cells=[cell for cell in group.cells if cell in measured]) for group in groups]
+    known = sorted(
+        (group for group in known if group.cells), key=lambda group: -pooled_matrix(metrics, group.cells, "solved").size
+    )
+    for group, look in zip(known, LOOKS, strict=False):
+        ease, solved = (pooled_matrix(metrics, group.cells, name).to_numpy() for name in ("identifiability", "solved"))
+        places, intervals = zip(*bins_by_ease(ease, solved), strict=True)
+        label = f"{group.label}: {describe_group(metrics, group, 'solved')}"
+        draw_upright_intervals(axes, np.array(places), list(intervals), look, label)
     axes.set(ylim=(-0.04, 1.04), ylabel="teachers solved (%)", xlabel="ease of identification (log10 of a ratio)")
     percent_axis(axes, "y")
     if measured:
