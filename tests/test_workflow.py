@@ -278,7 +278,7 @@ def test_the_report_shows_every_figure_and_page(finished):
 def test_every_rule_states_threads_memory_time_and_its_log(name):
     body = f"\n{RULES[name]}"
     assert [f for f in ("\n    threads: ", "mem_mb=", "runtime=", "\n    log:\n", "\n    script:\n") if f not in body] == []
-    assert ("gpu=" in body) == name.startswith("train_")
+    assert ("gpu=" in body) == (name.startswith("train_") or name == "evaluate_recovery_baseline")
     assert f'"../scripts/{name}.py"' in body
 
 
@@ -286,7 +286,7 @@ def test_every_rule_states_threads_memory_time_and_its_log(name):
 def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone):
     output = clone.snakemake("--dry-run", config=[f"device={device}"])
     asked = {(rule, *re.findall(r"gpu=(\d+)", body)) for rule, body in JOB.findall(output) if "gpu=" in body}
-    assert asked == {(rule, gpus) for rule in ("train_zoo", "train_autoencoder", "train_students")}
+    assert asked == {(rule, gpus) for rule in ("train_zoo", "train_autoencoder", "train_students", "evaluate_recovery_baseline")}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -41,7 +41,7 @@ rule recover_networks:
     threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=120,
+        runtime=600,
     params:
         recovery=lambda w: settings.recoveries[w.recovery].model_dump(mode="json", exclude={"seeds"}),
         scenario=SCENARIO,
@@ -94,7 +94,9 @@ rule evaluate_recovery_baseline:
     threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=120,
+        runtime=240,
+        gpu=gpus(),
+        device=settings.device,
     params:
         baseline=lambda w: settings.recovery_baselines[w.recovery_baseline].model_dump(mode="json"),
         recovery=lambda w: attacked(w).model_dump(mode="json", exclude={"seeds"}),

@@ -12,26 +12,33 @@ from weightspace.recovery.job import Answerer, answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.search import Problem, validation_error
 from weightspace.recovery.students import Students, expand
+from weightspace.store import TrainingState
 
 ROUNDS = 10  # in which units are pruned, as Expand-and-Cluster did it for its pruning controls
 
 
 def baseline_networks(
-    config: RecoveryBaselineConfig, recovery: RecoveryConfig, problem: Problem, students: tuple[NetSpec, Students], spec: NetSpec
+    config: RecoveryBaselineConfig,
+    recovery: RecoveryConfig,
+    problem: Problem,
+    students: tuple[NetSpec, Students, NetSpec],
+    state: TrainingState,
 ) -> list[Answerer]:
-    """One network per teacher of the size of `spec`, the teacher's; the best of several by validation error."""
-    identity = ("baseline", config.recovery, config.kind)
+    """One network per teacher, the best of several by validation error; a killed training goes on from `state`.
+
+    `students` are the layers and weights of the recovery's students, then the teacher's layers, which the networks have.
+    """
+    identity, (begun, trained, spec) = ("baseline", config.recovery, config.kind), students
     if config.kind == "pruned":
-        begun, trained = students
         chosen = _best(begun, trained.weights, problem, recovery.students.num)
         cut = [_pruned(begun, model, _alone(problem.train, n), (spec, recovery)) for n, model in enumerate(chosen)]
         return _polished(cut, problem, recovery)
     training = recovery.students
     if config.kind == "distilled":  # as many passes over weights as all students together had
-        factor = training.num * students[0].num_weights / spec.num_weights
+        factor = training.num * begun.num_weights / spec.num_weights
         training = training.model_copy(update={"num": 1, "epochs": round(factor * training.epochs)})
-    trained = expand(spec, training, problem.train, identity)
-    chosen = _best(spec, trained.weights, problem, training.num)
+    own = expand(spec, training, problem.train, identity, state)
+    chosen = _best(spec, own.weights, problem, training.num)
     finished = [finish(spec, model, _alone(problem.train, n), recovery) for n, model in enumerate(chosen)]
     return _polished(finished, problem, recovery)
 
