@@ -25,6 +25,7 @@ include: "workflow/rules/zoo.smk"
 include: "workflow/rules/autoencoder.smk"
 include: "workflow/rules/teachers.smk"
 include: "workflow/rules/recovery.smk"
+include: "workflow/rules/predictor.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/reference.smk"
 

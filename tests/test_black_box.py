@@ -199,6 +199,13 @@ def test_a_model_is_read_in_the_shape_that_is_set(exported):
     torch.testing.assert_close(answer(x), onnx_answer(exported())[0](x.view(3, 4, 1, 1)), rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_inputs_that_the_model_refuses_are_named_with_their_shape(exported):
+    answer, shape = onnx_answer(exported(entries=None, input_shape=[5, 1, 1]))
+    with pytest.raises(InputError, match=r"mine\.onnx: does not answer inputs of shape \(5, 1, 1\)"):
+        answer(torch.zeros(3, *shape, dtype=torch.float64))
+
+
 def test_a_model_file_that_is_not_there_or_not_whole_is_named(tmp_path):
     config = OnnxTeacher(kind="onnx", path=str(tmp_path / "mine.onnx"))
     with pytest.raises(InputError, match=r"mine\.onnx: no such file"):

@@ -14,6 +14,7 @@ from weightspace.recovery.cluster import (
     count_curve,
     cut_height,
     distances,
+    first_coordinate_signs,
     span_factor,
 )
 
@@ -151,7 +152,9 @@ def test_signs_by_the_first_weight_split_neurons_as_published(least):
     for share_zero in (0.0, 0.1, 0.25, 0.5):
         vectors, student, which = planted(share_zero, seed=1)
         config = ClusterConfig(min_cluster_share=least, procedure="published")
-        clustering = cluster_neurons(vectors, student, config, either_sign=True)
+        turned = first_coordinate_signs(vectors) * vectors
+        assert (turned[:, 0] >= 0).all()
+        clustering = cluster_neurons(turned, student, config, either_sign=True)
         wholes.append(int(found(clustering, which)))
         clusters.append(int(clustering.labels.max()) + 1)
     assert wholes[0] == clusters[0] == PLANTED

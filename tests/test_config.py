@@ -49,6 +49,17 @@ def scenario_content():
             "box": BOX | {"students": TRIES},
         },
         "recovery_baselines": {"made_single": {"recovery": "made", "kind": "single"}},
+        "originals": {"nets": {"images": "digits", "architecture": "cnn_digits"}},
+        "predictors": {
+            "held": {
+                "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
+                "distillation": {"when": "jointly", "teacher": "nets", "feature_weight": 0.0},
+            }
+        },
+        "predictor_controls": {
+            "held_noise": {"predictor": "held", "kind": "noise", "seed": 1},
+            "held_quantized_8": {"predictor": "held", "kind": "quantized", "bits": 8},
+        },
     }  # fmt: skip
 
 
@@ -252,7 +263,7 @@ def test_a_wrong_setting_is_one_sentence_with_its_file_and_full_key(tmp_path, ke
 
 
 def test_a_scenario_of_neither_zoos_nor_recoveries_is_an_error(tmp_path):
-    with pytest.raises(InputError, match="there are neither zoos nor recoveries"):
+    with pytest.raises(InputError, match="there are neither zoos nor recoveries nor predictors"):
         read(tmp_path, {"images": scenario_content()["images"]})
 
 

@@ -13,9 +13,14 @@ from weightspace.config import (
     AutoencoderConfig,
     BaselineConfig,
     ClusterConfig,
+    DistillationConfig,
     ImagesConfig,
     OnnxTeacher,
     Options,
+    OriginalsConfig,
+    PredictorConfig,
+    PredictorControlConfig,
+    QuantizationConfig,
     QueriesConfig,
     RecoveryBaselineConfig,
     RecoveryConfig,
@@ -28,7 +33,7 @@ from weightspace.config import (
     ZooTeachers,
 )
 from weightspace.nets.activations import ACTIVATIONS
-from weightspace.nets.spec import ARCHITECTURES
+from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = {
@@ -48,6 +53,11 @@ SECTIONS = {
     "recoveries: students": StudentsConfig,
     "recoveries: cluster": ClusterConfig,
     "recovery_baselines": RecoveryBaselineConfig,
+    "originals": OriginalsConfig,
+    "predictors": PredictorConfig,
+    "predictors: distillation": DistillationConfig,
+    "predictors: quantization": QuantizationConfig,
+    "predictor_controls": PredictorControlConfig,
 }
 
 
@@ -73,7 +83,7 @@ def test_config_readme_lists_every_setting_with_its_default(section: str) -> Non
 
 def test_config_readme_lists_every_architecture() -> None:
     text = (ROOT / "config/README.md").read_text()
-    assert all(f"`{name}`" in text for name in ARCHITECTURES)
+    assert all(f"`{name}`" in text for name in ARCHITECTURES | RESIDUAL_ARCHITECTURES)
 
 
 def test_config_readme_lists_every_activation() -> None:

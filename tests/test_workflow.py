@@ -20,13 +20,15 @@ RULES = {
     for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(), re.MULTILINE)
 }
 RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
-FIGURES = ["claims", "collapse", "losses", "probes", "reconstruction", *RECOVERY_FIGURES, "zoo_accuracy"]
+PREDICTOR_FIGURES = [f"predictor_{name}" for name in ("error", "kernels", "rate", "rounds", "spectra")]
+FIGURES = ["claims", "collapse", "losses", *PREDICTOR_FIGURES, "probes", "reconstruction", *RECOVERY_FIGURES, "zoo_accuracy"]
 REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
 SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
 RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplus, seed=0"]
 RECOVERY_BASELINES = [
     f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")
 ]
+CONTROLS = [f"rounds_{kind}" for kind in ("low_pass", "quantized_4", "recalibrated", "small")]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
@@ -81,6 +83,8 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
+    expected |= {("smoke", "predictor", cell, 0) for cell in ("joint", "rounds")}
+    expected |= {("smoke", "predictor_control", cell, 0) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
     assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
@@ -91,6 +95,7 @@ def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
+    expected |= {"train_originals": 1, "train_predictors": 2, "evaluate_predictors": 2, "evaluate_predictor_control": 4}
     assert timings == expected | dict.fromkeys(ATTACK, 4)
 
 
@@ -133,6 +138,20 @@ def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teac
     finished.edit(lambda content: content["recoveries"]["discrete"]["students"].update(epochs=10))
     changed = recovery_jobs("train_students", "recover_networks", "compare_recovery", cells=RECOVERIES[:2])
     assert finished.planned() == sorted(changed + RECOVERY_BASELINES + REPORT)
+
+
+def test_a_changed_predictor_reruns_itself_and_its_controls(finished):
+    finished.edit(lambda content: content["predictors"]["rounds"].update(steps=41))
+    controls = [f"evaluate_predictor_control predictor_control={cell}" for cell in CONTROLS]
+    own = [f"{rule} predictor=rounds, seed=0" for rule in ("evaluate_predictors", "train_predictors")]
+    assert finished.planned() == sorted(controls + own + REPORT)
+
+
+def test_predictors_without_distillation_are_trained_without_images(finished):
+    finished.edit(lambda content: content["predictors"].update(joint=content["predictors"]["joint"] | {"distillation": None}))
+    output = finished.snakemake("--dry-run")
+    (inputs,) = re.findall(r"rule train_predictors:\n    input: (.*)", output)
+    assert inputs == "results/smoke/originals/residual/originals.safetensors"
 
 
 def test_only_the_teachers_themselves_and_the_comparison_read_the_teachers_weights():
@@ -236,7 +255,7 @@ def test_figures_are_drawn_again_byte_for_byte_and_nothing_is_trained(finished):
     finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
     output = finished.snakemake("--cores", "2", "regenerate_figures")
     assert re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE) == ["regenerate_figures"]
-    assert "11 figures" in output
+    assert "16 figures" in output
     assert drawn(finished.results) == before
 
 
@@ -273,12 +292,15 @@ def test_the_report_shows_every_figure_and_page(finished):
 
 # Rules and scripts keep their form.
 
+LEARNING = ("train_zoo", "train_autoencoder", "train_students", "train_originals", "train_predictors")
+TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control")  # some of them train networks
+
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_states_threads_memory_time_and_its_log(name):
     body = f"\n{RULES[name]}"
     assert [f for f in ("\n    threads: ", "mem_mb=", "runtime=", "\n    log:\n", "\n    script:\n") if f not in body] == []
-    assert ("gpu=" in body) == (name.startswith("train_") or name == "evaluate_recovery_baseline")
+    assert ("gpu=" in body) == (name.startswith("train_") or name in TRAINING_CONTROLS)
     assert f'"../scripts/{name}.py"' in body
 
 
@@ -286,7 +308,7 @@ def test_every_rule_states_threads_memory_time_and_its_log(name):
 def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone):
     output = clone.snakemake("--dry-run", config=[f"device={device}"])
     asked = {(rule, *re.findall(r"gpu=(\d+)", body)) for rule, body in JOB.findall(output) if "gpu=" in body}
-    assert asked == {(rule, gpus) for rule in ("train_zoo", "train_autoencoder", "train_students", "evaluate_recovery_baseline")}
+    assert asked == {(rule, gpus) for rule in (*LEARNING, *TRAINING_CONTROLS)}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

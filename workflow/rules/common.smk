@@ -6,12 +6,12 @@ sys.path.append(f"{workflow.basedir}/workflow/scripts")
 
 from pathlib import Path
 
+from weightspace.checks import check_scenario
 from weightspace.config import read_options, read_scenario
 from weightspace.errors import InputError
-from weightspace.nets.spec import build_spec
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 2, "report": 1}
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 3, "predictor": 1, "report": 1}
 
 
 def checked_settings():
@@ -19,14 +19,7 @@ def checked_settings():
     try:
         options = read_options(config)
         scenario = read_scenario(Path(workflow.basedir, "config", "scenarios"), options)
-        cells = {f"zoos.{name}": zoo for name, zoo in scenario.zoos.items()}
-        cells |= {f"teachers.{name}": cell for name, cell in scenario.teachers.items() if cell.kind == "trained"}
-        for key, cell in cells.items():
-            images = scenario.images[cell.images]
-            try:
-                build_spec(cell.architecture, cell.activation, images.image_shape, images.num_classes)
-            except InputError as error:
-                raise InputError(f"scenario {options.scenario}: {key}.architecture: {error}") from error
+        check_scenario(scenario, options.scenario)
         return options, scenario
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -82,6 +75,11 @@ def own_images(wildcards):
     return settings.zoos[teacher.zoo] if teacher.kind == "zoo" else teacher
 
 
+def masked(wildcards):
+    """Whether a recovery compares neurons by some pixels alone."""
+    return settings.recoveries[wildcards.recovery].cluster.mask == "boruta"
+
+
 def attacked(wildcards):
     """The recovery that a baseline stands against."""
     return settings.recoveries[settings.recovery_baselines[wildcards.recovery_baseline].recovery]
@@ -93,6 +91,33 @@ def first_seed(wildcards, file):
     return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
 
 
+def predictor_jobs(path):
+    """`path` for each cell and seed of the predictors."""
+    return [path.format(predictor=cell, seed=seed) for cell, predictor in settings.predictors.items() for seed in predictor.seeds]
+
+
+def originals_of(wildcards):
+    """The cell of the originals that a predictor holds."""
+    return settings.originals[settings.predictors[wildcards.predictor].originals]
+
+
+def images_to_distill(wildcards):
+    """The images that a predictor learns from; none without distillation."""
+    distilled = settings.predictors[wildcards.predictor].distillation is not None
+    return [f"<results>/images/{originals_of(wildcards).images}.safetensors"] if distilled else []
+
+
+def controlled(wildcards):
+    """The predictor that a control stands against."""
+    return settings.predictors[settings.predictor_controls[wildcards.predictor_control].predictor]
+
+
+def predictor_file(wildcards, file):
+    """A file of the predictor that a control stands against, of the control's seed."""
+    control = settings.predictor_controls[wildcards.predictor_control]
+    return f"<results>/predictor/{control.predictor}/seed-{control.seed}/{file}"
+
+
 wildcard_constraints:
     images=one_of(settings.images),
     zoo=one_of(settings.zoos),
@@ -101,5 +126,8 @@ wildcard_constraints:
     teacher=one_of(settings.teachers),
     recovery=one_of(settings.recoveries),
     recovery_baseline=one_of(settings.recovery_baselines),
+    originals=one_of(settings.originals),
+    predictor=one_of(settings.predictors),
+    predictor_control=one_of(settings.predictor_controls),
     shard=r"\d+",
     seed=r"\d+",

@@ -29,6 +29,7 @@ rule recover_networks:
     input:
         queries=rules.ask_teachers.output.queries,
         students=rules.train_students.output.students,
+        mask=lambda w: [f"<results>/mask/{own_images(w).images}.safetensors"] if masked(w) else [],
     output:
         networks="<results>/recovery/{recovery}/seed-{seed}/networks.safetensors",
         merges="<results>/recovery/{recovery}/seed-{seed}/merges.parquet",

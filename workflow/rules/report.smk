@@ -12,13 +12,21 @@ rule collect_metrics:
             collect(
                 "<results>/recovery_baseline/{recovery_baseline}/metrics.parquet", recovery_baseline=settings.recovery_baselines
             ),
+            predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/metrics.parquet"),
+            collect(
+                "<results>/predictor_control/{predictor_control}/metrics.parquet", predictor_control=settings.predictor_controls
+            ),
         ],
         merges=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/merges.parquet"),
         neurons=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/neurons.parquet"),
+        kernels=predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/kernels.parquet"),
+        spectra=predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/spectra.parquet"),
     output:
         metrics="<results>/metrics.parquet",
         recovery_merges="<results>/recovery_merges.parquet",
         recovery_neurons="<results>/recovery_neurons.parquet",
+        predictor_kernels="<results>/predictor_kernels.parquet",
+        predictor_spectra="<results>/predictor_spectra.parquet",
     log:
         "<logs>/collect_metrics.log",
     localrule: True
@@ -121,3 +129,4 @@ rule tabulate_timings:
 
 include: "figures.smk"
 include: "recovery_figures.smk"
+include: "predictor_figures.smk"

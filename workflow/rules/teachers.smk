@@ -50,3 +50,24 @@ rule ask_teachers:
         version=VERSION["recovery"],
     script:
         "../scripts/ask_teachers.py"
+
+
+rule mask_pixels:
+    input:
+        images="<results>/images/{images}.safetensors",
+    output:
+        mask="<results>/mask/{images}.safetensors",
+    log:
+        "<logs>/mask_pixels/{images}.log",
+    benchmark:
+        "<benchmarks>/mask_pixels/{images}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(4000),
+        runtime=1440,
+    params:
+        version=VERSION["recovery"],
+    script:
+        "../scripts/mask_pixels.py"

@@ -52,6 +52,25 @@ NEURONS_SCHEMA = pa.schema(  # incoming weights of units, the teacher's and the 
         ("recovered", _FLOATS),  # null or empty where none was found
     ]
 )
+KERNELS_SCHEMA = pa.schema(  # kernels of the first original and what a predictor made of them: one row per kernel that is shown
+    [
+        *_CELL_AND_SEED,
+        ("layer", pa.string()),  # name of the parameter
+        ("filter", pa.int64()),
+        ("channel", pa.int64()),
+        ("side", pa.int64()),  # the kernel has side x side numbers
+        ("original", _FLOATS),
+        ("predicted", _FLOATS),
+    ]
+)
+SPECTRA_SCHEMA = pa.schema(  # singular values of each predicted layer of the first original: one row per layer
+    [
+        *_CELL_AND_SEED,
+        ("layer", pa.string()),
+        ("original", _FLOATS),  # falling
+        ("predicted", _FLOATS),
+    ]
+)
 
 
 class Metric(NamedTuple):
@@ -64,6 +83,7 @@ class Metric(NamedTuple):
 
 
 QUERIES = r"(_mixed|_noise)?"
+ROUND = r"(_round_\d+)?"  # of progressive reconstruction, counted from 1; without it, the last
 METRICS = [
     Metric(r"(train|val|test)_accuracy(_epoch_\d+)?", "fraction", "higher", "share of right answers on the split's images"),
     Metric(r"test_loss(_epoch_\d+)?", "nats", "lower", "mean cross-entropy on test images"),
@@ -118,11 +138,19 @@ METRICS = [
     Metric(r"rmse_clustered", "teacher's output", "lower", "on asked inputs, before the finish"),
     Metric(r"rmse_student_(best|median)", "teacher's output", "lower", "of the students, on held-out inputs"),
     Metric(r"output_deviation", "teacher's output", "neither", "standard deviation of the teacher's held-out outputs"),
-    Metric(r"agreement(_shifted)?", "fraction", "higher", "share of held-out or shifted inputs with the teacher's answer"),
+    Metric(
+        r"agreement(_shifted)?" + ROUND,
+        "fraction",
+        "higher",
+        "share of held-out or shifted inputs, of predictors of test images, with the teacher's or original's answer",
+    ),
     Metric(r"solved", "fraction", "higher", "1 where coverage_1e-3 is 1 and overhead is 0"),
     Metric(r"reached", "fraction", "higher", "share of students at tolerance"),
     Metric(r"from_students", "fraction", "neither", "1 where one thinned student gave the network, not the clusters"),
-    Metric(r"affine_residual", "fraction", "lower", "norm of an affine rest that no flip of units explains, relative"),
+    Metric(
+        r"affine_residual", "fraction", "lower", "norm of an affine rest that no flip of units explains, or of the skip, relative"
+    ),
+    Metric(r"skip_weights", "numbers", "lower", "of the affine skip that a published recovery keeps beside the network"),
     Metric(
         r"identifiability",
         "log10 of a ratio",
@@ -131,6 +159,39 @@ METRICS = [
     ),
     Metric(r"activation_right", "fraction", "higher", "1 where the inferred activation is the teacher's"),
     Metric(r"seconds_(expand|recover)", "s", "lower", "wall-clock time of the students' training, and of the rest"),
+    # of predictors and their controls, each against its own original; layers are the predicted ones, counted from 0
+    Metric(r"bytes", "bytes", "lower", "of the file that the network is rebuilt from, all parts"),
+    Metric(r"bytes_(predictor|scales|order|kept|header|weights)", "bytes", "lower", "of one part of that file"),
+    Metric(r"bytes_original", "bytes", "neither", "of all parameters of the original in float32"),
+    Metric(r"compression", "ratio", "higher", "bytes of the original / bytes of the file"),
+    Metric(r"num_predictor", "numbers", "neither", "weights of the predictor"),
+    Metric(r"flops_(decode|inference)", "operations", "lower", "to rebuild the network once; to classify one image with it"),
+    Metric(r"rmse_weights" + ROUND, "weight", "neither", "root mean squared difference from the original, predicted weights"),
+    Metric(r"rmse_previous" + ROUND, "weight", "neither", "the same from what the round before had put out"),
+    Metric(r"relative_error(_layer_\d+)?" + ROUND, "fraction", "neither", "norm of the difference over the norm of the original"),
+    Metric(r"accuracy_predicted" + ROUND, "fraction", "higher", "test accuracy of the network that is rebuilt"),
+    Metric(r"train_accuracy_(original|predicted)", "fraction", "neither", "accuracy on train images"),
+    Metric(r"accuracy_gain" + ROUND, "fraction", "higher", "test accuracy minus that of the own original"),
+    Metric(r"(gained|lost)" + ROUND, "fraction", "neither", "share of test images that the one alone has right, the other wrong"),
+    Metric(r"kl" + ROUND, "nats", "lower", "KL(original || predicted network) on test images, mean"),
+    Metric(
+        r"(singular_largest_share|singular_largest_tenth_share|stable_rank)_(original|predicted)" + ROUND,
+        "ratio",
+        "neither",
+        "of a layer's singular values, mean over layers: largest / sum, largest tenth / sum, squared norm / largest squared",
+    ),
+    Metric(
+        r"high_frequency_share(_ordered)?_(original|predicted)" + ROUND,
+        "fraction",
+        "neither",
+        "energy of the grid of kernels above half the Nyquist frequency, as it is or in the predictor's order, mean over layers",
+    ),
+    Metric(
+        r"neighbor_cosine(_ordered)?_(original|predicted)" + ROUND,
+        "cosine",
+        "neither",
+        "of neighboring kernels, as they are or in the predictor's order, mean over layers",
+    ),
 ]
 
 

@@ -3,6 +3,13 @@
 from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
 from weightspace.config.base import CellName, Settings, checked, read_yaml, settings_hash
 from weightspace.config.images import ImagesConfig, RemoteFile
+from weightspace.config.predictor import (
+    DistillationConfig,
+    OriginalsConfig,
+    PredictorConfig,
+    PredictorControlConfig,
+    QuantizationConfig,
+)
 from weightspace.config.recovery import (
     ClusterConfig,
     OnnxTeacher,
@@ -24,9 +31,14 @@ __all__ = [
     "BaselineConfig",
     "CellName",
     "ClusterConfig",
+    "DistillationConfig",
     "ImagesConfig",
     "OnnxTeacher",
     "Options",
+    "OriginalsConfig",
+    "PredictorConfig",
+    "PredictorControlConfig",
+    "QuantizationConfig",
     "QueriesConfig",
     "RecoveryBaselineConfig",
     "RecoveryConfig",

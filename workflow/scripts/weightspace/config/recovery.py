@@ -77,7 +77,10 @@ class QueriesConfig(Settings):
     num: PositiveInt = Field(10_000, description="train queries; of design data, at most so many")
     scale: PositiveFloat = Field(1.0, description="deviation of inputs that do not start from images")
     images: CellName | None = Field(None, description="image set of the designs that start from images, which are normalized")
-    held_out: PositiveInt = Field(2_000, description="validation inputs and as many for test, both of the same design")
+    held_out: PositiveInt = Field(
+        2_000,
+        description="validation inputs of the same design, and as many for test: the teachers' own images, if any",
+    )
     output_bits: PositiveInt | None = Field(
         None, description="outputs that students see are rounded to so many bits; null: exact"
     )
@@ -133,14 +136,22 @@ class ClusterConfig(Settings):
 
     procedure: Literal["default", "published"] = Field(
         "default",
-        description="published: plain distances, sign by first coordinate, sizes in members",
+        description="published: sign by first weight, sizes in members, units from the five best students, outgoing weights by "
+        "sums, an affine skip for even-linear classes, no thinning nor minimizing",
     )
     min_cluster_share: float = Field(0.5, gt=0, le=1, description="size of a cluster over number of students (published gamma)")
     max_angle_rad: float = Field(pi / 3, gt=0, le=pi / 2, description="largest median angle within a cluster (published beta)")
     metric: Literal["data_span", "weights"] = Field(
-        "data_span", description="of neurons: root mean squared difference on the queries, or Euclidean in weights"
+        "data_span", description="of neurons: root mean squared difference on the queries, or Euclidean in weights, as published"
     )
-    keep_ratio: PositiveFloat = Field(1e4, description="students whose squared error is so many times the best one's have no say")
+    keep_ratio: PositiveFloat = Field(
+        1e4, description="students whose squared error is so many times the best one's have no say; published: all have"
+    )
+    mask: Literal["none", "boruta"] = Field(
+        "none",
+        description="boruta: compare first-layer neurons by their weights on pixels that labels depend on, as published; "
+        "needs the teachers' labeled images, which is more than queries give",
+    )
 
 
 class RecoveryConfig(Settings):

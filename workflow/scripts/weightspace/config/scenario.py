@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
 from weightspace.config.base import CellName, Settings, checked, read_yaml
 from weightspace.config.images import ImagesConfig
+from weightspace.config.predictor import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.config.recovery import (
     OnnxTeacher,
     RecoveryBaselineConfig,
@@ -22,13 +23,21 @@ from weightspace.config.zoo import ZooConfig
 from weightspace.errors import InputError
 
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
-REFERENCES = {  # section: its key that names a cell, and the section of that cell
-    "zoos": ("images", "images"),
-    "autoencoders": ("zoo", "zoos"),
-    "baselines": ("zoo", "zoos"),
-    "recoveries": ("teacher", "teachers"),
-    "recovery_baselines": ("recovery", "recoveries"),
-}
+REFERENCES = (  # section, its key that names a cell, and the section of that cell
+    ("zoos", "images", "images"),
+    ("autoencoders", "zoo", "zoos"),
+    ("baselines", "zoo", "zoos"),
+    ("teachers", "images", "images"),
+    ("teachers", "zoo", "zoos"),
+    ("recoveries", "teacher", "teachers"),
+    ("recoveries", "queries.images", "images"),
+    ("recovery_baselines", "recovery", "recoveries"),
+    ("originals", "images", "images"),
+    ("predictors", "originals", "originals"),
+    ("predictors", "distillation.teacher", "originals"),
+    ("predictor_controls", "predictor", "predictors"),
+    ("predictor_controls", "teacher", "originals"),
+)
 
 
 class Scenario(Settings):
@@ -43,10 +52,14 @@ class Scenario(Settings):
     recoveries: dict[CellName, RecoveryConfig] = Field({}, description="recoveries of teachers, by name")
     recovery_baselines: dict[CellName, RecoveryBaselineConfig] = Field({}, description="baselines of the recoveries, by name")
 
+    originals: dict[CellName, OriginalsConfig] = Field({}, description="networks whose weights predictors hold, by name")
+    predictors: dict[CellName, PredictorConfig] = Field({}, description="predictors of the originals, by name")
+    predictor_controls: dict[CellName, PredictorControlConfig] = Field({}, description="controls of the predictors, by name")
+
     @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":
-        if not (self.zoos or self.recoveries):
-            raise ValueError("there are neither zoos nor recoveries")
+        if not (self.zoos or self.recoveries or self.predictors):
+            raise ValueError("there are neither zoos nor recoveries nor predictors")
         for key, section, name in self._references():
             if name not in getattr(self, section):
                 known = ", ".join(getattr(self, section)) or "none at all"
@@ -89,19 +102,27 @@ class Scenario(Settings):
                 raise ValueError(f"recovery_baselines.{name}: figures look for the name {cell.recovery}_{cell.kind}")
         return self
 
+    @model_validator(mode="after")
+    def _controls_are_named_after_their_predictors(self) -> "Scenario":
+        for name, cell in self.predictor_controls.items():
+            start = f"{cell.predictor}_{cell.kind}"
+            if name != start and not name.startswith(f"{start}_"):
+                raise ValueError(
+                    f"predictor_controls.{name}: figures look for the name {start}, or that and more after an underscore"
+                )
+            if cell.seed not in self.predictors[cell.predictor].seeds:
+                raise ValueError(f"predictor_controls.{name}.seed: predictor {cell.predictor!r} has no seed {cell.seed}")
+        return self
+
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
-        for section, (key, target) in REFERENCES.items():
+        for section, key, target in REFERENCES:
             for name, cell in getattr(self, section).items():
-                if (value := getattr(cell, key, None)) is not None:
+                value = cell
+                for part in key.split("."):
+                    value = getattr(value, part, None)
+                if value is not None:
                     yield f"{section}.{name}.{key}", target, value
-        for name, cell in self.teachers.items():
-            for key, target in (("images", "images"), ("zoo", "zoos")):
-                if hasattr(cell, key):
-                    yield f"teachers.{name}.{key}", target, getattr(cell, key)
-        for name, cell in self.recoveries.items():
-            if cell.queries.images is not None:
-                yield f"recoveries.{name}.queries.images", "images", cell.queries.images
 
 
 class Options(Settings):

@@ -102,6 +102,8 @@ def onnx_answer(config: OnnxTeacher) -> tuple[Callable[[Inputs], Outputs], Shape
     Raises InputError naming the file and what is wrong with it, or the package that is missing.
     """
     session = _open_session(config.path)
+    from onnxruntime.capi import onnxruntime_pybind11_state as errors  # there, or no session would be
+
     output, (entry, *others) = _output_name(session, config), session.get_inputs()
     if others or entry.type not in DTYPES or len(entry.shape) not in (2, 4):
         raise InputError(f"{config.path}: needs one input of rank 2 or 4 of float32 or float64 numbers")
@@ -112,7 +114,10 @@ def onnx_answer(config: OnnxTeacher) -> tuple[Callable[[Inputs], Outputs], Shape
 
     def answer(x: Inputs) -> Outputs:
         rows = x.numpy().astype(DTYPES[entry.type]).reshape(len(x), *row_shape)
-        parts = [session.run([output], {entry.name: rows[k : k + CALL]})[0] for k in range(0, len(rows), CALL)]
+        try:
+            parts = [session.run([output], {entry.name: rows[k : k + CALL]})[0] for k in range(0, len(rows), CALL)]
+        except (errors.Fail, errors.InvalidArgument, errors.RuntimeException) as error:
+            raise InputError(f"{config.path}: does not answer inputs of shape {shape} ({str(error).splitlines()[0]})") from error
         return torch.from_numpy(np.concatenate(parts).astype(np.float64)).reshape(len(x), -1)
 
     return answer, shape

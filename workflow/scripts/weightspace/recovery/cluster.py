@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from weightspace.config import ClusterConfig
+from weightspace.errors import InputError
 
 BLOCK = 512  # rows of the distance matrix at once
 NO_CLUSTER = -1
@@ -39,9 +40,29 @@ def span_factor(inputs: Float[Tensor, "row fan_in"]) -> Float[Tensor, "fan_in_an
     return directions[:, kept] * values[kept].sqrt()
 
 
-def first_coordinate_signs(vectors: Float[Tensor, "neuron feature"]) -> Float[Tensor, "neuron feature"]:
-    """Neurons turned so that their first weight is not negative (layer_reconstruction.py:58-65 of the official code, 231cac9)."""
-    return torch.where(vectors[:, :1] < 0, -vectors, vectors)
+def vectors_of(
+    neurons: Float[Tensor, "neuron fan_in_and_1"],
+    inputs: Float[Tensor, "row fan_in"],
+    metric: str,
+    mask: Bool[Tensor, " pixel"] | None = None,
+) -> Float[Tensor, "neuron feature"]:
+    """Vectors whose distances compare neurons; with a mask of inputs, by the weights on these, and by the bias, alone.
+
+    Raises InputError where the mask is not one entry per weight of a neuron.
+    """
+    if mask is not None:
+        if len(mask) != inputs.shape[1]:
+            raise InputError(
+                f"cluster.mask: of {len(mask)} pixels, but a neuron of the first layer reads {inputs.shape[1]} entries: "
+                "masks are for linear layers"
+            )
+        neurons, inputs = neurons[:, torch.cat([mask, mask.new_ones(1)])], inputs[:, mask]
+    return neurons @ span_factor(inputs) if metric == "data_span" else neurons
+
+
+def first_coordinate_signs(vectors: Float[Tensor, "neuron feature"]) -> Float[Tensor, "neuron 1"]:
+    """Sign of each neuron's first weight, 1 of zero (layer_reconstruction.py:58-65 of the official code, 231cac9)."""
+    return torch.where(vectors[:, :1] < 0, -1.0, 1.0).to(vectors)
 
 
 def distances(vectors: Float[Tensor, "neuron feature"], either_sign: bool) -> np.ndarray:
@@ -99,13 +120,12 @@ def cluster_neurons(
 ) -> Clustering:
     """Average-linkage clusters that enough students share (Martinelli et al. 2024), without those whose neurons disagree.
 
-    Enough: min_cluster_share of the students, at least two; in the published procedure members count, not students.
-    `trimmed` clusters are judged by their cores and stand for them alone.
+    Enough: min_cluster_share of the students, at least two; in the published procedure members count, not students, and
+    signs are the caller's to make equal. `trimmed` clusters are judged by their cores and stand for them alone.
     """
     published = config.procedure == "published"
-    if published and either_sign:
-        vectors = first_coordinate_signs(vectors)
-    condensed = distances(vectors, either_sign and not published)
+    either_sign = either_sign and not published
+    condensed = distances(vectors, either_sign)
     merges = linkage(condensed, "average")
     names, index = torch.unique(student, return_inverse=True)
     least = max(2, floor(config.min_cluster_share * len(names)))
@@ -119,7 +139,7 @@ def cluster_neurons(
     for value in raw.unique():
         members = (raw == value).nonzero().flatten()
         size = len(members) if published else len(torch.unique(student[members]))
-        if size >= least and _agree(vectors[core == value], config.max_angle_rad, either_sign and not published):
+        if size >= least and _agree(vectors[core == value], config.max_angle_rad, either_sign):
             labels[members], kept[core == value], found = found, found, found + 1
     return Clustering(labels, merges, sizes, counts, cut, kept)
 

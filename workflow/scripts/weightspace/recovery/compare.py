@@ -137,12 +137,21 @@ def size_metrics(true: int, recovered: int, coverage: float) -> dict[str, float]
 
 @torch.no_grad()
 def answer_metrics(
-    spec: NetSpec, weights: Float[Tensor, "1 weight"], x: Float[Tensor, "1 query channel height width"], y: Tensor, name: str
+    spec: NetSpec,
+    weights: Float[Tensor, "1 weight"],
+    x: Float[Tensor, "1 query channel height width"],
+    y: Float[Tensor, "query output"],
+    name: str,
+    skip: Float[Tensor, "output input_and_1"] | None = None,
 ) -> dict[str, float]:
-    """Root mean squared error, and where there are several outputs the share of equal answers; nothing without queries."""
+    """Root mean squared error, and where there are several outputs the share of equal answers; nothing without queries.
+
+    A skip is an affine map of the inputs that is added to the network's answers.
+    """
     if not y.shape[0]:
         return {}
     outputs = torch.cat([forward(spec, weights, part)[0] for part in x.double().split(4096, dim=1)])
+    outputs = outputs if skip is None else outputs + x[0].double().flatten(1) @ skip[:, :-1].mT + skip[:, -1]
     measures = {f"rmse_{name}": float((outputs - y).square().mean().sqrt())}
     if y.shape[1] > 1 and name != "train":
         suffix = "" if name == "held_out" else f"_{name}"

@@ -1,5 +1,6 @@
 """Finish: train the recovered network to the end, and leave out units that it does not need."""
 
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -45,22 +46,31 @@ def refit(
 
 
 def _lbfgs(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, first: int, steps: int) -> Float[Tensor, "1 weight"]:
-    fixed, free = weights[:, :first], weights[:, first:].clone().requires_grad_()
+    fixed, models = weights[:, :first], torch.arange(1)
+
+    def parts(free: Tensor) -> Iterator[Tensor]:
+        for x, y in query_chunks(fit.inputs(models), fit.answers(models), CHUNK):
+            yield (forward(spec, torch.cat([fixed, free], dim=1), x) - y).square().sum() / fit.y[0].numel()
+
+    return torch.cat([fixed, lowered(weights[:, first:], parts, steps)], dim=1)
+
+
+def lowered(start: Float[Tensor, "1 free"], parts: Callable[[Tensor], Iterator[Tensor]], steps: int) -> Float[Tensor, "1 free"]:
+    """Where L-BFGS comes to from `start` in so many steps; `parts` of the loss are differentiated one at a time."""
+    free = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([free], max_iter=steps, history_size=50, line_search_fn="strong_wolfe", tolerance_change=0)
     optimizer.param_groups[0]["tolerance_grad"] = 0.0
-    models = torch.arange(1)
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         total = 0.0
-        for x, y in query_chunks(fit.inputs(models), fit.answers(models), CHUNK):
-            part = (forward(spec, torch.cat([fixed, free], dim=1), x) - y).square().sum() / fit.y[0].numel()
+        for part in parts(free):
             part.backward()
             total = total + part.detach()
         return total
 
     optimizer.step(loss)
-    return torch.cat([fixed, free.detach()], dim=1)
+    return free.detach()
 
 
 def finish(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, config: RecoveryConfig) -> Network:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightspace.config import RecoveryConfig
@@ -15,8 +15,9 @@ from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.recovery.cluster import Clustering
 from weightspace.recovery.finish import Network
+from weightspace.recovery.published import recover_published
 from weightspace.recovery.recover import Recovered, recover
-from weightspace.recovery.scaling import in_teacher_units
+from weightspace.recovery.scaling import in_teacher_units, skip_in_teacher_units
 from weightspace.recovery.search import Problem
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
@@ -28,12 +29,17 @@ class Answerer(NamedTuple):
     spec: NetSpec
     weights: Float[Tensor, "1 weight"]
     about: dict  # JSON-able: how it came about
+    skip: Float[Tensor, "output input_and_1"] | None = None  # an affine map of the inputs that is added to the answers
 
 
-def answerer(network: Network, problem: Problem, teacher: int, about: dict) -> Answerer:
-    """A network of scaled queries, in the units of its teacher."""
+def answerer(
+    network: Network, problem: Problem, teacher: int, about: dict, skip: Float[Tensor, "output input_and_1"] | None = None
+) -> Answerer:
+    """A network of scaled queries, and its skip if it has one, in the units of its teacher."""
     owner = torch.tensor([teacher], device=network.weights.device)
-    return Answerer(network.spec, in_teacher_units(network.spec, network.weights, problem.scaling, owner).cpu(), about)
+    weights = in_teacher_units(network.spec, network.weights, problem.scaling, owner).cpu()
+    skip = None if skip is None else skip_in_teacher_units(skip, problem.scaling, teacher).cpu()
+    return Answerer(network.spec, weights, about, skip)
 
 
 def pack_networks(networks: list[Answerer]) -> tuple[dict[str, Tensor], dict]:
@@ -43,6 +49,7 @@ def pack_networks(networks: list[Answerer]) -> tuple[dict[str, Tensor], dict]:
         for n, network in enumerate(networks)
         for name, values in unflatten(network.spec, network.weights).items()
     }
+    tensors |= {f"{n}.skip": network.skip for n, network in enumerate(networks) if network.skip is not None}
     return tensors, {"networks": [{"spec": network.spec.description, **network.about} for network in networks]}
 
 
@@ -52,7 +59,8 @@ def unpack_networks(tensors: dict[str, Tensor], metadata: dict) -> list[Answerer
     for n, about in enumerate(metadata["networks"]):
         spec = build_spec(**about["spec"])
         named = {name: tensors[f"{n}.{name}"].unsqueeze(0) for name in spec.shapes}
-        networks.append(Answerer(spec, flatten(spec, named), {key: value for key, value in about.items() if key != "spec"}))
+        about = {key: value for key, value in about.items() if key != "spec"}
+        networks.append(Answerer(spec, flatten(spec, named), about, tensors.get(f"{n}.skip")))
     return networks
 
 
@@ -67,10 +75,16 @@ def unpack_students(tensors: dict[str, Tensor], metadata: dict) -> tuple[NetSpec
 
 
 def recover_networks(
-    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, state: TrainingState
+    spec: NetSpec,
+    students: Students,
+    problem: Problem,
+    config: RecoveryConfig,
+    state: TrainingState,
+    mask: Bool[Tensor, " pixel"] | None = None,
 ) -> tuple[list[Answerer], list[Clustering]]:
     """A network per teacher, and the clusterings of the first one's layers; a killed run goes on from `state`."""
     num, first = config.students.num, []
+    procedure = recover_published if config.cluster.procedure == "published" else recover
     saved = state.load()
     networks = unpack_networks(*saved) if saved else []
     progress = Progress("teachers", len(problem.train.y), len(networks))
@@ -78,8 +92,9 @@ def recover_networks(
         if teacher >= len(networks) or teacher == 0:  # the first one's clusterings are not in the state
             own = slice(teacher * num, (teacher + 1) * num)
             fit = problem.train._replace(owner=torch.full((num,), teacher, device=students.weights.device))
-            recovered = recover(spec, Students(students.weights[own], students.error[own]), fit, config)
-            networks[teacher:] = [answerer(recovered.network, problem, teacher, _about(recovered)), *networks[teacher + 1 :]]
+            recovered = procedure(spec, Students(students.weights[own], students.error[own]), fit, config, mask)
+            found = answerer(recovered.network, problem, teacher, _about(recovered), recovered.skip)
+            networks[teacher:] = [found, *networks[teacher + 1 :]]
             first = first or recovered.clusterings
             progress.update(teacher + 1)
         packed = pack_networks(networks)
@@ -97,6 +112,7 @@ def _about(recovered: Recovered) -> dict:
         "error": recovered.network.error,
         "affine_residual": recovered.affine_residual,
         "how": recovered.how,
+        "skip_weights": 0 if recovered.skip is None else recovered.skip.numel(),
     }
 
 

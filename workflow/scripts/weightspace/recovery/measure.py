@@ -90,14 +90,15 @@ def measure_recovery(
 
 
 def _answers(network: Answerer, queries: Queries, n: int) -> dict[str, float]:
-    """Errors on the train queries, on held-out and on shifted inputs."""
+    """Errors on the train queries, on held-out and on shifted inputs, with the skip of a published recovery."""
     measures = {
+        "skip_weights": 0 if network.skip is None else network.skip.numel(),
         "size_recovered": _size(network.spec),
         "output_deviation": float((queries.test_y[n] - queries.test_y[n].mean(0)).square().mean().sqrt()),
     }
     for split, name in (("train", "train"), ("test", "held_out"), ("shifted", "shifted")):
         x, y = getattr(queries, f"{split}_x"), getattr(queries, f"{split}_y")
-        measures |= answer_metrics(network.spec, network.weights, of_teacher(x, n).unsqueeze(0), y[n], name)
+        measures |= answer_metrics(network.spec, network.weights, of_teacher(x, n).unsqueeze(0), y[n], name, network.skip)
     return measures
 
 

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightspace.config import ClusterConfig, RecoveryConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import NetSpec
-from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, span_factor
+from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, vectors_of
 from weightspace.recovery.collapse import centers, find_flips, least_squares, num_clusters, with_say
 from weightspace.recovery.finish import ZERO, Network, finish, minimized, polished, refit
 from weightspace.recovery.fit import Fit, squared_error
@@ -17,6 +17,7 @@ from weightspace.recovery.layers import Seen, incoming, queries_in, symmetry_of,
 from weightspace.recovery.students import Students
 
 ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
+NUMBERS = 2**27  # of all students' outputs of a layer at once: a gigabyte; of more students there are fewer rows
 FEW = 2_000  # rows on which functions of different students are compared
 QUIET = 1e-5  # share of the loudest neuron's output deviation below which a neuron is a constant
 ROSE = 10.0  # factor by which collapsing may raise the error before the layers above are trained again
@@ -30,6 +31,7 @@ class Recovered(NamedTuple):
     clusterings: list[Clustering]  # of each hidden layer
     how: str  # clusters, or students where the clusters' network does not answer exactly and one of these was thinned to one
     affine_residual: float  # largest share of a layer's targets that is affine and no flip explains
+    skip: Float[Tensor, "output input_and_1"] | None = None  # of the published procedure: what is added to the answers
 
 
 class Layer(NamedTuple):
@@ -41,8 +43,13 @@ class Layer(NamedTuple):
     loudness: Float[Tensor, " neuron"]  # deviation of what it adds to the next layer
 
 
-def recover(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig) -> Recovered:
-    """One network from the students of one teacher (models of `students` and `fit`), in scaled units."""
+def recover(
+    spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
+) -> Recovered:
+    """One network from the students of one teacher (models of `students` and `fit`), in scaled units.
+
+    Where there is a mask, neurons of the first layer are compared by their weights on its pixels.
+    """
     order = with_say(students.error, config.cluster)
     weights, fit = students.weights[order], fit.of(order)
     begun = [Network(spec, weights[n : n + 1], float(students.error[m])) for n, m in enumerate(order[: config.thinned_students])]
@@ -50,7 +57,7 @@ def recover(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig)
     last = len(widths_of(spec)) - 1
     for layer in range(last + 1):
         before = squared_error(spec, weights, fit).min()
-        spec, weights, clustering, residual = collapse_layer(spec, weights, fit, layer, config.cluster)
+        spec, weights, clustering, residual = collapse_layer(spec, weights, fit, layer, config.cluster, None if layer else mask)
         clusterings.append(clustering)
         residuals.append(residual)
         if layer < last and squared_error(spec, weights, fit).min() > ROSE * before:
@@ -74,7 +81,12 @@ def _from_students(students: list[Network], fit: Fit, config: RecoveryConfig) ->
 
 
 def collapse_layer(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, layer: int, config: ClusterConfig
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    fit: Fit,
+    layer: int,
+    config: ClusterConfig,
+    mask: Bool[Tensor, " pixel"] | None = None,
 ) -> tuple[NetSpec, Float[Tensor, "kept new_weight"], Clustering, float]:
     """All students with one common layer, a unit per cluster, and above it each student's own weights, fitted to its own layer.
 
@@ -82,31 +94,37 @@ def collapse_layer(
     fit; the last hidden layer is fitted to the answers. Also the clusters, and the affine residual.
     """
     symmetry, last = symmetry_of(spec, layer), layer == len(widths_of(spec)) - 1
-    x = fit.inputs(torch.arange(1))[:, : queries_in(spec, ROWS)]
+    x = fit.inputs(torch.arange(1))[:, : queries_for(spec, len(weights))]
     seen = trace(spec, weights, x)
-    neurons = layer_of(spec, weights, seen, layer, config)
+    neurons = layer_of(spec, weights, seen, layer, config, mask)
     signed = symmetry.symmetry != "none"
     # Neurons that cancel each other, in pairs of both signs or in what higher layers read, abound but in the simplest networks.
     clustering = cluster_neurons(neurons.vectors, neurons.student, config, signed, signed or len(widths_of(spec)) > 1)
     if num_clusters(clustering) == 0:  # no two students agree: the best one's own neurons
-        own = torch.where(neurons.student == 0, neurons.student.eq(0).cumsum(0) - 1, NO_CLUSTER)
-        clustering = clustering._replace(labels=own, core=own)
+        clustering = only_of_the_best(clustering, neurons.student)
     core = clustering._replace(labels=clustering.core)
     rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, core)
-    targets = _targets(spec, seen, fit, layer)
+    # What the layer above should put out: each student's own, or the answers.
+    targets = fit.y[fit.owner[0], : x.shape[1]] if last else seen[layer + 1].outputs.permute(1, 0, 2).flatten(1)
     common = targets if last else targets[:, shared(spec, weights, seen, layer + 1, config).flatten()]
-    plus = _read_above(spec, weights, rows, x, layer)
+    plus = read_above(spec, weights, rows, x, layer)
     residual = 0.0
     if symmetry.symmetry == "even_linear":
-        minus = _read_above(spec, weights, -rows, x, layer)
+        minus = read_above(spec, weights, -rows, x, layer)
         flips = find_flips(plus, minus, common, len(rows))
         rows = torch.where(flips.flipped.unsqueeze(1), -rows, rows)
-        plus, residual = _read_above(spec, weights, rows, x, layer), flips.residual
+        plus, residual = read_above(spec, weights, rows, x, layer), flips.residual
     rows = rows[needed(plus, common, len(rows))]
-    plus = _read_above(spec, weights, rows, x, layer)
+    plus = read_above(spec, weights, rows, x, layer)
     above = least_squares(plus, targets)[0].unflatten(0, (-1, spec.layers[layer + 1].out))
     spec, weights = with_layers(spec, weights[:1] if last else weights, {layer: rows.unsqueeze(0), layer + 1: above})
     return spec, weights, clustering, residual
+
+
+def only_of_the_best(clustering: Clustering, student: Int[Tensor, " neuron"]) -> Clustering:
+    """Each neuron of student 0 a cluster of its own, the others in none."""
+    own = torch.where(student == 0, student.eq(0).cumsum(0) - 1, NO_CLUSTER)
+    return clustering._replace(labels=own, core=own)
 
 
 def needed(features: Float[Tensor, "row unit_block"], targets: Float[Tensor, "row target"], num: int) -> Bool[Tensor, " unit"]:
@@ -126,11 +144,18 @@ def audible(
     return loudness > QUIET * loudness.max(1, keepdim=True).values, loudness
 
 
-def layer_of(spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig) -> Layer:
+def layer_of(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    seen: list[Seen],
+    layer: int,
+    config: ClusterConfig,
+    mask: Bool[Tensor, " pixel"] | None,
+) -> Layer:
     """Neurons of a layer that say anything, with their vectors in the metric; of a scaling class with norm 1 there."""
     heard, loudness = audible(spec, weights, seen, layer)
     neurons = incoming(spec, weights, layer)[heard]
-    vectors = neurons @ span_factor(seen[layer].inputs[0]) if config.metric == "data_span" else neurons
+    vectors = vectors_of(neurons, seen[layer].inputs[0], config.metric, mask)
     if ACTIVATIONS[spec.activation].scaling:
         norms = vectors.norm(dim=1, keepdim=True)
         neurons, vectors = neurons / norms, vectors / norms
@@ -157,14 +182,18 @@ def shared(
     return common
 
 
-def _targets(spec: NetSpec, seen: list[Seen], fit: Fit, layer: int) -> Float[Tensor, "row target"]:
-    """What the layer above should put out: each student's own, or the answers, for the layer of outputs."""
-    if layer == len(widths_of(spec)) - 1:
-        return fit.y[fit.owner[0], : queries_in(spec, ROWS)]
-    return seen[layer + 1].outputs.permute(1, 0, 2).flatten(1)
+def queries_for(spec: NetSpec, num_students: int) -> int:
+    """Queries on which so many students are looked at together."""
+    return queries_in(spec, min(ROWS, NUMBERS // (num_students * max(widths_of(spec)))))
 
 
-def _read_above(spec: NetSpec, weights: Tensor, rows: Tensor, x: Tensor, layer: int) -> Float[Tensor, "row unit_block"]:
+def read_above(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    rows: Float[Tensor, "unit fan_in_and_1"],
+    x: Float[Tensor, "set query channel height width"],
+    layer: int,
+) -> Float[Tensor, "row unit_block"]:
     """What the next layer reads where this layer's units are `rows`."""
     above = incoming(spec, weights[:1], layer + 1)
     blocks = (above.shape[2] - 1) // spec.layers[layer].out

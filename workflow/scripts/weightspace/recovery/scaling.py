@@ -52,3 +52,13 @@ def in_teacher_units(
     last = last * scaling.y_scale[teachers].view(-1, 1, 1)
     last[..., -1] += scaling.y_mean[teachers]
     return with_layers(spec, weights, {len(spec.layers) - 1: last})[1]
+
+
+def skip_in_teacher_units(
+    skip: Float[Tensor, "output input_and_1"], scaling: Scaling, teacher: int
+) -> Float[Tensor, "output input_and_1"]:
+    """What an affine map of scaled inputs adds to scaled answers, for raw ones; the answers' shift is the network's."""
+    entries = (skip.shape[1] - 1) // len(scaling.x_mean)
+    mean, scale = scaling.x_mean.repeat_interleave(entries), scaling.x_scale.repeat_interleave(entries)
+    slopes = skip[:, :-1] / scale
+    return scaling.y_scale[teacher] * torch.cat([slopes, (skip[:, -1] - slopes @ mean).unsqueeze(1)], dim=1)

@@ -13,7 +13,7 @@ from weightspace.ensemble import Moments, Recipe, outputs, train_epoch, zero_mom
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import flatten
-from weightspace.nets.init import INITS
+from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
@@ -145,7 +145,9 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
     one diverged.
     """
     spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
-    weights = torch.stack([_published_init(spec, generator_for("teacher", name, index)) for index in range(config.num)])
+    weights = torch.stack(
+        [initial_weights(spec, "kaiming_normal", generator_for("teacher", name, index), bias=None) for index in range(config.num)]
+    )
     weights = weights.to(images.train_x.device)
     moments, done, step = zero_moments(weights), 0, 0
     if (saved := state.load()) is not None:
@@ -161,14 +163,6 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
     if not weights.isfinite().all():
         raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
     return Teachers(spec, weights.cpu().double())
-
-
-def _published_init(spec: NetSpec, rng: Generator) -> Float[Tensor, " weight"]:
-    pieces = []
-    for layer in spec.layers:
-        pieces.append(INITS["kaiming_normal"](layer.weight_shape, rng).flatten())
-        pieces.append((2 * torch.rand(layer.out, generator=rng) - 1) / sqrt(prod(layer.fan_in)))
-    return torch.cat(pieces)
 
 
 def _batches(

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-KEPT = ["metrics.parquet", "recovery_*.parquet", "claims.parquet", "claims.md", "timings.md", "figures/*.png"]
+TABLES = ["metrics.parquet", "recovery_*.parquet", "predictor_*.parquet", "claims.parquet"]
+KEPT = [*TABLES, "claims.md", "timings.md", "figures/*.png"]
 PACKAGES = ["torch", "numpy", "scikit-learn", "pandas", "pyarrow", "snakemake"]
 
 

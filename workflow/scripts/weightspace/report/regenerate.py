@@ -9,12 +9,25 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from weightspace.errors import InputError
-from weightspace.metrics import MERGES_SCHEMA, NEURONS_SCHEMA, read_metrics, read_table, write_table
+from weightspace.metrics import (
+    KERNELS_SCHEMA,
+    MERGES_SCHEMA,
+    NEURONS_SCHEMA,
+    SPECTRA_SCHEMA,
+    read_metrics,
+    read_table,
+    write_table,
+)
 from weightspace.report.claims import Verdicts, judge_claims, read_claims
 from weightspace.report.claims_table import plot_claims
 from weightspace.report.collapse import plot_collapse
 from weightspace.report.losses import plot_losses
 from weightspace.report.pages import Page, claims_page, to_html, to_markdown
+from weightspace.report.predictor_error import plot_predictor_error
+from weightspace.report.predictor_kernels import plot_predictor_kernels
+from weightspace.report.predictor_rate import plot_predictor_rate
+from weightspace.report.predictor_rounds import plot_predictor_rounds
+from weightspace.report.predictor_spectra import plot_predictor_spectra
 from weightspace.report.probes import plot_probes
 from weightspace.report.reconstruction import plot_reconstruction
 from weightspace.report.recovery_clusters import plot_recovery_clusters
@@ -28,6 +41,8 @@ from weightspace.report.zoo import plot_zoo_accuracy
 TABLES: dict[str, pa.Schema] = {  # beside the metrics table, as <name>.parquet
     "recovery_merges": MERGES_SCHEMA,
     "recovery_neurons": NEURONS_SCHEMA,
+    "predictor_kernels": KERNELS_SCHEMA,
+    "predictor_spectra": SPECTRA_SCHEMA,
 }
 
 
@@ -50,6 +65,11 @@ PLOTS = {
     "recovery_sizes": Plot("recovery", plot_recovery_sizes),
     "recovery_clusters": Plot("recovery", plot_recovery_clusters, "recovery_merges"),
     "recovery_neurons": Plot("recovery", plot_recovery_neurons, "recovery_neurons"),
+    "predictor_rate": Plot("predictor", plot_predictor_rate),
+    "predictor_error": Plot("predictor", plot_predictor_error),
+    "predictor_rounds": Plot("predictor", plot_predictor_rounds),
+    "predictor_spectra": Plot("predictor", plot_predictor_spectra, "predictor_spectra"),
+    "predictor_kernels": Plot("predictor", plot_predictor_kernels, "predictor_kernels"),
 }
 
 

@@ -24,9 +24,10 @@ from weightspace.report.intervals import (
 )
 
 RECOVERING = ("recovery", "recovery_baseline")  # stages whose subjects are teachers
-STAGES = ("autoencoder", "baseline", *RECOVERING)
+STAGES = ("autoencoder", "baseline", *RECOVERING, "predictor", "predictor_control")
 
 RANGES = {  # by a pattern of the metric's name; others are at least 0
+    r"accuracy_gain.*": (-1.0, 1.0),
     r"(accuracy|agreement|retrieval|diversity_outputs|coverage)(_.*)?": (0.0, 1.0),
     r"solved|reached|size_right|activation_right": (0.0, 1.0),
     r".*_r2.*": (-inf, 1.0),

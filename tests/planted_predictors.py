@@ -1,0 +1,88 @@
+"""Planted originals for predictors: small classifiers of images that differ in the brightness of a corner."""
+
+from functools import cache
+
+import torch
+from weightspace.config import OriginalsConfig, PredictorConfig
+from weightspace.images import ImageSet
+from weightspace.nets.forward import unflatten
+from weightspace.nets.spec import build_spec
+from weightspace.predictor.kernels import layout_of, to_kernels
+from weightspace.predictor.originals import train_originals
+from weightspace.predictor.reconstruct import target_of
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+
+RESIDUAL = [
+    "conv 4 3 1", "batch_norm", "activation",
+    "branch", "conv 5 3 1 2", "batch_norm", "activation", "conv 5 3 1", "batch_norm", "add", "activation",
+    "mean", "linear classes",
+]  # fmt: skip
+PLAIN = ["conv 4 3", "activation", "conv 1 3", "activation", "flatten", "linear 10", "activation", "linear classes"]
+CLASSES = 3
+
+
+def planted_images(num_train=48, num_test=60):
+    """8 x 8 gray images."""
+    splits = []
+    for name, num in (("train", num_train), ("val", 3), ("test", num_test)):
+        labels = torch.arange(num) % CLASSES
+        x = torch.randint(0, 100, (num, 1, 8, 8), generator=generator_for("planted", name))
+        x[:, :, :4, :4] += 45 * labels.view(-1, 1, 1, 1)
+        splits += [x.to(torch.uint8), labels]
+    return ImageSet(*splits, mean=(0.25,), std=(0.15,), classes=["a", "b", "c"], source="planted", source_sha256="0")
+
+
+def recipe_of(architecture, **changes):
+    return OriginalsConfig(**{
+        "images": "planted", "architecture": architecture, "num": 2, "learning_rate": 0.05, "batch_size": 8, "epochs": 6,
+        "milestones": [5], "averaged_epochs": 2,
+    } | changes)  # fmt: skip
+
+
+@cache
+def planted_originals(kind="residual", num=2):
+    """Trained; they answer nearly always right."""
+    recipe = recipe_of({"residual": RESIDUAL, "plain": PLAIN}[kind], num=num, learning_rate=0.05 if kind == "residual" else 0.02)
+    return train_originals(recipe, planted_images(), ("planted", kind))
+
+
+def random_net(architecture, num, dtype=torch.float64):
+    """An untrained stack whose batch norms do something."""
+    spec = build_spec(architecture, "relu", (1, 8, 8), CLASSES)
+    weights = torch.randn(num, spec.num_weights, dtype=dtype, generator=generator_for("random", num)) / 3
+    for name, tensor in unflatten(spec, weights).items():
+        if name.endswith("running_var"):
+            tensor.copy_(tensor.abs() + 0.5)
+    return spec, weights
+
+
+def predictor_config(**changes):
+    settings = {"originals": "any", "seeds": [0], "hidden": 8, "steps": 10, "kernel_batch": 16, "embedding_levels": 6}
+    return PredictorConfig(**settings | changes)
+
+
+def target_for(config, spec, weights):
+    """Layout and target of a stack whose kernels keep their own coordinates."""
+    layout = layout_of(spec.shapes, config.kernel_sizes, config.linear)
+    kernels = to_kernels(layout, unflatten(spec, weights))
+    return layout, target_of(layout, kernels, torch.arange(layout.num_kernels).expand(len(weights), -1), config)
+
+
+class KilledError(Exception):
+    """Stands for kill -9: nothing after it runs."""
+
+
+class DyingState(TrainingState):
+    """Saves whenever asked, and dies after some saves."""
+
+    def __init__(self, path, saves):
+        super().__init__(path, "key")
+        self.left = saves
+
+    def save_if_due(self, tensors, **metadata):
+        self.next_save = 0.0
+        super().save_if_due(tensors, **metadata)
+        self.left -= 1
+        if self.left == 0:
+            raise KilledError

@@ -1,0 +1,80 @@
+"""Checks before the first job: every shipped scenario passes, and each setting that fits no other is named."""
+
+from pathlib import Path
+
+import pytest
+from weightspace.checks import check_scenario
+from weightspace.config import Scenario, checked, read_yaml
+from weightspace.errors import InputError
+
+SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
+NET = ["flatten", "linear 4", "activation", "linear classes"]
+STUDENTS = {"architectures": [["flatten", "linear 9", "activation", "linear classes"]], "activations": ["g"]}
+BOX = {"kind": "onnx", "path": "box.onnx", "input_shape": None}
+
+
+def content():
+    """A scenario in which everything fits."""
+    queries = {"design": "data", "num": 10, "images": "digits"}
+    return {
+        "images": {"digits": {"source": "bundled_digits"}, "large": {"source": "parquet", "train": "a", "test": "b", "size": 28}},
+        "zoos": {
+            "tiny": {
+                "images": "digits", "architecture": NET, "inits": ["normal"], "learning_rates": [0.1], "weight_decays": [0.0],
+                "num_seeds": 6, "epochs": [1],
+            }
+        },
+        "teachers": {
+            "trained": {"kind": "trained", "images": "digits", "architecture": NET},
+            "member": {"kind": "zoo", "zoo": "tiny", "models": [0, 5], "epoch": 1},
+            "made": {"kind": "synthetic", "inputs": 3, "hidden": [4], "outputs": 1},
+            "box": BOX,
+        },
+        "recoveries": {
+            "trained": {"teacher": "trained", "seeds": [0], "queries": dict(queries)},
+            "member": {"teacher": "member", "seeds": [0], "queries": dict(queries)},
+            "made": {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
+            "box": {"teacher": "box", "seeds": [0], "queries": {"design": "gaussian"}, "students": STUDENTS},
+        },
+    }  # fmt: skip
+
+
+def changed(path, value):
+    whole = content()
+    *sections, key = path.split(".")
+    place = whole
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[key] = value
+    return checked(Scenario, whole, "scenario")
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_shipped_scenario_fits(path):
+    check_scenario(checked(Scenario, read_yaml(path), path.name), path.stem)
+
+
+def test_what_fits_is_not_refused():
+    check_scenario(checked(Scenario, content(), "scenario"), "planted")
+
+
+UNFIT = {  # setting, its value, what is said of it
+    "a zoo's layers": ("zoos.tiny.architecture", ["conv 3 9"], "the last layer must be"),
+    "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
+    "batch norm in a zoo": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
+    "no such member": ("teachers.member.models", [1, 6], "zoo 'tiny' has models 0 to 5"),
+    "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
+    "other images of a zoo": ("recoveries.member.queries.images", "large", r".* take \(1, 8, 8\)"),
+    "a boundary of one class": ("recoveries.made.queries.design", "boundary", "a teacher with one output"),
+    "a probability of one class": ("recoveries.made.outputs", "probabilities", "a teacher with one output"),
+    "one function twice": ("recoveries.made.students.activations", ["tanh", "g", "sigmoid"], "tanh and sigmoid are one"),
+    "a mask without images": ("recoveries.made.cluster.mask", "boruta", "only teachers trained on images"),
+    "students' layers": ("recoveries.trained.students.architectures", [["lineal 3", "linear classes"]], "layer .lineal 3. does"),
+    "students of a box": ("recoveries.box.students.architectures", [["flatten", "linear 3"]], "the last layer must be"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), UNFIT.values(), ids=UNFIT)
+def test_what_does_not_fit_is_named(path, value, sentence):
+    with pytest.raises(InputError, match=f"scenario planted: {path}: {sentence}"):
+        check_scenario(changed(path, value), "planted")

@@ -1,0 +1,115 @@
+"""Predictors: train originals, train networks that hold their weights, decode and measure; controls."""
+
+
+rule train_originals:
+    input:
+        images=lambda w: f"<results>/images/{settings.originals[w.originals].images}.safetensors",
+    output:
+        originals="<results>/originals/{originals}/originals.safetensors",
+    log:
+        "<logs>/train_originals/{originals}.log",
+    benchmark:
+        "<benchmarks>/train_originals/{originals}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=240,
+        gpu=gpus(),
+        device=settings.device,
+    params:
+        originals=lambda w: settings.originals[w.originals].model_dump(mode="json"),
+        version=VERSION["predictor"],
+    script:
+        "../scripts/train_originals.py"
+
+
+rule train_predictors:
+    input:
+        originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
+        images=lambda w: images_to_distill(w),
+        teacher=lambda w: files_named(
+            "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
+        ),
+    output:
+        predictors="<results>/predictor/{predictor}/seed-{seed}/predictors.safetensors",
+    log:
+        "<logs>/train_predictors/{predictor}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/train_predictors/{predictor}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=600,
+        gpu=gpus(),
+        device=settings.device,
+    params:
+        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
+        version=VERSION["predictor"],
+    script:
+        "../scripts/train_predictors.py"
+
+
+rule evaluate_predictors:
+    input:
+        originals=rules.train_predictors.input.originals,
+        images=lambda w: f"<results>/images/{originals_of(w).images}.safetensors",
+        predictors=rules.train_predictors.output.predictors,
+    output:
+        artifacts=directory("<results>/predictor/{predictor}/seed-{seed}/artifacts"),
+        metrics="<results>/predictor/{predictor}/seed-{seed}/metrics.parquet",
+        kernels="<results>/predictor/{predictor}/seed-{seed}/kernels.parquet",
+        spectra="<results>/predictor/{predictor}/seed-{seed}/spectra.parquet",
+    log:
+        "<logs>/evaluate_predictors/{predictor}/seed-{seed}.log",
+    benchmark:
+        "<benchmarks>/evaluate_predictors/{predictor}-{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=60,
+        device=settings.device,
+    params:
+        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
+        scenario=SCENARIO,
+        version=VERSION["predictor"],
+    script:
+        "../scripts/evaluate_predictors.py"
+
+
+rule evaluate_predictor_control:
+    input:
+        originals=lambda w: f"<results>/originals/{controlled(w).originals}/originals.safetensors",
+        images=lambda w: f"<results>/images/{settings.originals[controlled(w).originals].images}.safetensors",
+        teacher=lambda w: files_named(
+            "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
+        ),
+        predictors=lambda w: predictor_file(w, "predictors.safetensors"),
+        artifacts=lambda w: predictor_file(w, "artifacts"),
+    output:
+        metrics="<results>/predictor_control/{predictor_control}/metrics.parquet",
+    log:
+        "<logs>/evaluate_predictor_control/{predictor_control}.log",
+    benchmark:
+        "<benchmarks>/evaluate_predictor_control/{predictor_control}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(3000),
+        runtime=240,
+        gpu=gpus(),
+        device=settings.device,
+    params:
+        control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json"),
+        predictor=lambda w: controlled(w).model_dump(mode="json", exclude={"seeds"}),
+        recipe=lambda w: settings.originals[controlled(w).originals].model_dump(mode="json"),
+        scenario=SCENARIO,
+        version=VERSION["predictor"],
+    script:
+        "../scripts/evaluate_predictor_control.py"

@@ -1,0 +1,143 @@
+"""Settings of predictors: the originals, the networks that hold their weights, and the controls of these."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from weightspace.config.base import ActivationName, CellName, Settings
+
+
+class OriginalsConfig(Settings):
+    """Classifiers whose weights predictors hold, trained by SGD with momentum (NeRN's recipe for CIFAR is the default)."""
+
+    images: CellName = Field(description="cell of the section images")
+    architecture: str | list[str] = Field(
+        description="a name of nets.spec.ARCHITECTURES or RESIDUAL_ARCHITECTURES, or layers in the same notation"
+    )
+    activation: ActivationName = Field("relu", description="of every hidden layer")
+    num: PositiveInt = Field(5, description="networks, each with its own initial weights and order of images")
+    learning_rate: PositiveFloat = Field(0.1, description="first")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    weight_decay: NonNegativeFloat = Field(1e-4, description="L2, added to the gradient")
+    batch_size: PositiveInt = Field(128, description="images per step")
+    epochs: PositiveInt = Field(200, description="over the train images")
+    milestones: list[PositiveInt] = Field([100, 150], description="epochs after which the learning rate falls to a tenth")
+    augment: bool = Field(False, description="random flips, and crops from a frame of 4 zeros")
+    smoothness: NonNegativeFloat = Field(
+        0.0, description="weight in the loss of the summed cosine of neighboring kernels (NeRN's lambda)"
+    )
+    averaged_epochs: PositiveInt = Field(5, description="last epochs whose mean weights are kept beside the last ones")
+
+    @model_validator(mode="after")
+    def _averages_what_there_is(self) -> "OriginalsConfig":
+        if self.averaged_epochs > self.epochs:
+            raise ValueError(f"averaged_epochs is {self.averaged_epochs}, and there are only {self.epochs} epochs")
+        return self
+
+
+class DistillationConfig(Settings):
+    """Learning from what a teacher answers, together with the reconstruction (NeRN) or after it (Choi et al. 2024)."""
+
+    when: Literal["jointly", "afterwards"] = Field(
+        description="jointly: in one loss with the reconstruction; afterwards: alone, from the reconstructed weights on"
+    )
+    teacher: CellName | None = Field(None, description="originals that answer, the n-th the n-th; null: the own original")
+    inputs: Literal["images", "uniform_noise", "gaussian_noise"] = Field(
+        "images", description="train images, or noise in place of them: uniform in [-2, 2] or normal, per normalized pixel"
+    )
+    augment: bool = Field(False, description="of images: random flips, and crops from a frame of 4 zeros")
+    batch_size: PositiveInt = Field(256, description="inputs per step")
+    logit_weight: NonNegativeFloat = Field(1e-4, description="of KL(teacher || predicted network), mean over inputs")
+    feature_weight: NonNegativeFloat = Field(1e-4, description="of the distance of normed feature maps; jointly only")
+    warmup_steps: NonNegativeInt = Field(0, description="of jointly: first steps without distillation")
+    steps: PositiveInt | None = Field(None, description="of afterwards")
+    learning_rate: PositiveFloat = Field(5e-4, description="of afterwards, first")
+    as_published_2022: bool = Field(
+        False, description="the distillation has no gradient, as in the code of the ICLR submission (eb95803 to bf164c8)"
+    )
+
+    @model_validator(mode="after")
+    def _phase_is_whole(self) -> "DistillationConfig":
+        if (self.when == "afterwards") != (self.steps is not None):
+            raise ValueError("steps must be given where when is afterwards, and only there")
+        if self.when == "afterwards" and (self.feature_weight or self.warmup_steps or self.as_published_2022):
+            raise ValueError("feature_weight, warmup_steps and as_published_2022 are of jointly; set feature_weight: 0.0")
+        if self.teacher is not None and self.feature_weight:
+            raise ValueError("only the own original has feature maps to compare; set feature_weight: 0.0")
+        return self
+
+
+class QuantizationConfig(Settings):
+    """Numbers of the predictor on a symmetric grid of integers."""
+
+    bits: Literal[8, 6, 4] = Field(description="per number; biases stay float32")
+    per: Literal["tensor", "channel"] = Field("channel", description="what shares a scale: a layer, or one output of it")
+    tuned_steps: NonNegativeInt = Field(0, description="of quantization-aware reconstruction at the end; 0: rounding alone")
+
+
+class PredictorConfig(Settings):
+    """One kind of predictor for each network of `originals`, once per seed; all of them train as one stack."""
+
+    originals: CellName = Field(description="cell of the section originals")
+    seeds: list[NonNegativeInt] = Field(min_length=1, description="initial weights and batches")
+    hidden: PositiveInt = Field(description="units of each of the four hidden layers")
+    kernel_sizes: list[PositiveInt] | None = Field(
+        None, description="sizes of the convolution kernels that are predicted; null: all sizes"
+    )
+    linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
+    order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
+        "cross_filter", description="serpentine: cross_filter with every other row of ranks backwards (ours)"
+    )
+    embedding_base: PositiveFloat = Field(0.76, description="ratio of the frequencies of successive levels")
+    embedding_levels: PositiveInt = Field(40, description="frequencies per coordinate")
+    steps: PositiveInt = Field(description="of the reconstruction, in each round")
+    rounds: PositiveInt = Field(1, description="each after the first reconstructs what the one before has put out")
+    kernel_batch: PositiveInt = Field(4096, description="kernels per step; fewer kernels are all taken")
+    norm_weighted_share: float = Field(
+        0.2, ge=0, le=1, description="probability that a step draws kernels by their norms, with replacement"
+    )
+    error: Literal["exact", "fast"] = Field(
+        "fast", description="the error that the loss is scaled by: of all kernels at each step, or a running one of batches"
+    )
+    learning_rate: PositiveFloat = Field(5e-3, description="of Ranger, first")
+    last_learning_rate: PositiveFloat = Field(1e-6, description="at the end of the cosine")
+    weight_decay: NonNegativeFloat = Field(1e-3, description="decoupled")
+    distillation: DistillationConfig | None = Field(None, description="null: reconstruction alone, without images")
+    quantization: QuantizationConfig | None = Field(None, description="of the predictor that is kept; null: float32")
+
+    @model_validator(mode="after")
+    def _reads(self) -> "PredictorConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        if any(size % 2 == 0 for size in self.kernel_sizes or []):
+            raise ValueError("kernel_sizes must be odd")
+        return self
+
+
+class PredictorControlConfig(Settings):
+    """What a predictor has to be compared with, for the same originals and measured in the same way."""
+
+    predictor: CellName = Field(description="cell of the section predictors")
+    kind: Literal[
+        "noise", "truncated", "shrunk", "low_pass", "averaged", "recalibrated", "quantized", "pruned", "low_rank", "small"
+    ] = Field(
+        description="at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in "
+        "the predictor's order); averaged: mean weights of the last epochs; recalibrated: the predicted network with "
+        "batch-norm statistics of train images; at so many bytes: quantized, pruned, low_rank, each compressed with zstd; "
+        "small: a small network distilled from the original"
+    )
+    seed: NonNegativeInt = Field(0, description="of the predictor that sets error or bytes, and of the control's own draws")
+    bits: Literal[8, 6, 4, 3, 2] | None = Field(None, description="of quantized, per weight")
+    kept_share: float | None = Field(None, gt=0, le=1, description="of pruned and low_rank: weights or singular values kept")
+    architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
+    teacher: CellName | None = Field(None, description="of small: originals that it is distilled from; null: the own original")
+
+    @model_validator(mode="after")
+    def _has_its_number(self) -> "PredictorControlConfig":
+        if (self.bits is not None) != (self.kind == "quantized"):
+            raise ValueError("bits must be given for quantized, and only there")
+        if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
+            raise ValueError("kept_share must be given for pruned and low_rank, and only there")
+        if (self.architecture is not None) != (self.kind == "small") or self.teacher is not None and self.kind != "small":
+            raise ValueError("architecture must be given for small, and only there; only small may have a teacher")
+        return self

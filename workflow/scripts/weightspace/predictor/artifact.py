@@ -1,0 +1,174 @@
+"""The file one can ship: a predictor, and all else that makes the network of it.
+
+One safetensors file of `store.save_tensors` with tensors `predictor.weights` and `predictor.biases`, `scales` (of integers),
+`order` (bits) and `kept`, each flat, since names and shapes of many small tensors would take more bytes than their numbers;
+the rest is in its metadata. `decode` reads it without this library.
+"""
+
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from weightspace.errors import InputError
+from weightspace.nets.forward import forward
+from weightspace.nets.spec import NetSpec, Op
+from weightspace.predictor import decode
+from weightspace.predictor.kernels import Layout
+from weightspace.predictor.model import NUM_HIDDEN
+from weightspace.predictor.quantize import levels, pack, quantize
+from weightspace.store import save_tensors
+
+PARTS = ("predictor", "scales", "order", "kept")
+
+
+class Embedding(NamedTuple):
+    """How coordinates become features."""
+
+    base: float  # ratio of the frequencies of successive levels
+    levels: int
+
+
+class Grid(NamedTuple):
+    """The integers that a predictor's matrices are rounded to."""
+
+    bits: int
+    per: str  # tensor or channel
+
+
+class Artifact(NamedTuple):
+    """One original's predictor, and what it does not predict."""
+
+    spec: NetSpec
+    layout: Layout
+    predictor: dict[str, Float[Tensor, "..."]]  # linear1.weight, linear1.bias, .. linear5.bias
+    order: str
+    rank: Int[Tensor, " kernel"]
+    kept: dict[str, Float[Tensor, "..."]]  # parameters that are not predicted, running statistics too
+    embedding: Embedding
+    grid: Grid | None  # null: float32
+
+
+def kept_parameters(layout: Layout, parameters: dict[str, Float[Tensor, "..."]]) -> dict[str, Float[Tensor, "..."]]:
+    """What a predictor of `layout` leaves as it is."""
+    predicted = {part.name for part in layout.parts}
+    return {name: tensor for name, tensor in parameters.items() if name not in predicted}
+
+
+def save_artifact(path: str | Path, artifact: Artifact) -> dict[str, Float[Tensor, "..."]]:
+    """Write the file, whole or not at all; returns the parameters that it decodes to.
+
+    Raises InputError if the order cannot be written as such, or predicted and kept are not the parameters of the spec.
+    """
+    layers = [[part.name, list(part.shape)] for part in artifact.layout.parts]
+    shapes = {name: tuple(tensor.shape) for name, tensor in artifact.kept.items()}
+    if shapes | {name: tuple(shape) for name, shape in layers} != artifact.spec.shapes:
+        raise InputError("what is predicted and what is kept are not together the parameters of the network")
+    tensors = _predictor_tensors(artifact.predictor, artifact.grid)
+    tensors["kept"] = torch.cat([torch.zeros(0), *(tensor.flatten().cpu() for tensor in artifact.kept.values())])
+    if artifact.order == "none":
+        if not torch.equal(artifact.rank.cpu(), torch.arange(artifact.layout.num_kernels)):
+            raise InputError("the order none has no ranks but the kernels' own")
+    else:
+        tensors["order"] = torch.from_numpy(packed_order(artifact.layout, artifact.rank, artifact.order))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    metadata = {
+        "format": decode.FORMAT,
+        "version": decode.VERSION,
+        "spec": artifact.spec.description,
+        "layers": layers,
+        "kept": [[name, list(shape)] for name, shape in shapes.items()],
+        "size": artifact.layout.size,
+        "order": artifact.order,
+        "embedding_base": artifact.embedding.base,
+        "embedding_levels": artifact.embedding.levels,
+        "hidden": artifact.predictor["linear1.bias"].numel(),
+        "quantization": artifact.grid and artifact.grid._asdict(),
+    }
+    parameters = decode.network_parameters(tensors, metadata)
+    decoded = decode.content_digest(parameters, decode.network_text(metadata))
+    save_tensors(path, tensors, metadata | {"decoded": decoded})
+    return parameters
+
+
+def load_network(path: str | Path) -> dict[str, Float[Tensor, "..."]]:
+    """Parameters by name that a file of `save_artifact` decodes to; raises InputError naming the file if it does not."""
+    try:
+        return decode.decode(path)
+    except decode.DecodeError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _predictor_tensors(predictor: dict[str, Tensor], grid: Grid | None) -> dict[str, Tensor]:
+    """Layer after layer: biases, and weights as float32 or as the bits of integers with their scales."""
+    weights = [predictor[f"linear{n}.weight"].float() for n in range(1, NUM_HIDDEN + 2)]
+    biases = torch.cat([predictor[f"linear{n}.bias"].float() for n in range(1, NUM_HIDDEN + 2)])
+    if grid is None:
+        return {"predictor.weights": torch.cat([weight.flatten() for weight in weights]), "predictor.biases": biases}
+    quantized = [quantize(weight, *grid) for weight in weights]
+    integers = torch.cat([each.integers.flatten() for each in quantized]).numpy(force=True)
+    shifted = integers.astype(np.int64) + levels(grid.bits)  # from 0 on
+    scales = torch.cat([each.scales.flatten() for each in quantized])
+    bits = torch.from_numpy(pack([(shifted, grid.bits)]))
+    return {"predictor.weights": bits, "predictor.biases": biases, "scales": scales}
+
+
+def packed_order(layout: Layout, rank: Int[Tensor, " kernel"], order: str) -> UInt8[np.ndarray, " byte"]:
+    """The bits of an order, as many as `decode.order_fields` counts; raises InputError if in_filter ranks leave their filters."""
+    arrays = []
+    for part in layout.parts:
+        own = rank[part.rows].numpy(force=True) - part.begin
+        if order == "in_filter":
+            filters, channels = own.reshape(part.filters, -1) // part.channels, own % part.channels
+            if (filters != filters[:, :1]).any():
+                raise InputError(f"the ranks of {part.name} are no order in filters: kernels of one filter are in several")
+            arrays += [channels, filters[:, 0]]
+        else:
+            arrays.append(own)
+    fields = decode.order_fields([(part.filters, part.channels) for part in layout.parts], order)
+    return pack([(values, width) for values, (_, width) in zip(arrays, fields, strict=True)])
+
+
+def byte_account(source: bytes | str | Path) -> dict[str, int]:
+    """Bytes of a file by part: predictor, scales, order, kept and header, whose sum is the file's size.
+
+    The header holds names, shapes, spec and hashes. Raises InputError if the file is not a predictor's.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    try:
+        tensors, _ = decode.read(data)
+    except decode.DecodeError as error:
+        raise InputError(f"not a predictor's file: {error}") from error
+    account = dict.fromkeys(PARTS, 0)
+    for name, tensor in tensors.items():
+        account[name.partition(".")[0]] += tensor.nbytes
+    return account | {"header": len(data) - sum(account.values())}
+
+
+def flops_decode(layout: Layout, hidden: int, embedding_levels: int = 40) -> int:
+    """Operations of one decoding, a multiply-add counted as 2: 2 n (6 L h + 3 h^2 + h size^2) for n kernels.
+
+    Left out: sines and cosines of the embedding (6 L per kernel), biases, ReLU, unpacking.
+    """
+    return 2 * layout.num_kernels * (6 * embedding_levels * hidden + 3 * hidden**2 + hidden * layout.size**2)
+
+
+def flops_inference(spec: NetSpec) -> int:
+    """Operations of one image through the network, a multiply-add counted as 2: of convolutions and linear layers.
+
+    Left out: biases, batch norm, activations, pooling, additions.
+    """
+    total = 0
+
+    def count(op: Op, _: Tensor, after: Tensor) -> None:
+        nonlocal total
+        pixels = after.shape[-2:].numel() if op.kind == "conv" else 1
+        total += 2 * prod(op.weights.weight_shape) * pixels
+
+    num_weights = sum(prod(shape) for shape in spec.shapes.values())
+    forward(spec, torch.empty(1, num_weights, device="meta"), torch.empty(1, 1, *spec.image_shape, device="meta"), count)
+    return total

@@ -1,0 +1,184 @@
+"""Distillation: predictors learn what a teacher answers, with the reconstruction (NeRN) or after it (Choi et al. 2024)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightspace.config import DistillationConfig, PredictorConfig
+from weightspace.images import ImageSet, normalize
+from weightspace.nets.forward import flatten, forward, unflatten
+from weightspace.nets.spec import NetSpec
+from weightspace.predictor.kernels import Layout, from_kernels
+from weightspace.predictor.model import predict
+from weightspace.predictor.originals import Answerers, divergence, draw_moves, moved
+from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step, start_averages
+from weightspace.predictor.reconstruct import (
+    Descent,
+    Target,
+    draw,
+    predict_rows,
+    reconstruction_gradient,
+    residual,
+    spec_of,
+    start_descent,
+)
+from weightspace.progress import Progress
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+
+MAP_EPSILON = 1e-3  # added to a feature map's norm (attention_loss.py since dee8518)
+NOISE_RANGE = 2.0  # of uniform noise, in normalized pixels
+
+
+class Lesson(NamedTuple):
+    """Originals, whose weights that are not predicted stay as they are, who teaches their predictors, and on what."""
+
+    spec: NetSpec
+    originals: Float[Tensor, "model weight"]
+    layout: Layout
+    teacher: Answerers
+    images: ImageSet
+
+
+def rebuilt(
+    spec: NetSpec, originals: Float[Tensor, "model weight"], layout: Layout, kernels: Float[Tensor, "model kernel element"]
+) -> Float[Tensor, "model weight"]:
+    """The originals with predicted kernels in place of their own."""
+    return flatten(spec, unflatten(spec, originals) | from_kernels(layout, kernels))
+
+
+def inputs(
+    config: DistillationConfig, images: ImageSet, identity: tuple, step: int
+) -> Float[Tensor, "1 batch channel height width"]:
+    """What all networks see at a step (counted from 1): the next images of an epoch in random order, or noise."""
+    size, generator = config.batch_size, generator_for("inputs", *identity, step)
+    shape = (1, size, *images.train_x.shape[1:])
+    if config.inputs == "gaussian_noise":
+        return torch.randn(shape, generator=generator).to(images.train_x.device)
+    if config.inputs == "uniform_noise":
+        return (NOISE_RANGE * (2 * torch.rand(shape, generator=generator) - 1)).to(images.train_x.device)
+    per_epoch = max(1, len(images.train_x) // size)
+    epoch, place = divmod(step - 1, per_epoch)
+    order = torch.randperm(len(images.train_x), generator=generator_for("images", *identity, epoch))
+    x = images.train_x[order[place * size : (place + 1) * size].to(images.train_x.device)].unsqueeze(0)
+    if config.augment:
+        x = moved(x, draw_moves(x.shape[1], generator).unsqueeze(0).to(x.device))
+    return normalize(x, images)
+
+
+def map_distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float[Tensor, " model"]:
+    """Squared distance of feature maps [model, batch, channel, h, w] over their norms, summed over maps, mean over the batch.
+
+    NeRN's loss (attention_loss.py, L2BatchedAttentionLoss) with each map once; the official code counts sums twice.
+    """
+    total = 0.0
+    for one, other in zip(ours, theirs, strict=True):
+        one, other = (maps / (maps.flatten(2).norm(dim=2).view(*maps.shape[:2], 1, 1, 1) + MAP_EPSILON) for maps in (one, other))
+        total = total + (one - other).square().flatten(2).sum(2).mean(1)
+    return total
+
+
+def distillation_loss(
+    config: DistillationConfig, lesson: Lesson, weights: Float[Tensor, "model weight"], x: Tensor
+) -> Float[Tensor, " model"]:
+    """Weighted sum of KL(teacher || network) and, if it has a weight, of the distance of feature maps, of each network."""
+    ours, theirs = ([], []) if config.feature_weight else (None, None)
+    logits = forward(lesson.spec, weights, x, maps=ours)
+    with torch.no_grad():
+        target = forward(lesson.teacher.spec, lesson.teacher.weights, x, maps=theirs)
+    loss = config.logit_weight * divergence(target, logits)
+    return loss + config.feature_weight * map_distance(ours, theirs) if config.feature_weight else loss
+
+
+def joint_gradient(
+    config: DistillationConfig,
+    lesson: Lesson,
+    kernels: Float[Tensor, "model kernel element"],
+    rows: Int[Tensor, "model batch"],
+    x: Float[Tensor, "1 image channel height width"],
+) -> Float[Tensor, "model batch element"]:
+    """Gradient of the distillation with respect to the batch's rows of the predicted kernels, all others being fixed.
+
+    Zero as published in 2022: there predicted weights were written into parameters' data, which no gradient passes (NeRN,
+    96356c9 to bf164c8).
+    """
+    index = rows.unsqueeze(2).expand(-1, -1, kernels.shape[2])
+    leaf = kernels.gather(1, index).requires_grad_()
+    if config.as_published_2022:
+        return torch.zeros_like(leaf)
+    networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels.scatter(1, index, leaf))
+    (gradient,) = torch.autograd.grad(distillation_loss(config, lesson, networks, x).sum(), leaf)
+    return gradient
+
+
+def train_jointly(
+    config: PredictorConfig, target: Target, lesson: Lesson, identities: Sequence[tuple], state: TrainingState | None = None
+) -> Float[Tensor, "model weight"]:
+    """NeRN: reconstruction and distillation in one loss; the error over all kernels at each step; the last step is kept."""
+    spec, now = spec_of(config, target), resumed(state, target) or start_descent(config, target, identities)
+    progress = Progress("joint steps", config.steps, now.step)
+    for step in range(now.step + 1, config.steps + 1):
+        batch = draw(config, target, identities, step)
+        leaf = now.weights.detach().requires_grad_()
+        predicted = predict_rows(spec, leaf, target, batch.rows)
+        with torch.no_grad():
+            kernels = predict(spec, now.weights, target.table[target.rank])
+            square = ((kernels - target.kernels) * target.mask).square().sum((1, 2)) / target.num_weights
+        gradient = reconstruction_gradient(target, residual(target, predicted.detach(), batch.rows), square)
+        if step > config.distillation.warmup_steps:
+            x = inputs(config.distillation, lesson.images, identities[0], step)
+            gradient = gradient + joint_gradient(config.distillation, lesson, kernels, batch.rows, x)
+        (gradient,) = torch.autograd.grad(predicted, leaf, gradient)
+        rate = cosine_rate(config.learning_rate, config.last_learning_rate, step, config.steps)
+        ranger_step(spec, now.weights, gradient, now.averages, (rate, config.weight_decay), step)
+        keep(state, now, step)
+        progress.update(step)
+    return now.weights
+
+
+def train_afterwards(
+    config: PredictorConfig,
+    target: Target,
+    lesson: Lesson,
+    begun: tuple[Float[Tensor, "model weight"], Sequence[tuple]],
+    state: TrainingState | None = None,
+) -> Float[Tensor, "model weight"]:
+    """Choi et al.: from reconstructed predictors on, the teacher's logits alone, with the gradient of every kernel.
+
+    `begun` are the predictors' weights and the identities that name their draws. Ranger starts anew.
+    """
+    spec, how = spec_of(config, target), config.distillation
+    now = resumed(state, target)
+    if now is None:
+        weights = begun[0].clone()
+        now = Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
+    progress = Progress("distillation steps", how.steps, now.step)
+    for step in range(now.step + 1, how.steps + 1):
+        leaf = now.weights.detach().requires_grad_()
+        kernels = predict(spec, leaf, target.table[target.rank])
+        networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels)
+        loss = distillation_loss(how, lesson, networks, inputs(how, lesson.images, begun[1][0], step))
+        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        rate = cosine_rate(how.learning_rate, config.last_learning_rate, step, how.steps)
+        ranger_step(spec, now.weights, gradient, now.averages, (rate, config.weight_decay), step)
+        keep(state, now, step)
+        progress.update(step)
+    return now.weights
+
+
+def keep(state: TrainingState | None, now: Descent, step: int) -> None:
+    """Save the stack after a step, if there is a state file and it is due."""
+    if state:
+        tensors = {"weights": now.weights, **now.averages._asdict(), "square": now.square}
+        state.save_if_due(lambda: tensors, step=step)
+
+
+def resumed(state: TrainingState | None, target: Target) -> Descent | None:
+    """A stack as its state file holds it; None where there is none."""
+    if state is None or (saved := state.load()) is None:
+        return None
+    tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
+    return Descent(tensors["weights"], Averages(*(tensors[n] for n in Averages._fields)), tensors["square"], saved[1]["step"])

@@ -1,0 +1,168 @@
+"""Predictors of all originals of a cell, from the originals to what files hold and what is measured."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightspace.config import PredictorConfig
+from weightspace.images import ImageSet
+from weightspace.metrics import Source
+from weightspace.nets.forward import flatten, unflatten
+from weightspace.predictor.artifact import (
+    Artifact,
+    Embedding,
+    Grid,
+    byte_account,
+    flops_decode,
+    flops_inference,
+    kept_parameters,
+    save_artifact,
+)
+from weightspace.predictor.distill import Lesson, rebuilt, train_afterwards, train_jointly
+from weightspace.predictor.kernels import Layout, layout_of, to_kernels
+from weightspace.predictor.measure import Bench, compare_answers, compare_weights, round_measures, rows_of
+from weightspace.predictor.model import predict_all
+from weightspace.predictor.orders import kernel_order
+from weightspace.predictor.originals import Answerers, Originals
+from weightspace.predictor.reconstruct import Target, reconstruct, spec_of, target_of
+from weightspace.predictor.tune import tune
+from weightspace.store import TrainingState
+
+PHASES = ("reconstruction", "distillation", "tuning")  # each with a side file of its own
+
+
+class Predicted(NamedTuple):
+    """Predictors of all originals."""
+
+    rounds: Float[Tensor, "round model weight"]  # after each round of reconstruction
+    weights: Float[Tensor, "model weight"]  # those that are kept, after distillation, before they are rounded
+    rank: Int[Tensor, "model kernel"]  # row of the table of coordinates of each kernel
+
+
+def pack_predicted(predicted: Predicted) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
+    return {name: tensor.clone() for name, tensor in predicted._asdict().items()}, {}  # weights may be a view of the last round's
+
+
+def unpack_predicted(tensors: dict[str, Tensor], metadata: dict) -> Predicted:
+    """Inverse of `pack_predicted`."""
+    return Predicted(**tensors, **metadata)
+
+
+class Task(NamedTuple):
+    """Originals cut into kernels, and what their predictors have to put out."""
+
+    originals: Originals
+    layout: Layout
+    target: Target
+
+
+def make_task(config: PredictorConfig, originals: Originals, device: torch.device, rank: Tensor | None = None) -> Task:
+    """The kernels of all originals, in their orders; `rank` where these are known.
+
+    Raises InputError if nothing is predicted, or a kernel is of an even size.
+    """
+    layout = layout_of(originals.spec.shapes, config.kernel_sizes, config.linear)
+    kernels = to_kernels(layout, unflatten(originals.spec, originals.weights))
+    if rank is None:
+        rank = torch.stack([kernel_order(layout, own, config.order) for own in kernels])
+    return Task(originals, layout, target_of(layout, kernels.to(device), rank.to(device), config))
+
+
+def train_predictors(
+    config: PredictorConfig,
+    task: Task,
+    images: ImageSet | None,
+    teacher: Originals | None,
+    where: tuple[tuple, dict[str, TrainingState]],
+) -> Predicted:
+    """Predictors by reconstruction, distillation and quantization-aware tuning, as far as the settings ask for these.
+
+    `where` are the identity that seeds all draws, and by phase the side files from which a killed run goes on. Images are
+    there where there is distillation; a `teacher` is where it is not the originals themselves.
+    """
+    (identity, states), target, device = where, task.target, task.target.kernels.device
+    names, how = [(*identity, n) for n in range(len(task.originals.weights))], config.distillation
+    lesson = _lesson(task, images, teacher or task.originals, device) if how else None
+    if how and how.when == "jointly":
+        weights = train_jointly(config, target, lesson, names, states["distillation"])
+        rounds = weights.unsqueeze(0)
+    else:
+        rounds = torch.stack([done.weights for done in reconstruct(config, target, names, states["reconstruction"])])
+        weights = rounds[-1]
+    if how and how.when == "afterwards":
+        weights = train_afterwards(config, target, lesson, (weights, names), states["distillation"])
+    if config.quantization and config.quantization.tuned_steps:
+        weights = tune(config, target, weights, names, states["tuning"])
+    return Predicted(rounds.cpu(), weights.cpu(), target.rank.cpu())
+
+
+def _lesson(task: Task, images: ImageSet, teacher: Originals, device: torch.device) -> Lesson:
+    originals = task.originals
+    rows = torch.arange(len(originals.weights)) % len(teacher.weights)
+    answerers = Answerers(teacher.spec, teacher.weights[rows].to(device))
+    return Lesson(originals.spec, originals.weights.to(device), task.layout, answerers, images.to(device))
+
+
+def save_artifacts(config: PredictorConfig, task: Task, predicted: Predicted, folder: Path) -> Float[Tensor, "model weight"]:
+    """Write one file per original; returns the networks that they decode to."""
+    spec, rows = spec_of(config, task.target), []
+    parameters, predictors = unflatten(task.originals.spec, task.originals.weights), unflatten(spec, predicted.weights)
+    grid = config.quantization and Grid(config.quantization.bits, config.quantization.per)
+    folder.mkdir(parents=True, exist_ok=True)
+    for n, rank in enumerate(predicted.rank):
+        own, predictor = ({name: tensor[n] for name, tensor in stack.items()} for stack in (parameters, predictors))
+        embedding = Embedding(config.embedding_base, config.embedding_levels)
+        kept = kept_parameters(task.layout, own)
+        artifact = Artifact(task.originals.spec, task.layout, predictor, config.order, rank, kept, embedding, grid)
+        decoded = save_artifact(folder / f"original-{n}.safetensors", artifact)
+        rows.append(flatten(task.originals.spec, {name: tensor.unsqueeze(0) for name, tensor in decoded.items()}))
+    return torch.cat(rows)
+
+
+def measure_predictors(
+    source: Source, config: PredictorConfig, predicted: Predicted, decoded: tuple[Bench, Float[Tensor, "model weight"], Path]
+) -> list[dict]:
+    """Rows of the decoded networks, of their files' bytes, and of each round where there are several.
+
+    `decoded` are what the networks are measured against, the networks and the folder of their files.
+    """
+    bench, networks, folder = decoded
+    measures = compare_answers(bench, bench.spec, networks) | compare_weights(bench, networks) | file_measures(bench, folder)
+    ones = torch.ones(len(networks))
+    measures["num_predictor"] = predicted.weights.shape[1] * ones
+    measures["flops_decode"] = flops_decode(bench.layout, config.hidden, config.embedding_levels) * ones
+    measures["flops_inference"] = flops_inference(bench.spec) * ones
+    rows = rows_of(source, measures)
+    if len(predicted.rounds) > 1:
+        for n, measures in enumerate(round_measures(bench, round_networks(config, bench, predicted)), start=1):
+            rows += rows_of(source, measures, f"_round_{n}")
+    return rows
+
+
+def file_measures(bench: Bench, folder: Path) -> dict[str, Tensor]:
+    """Bytes of each original's file, part by part, against those of the original in float32."""
+    accounts = [byte_account(folder / f"original-{n}.safetensors") for n in range(len(bench.weights))]
+    parts = {f"bytes_{part}": torch.tensor([float(account[part]) for account in accounts]) for part in accounts[0]}
+    total = sum(parts.values())
+    return parts | bytes_measures(bench, total)
+
+
+def bytes_measures(bench: Bench, total: Float[Tensor, " model"]) -> dict[str, Tensor]:
+    """Bytes, and how much smaller they are than the original's parameters in float32."""
+    original = torch.full_like(total, 4 * bench.weights.shape[1])
+    return {"bytes": total, "bytes_original": original, "compression": original / total}
+
+
+def round_networks(config: PredictorConfig, bench: Bench, predicted: Predicted) -> list[Float[Tensor, "model weight"]]:
+    """The networks that the predictors of each round put out."""
+    kernels = to_kernels(bench.layout, unflatten(bench.spec, bench.weights))
+    target = target_of(bench.layout, kernels, bench.rank, config)
+    spec = spec_of(config, target)
+    return [
+        rebuilt(bench.spec, bench.weights, bench.layout, predict_all(spec, weights.to(kernels), target.table, target.rank))
+        for weights in predicted.rounds
+    ]

@@ -1,0 +1,139 @@
+"""Measure: networks that predictors and their controls give, each against its own original."""
+
+from math import ceil
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from weightspace.images import ImageSet, normalize
+from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source
+from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.spec import NetSpec
+from weightspace.predictor.kernels import Layout, to_kernels
+from weightspace.predictor.originals import Originals, divergence
+from weightspace.predictor.spectra import measure_layers, singular_values
+
+PASSES = 4096  # images times networks at once
+SHOWN = 12  # kernels per layer that are kept for figures
+LAYERS = 3  # layers of which kernels are kept
+
+
+class Bench(NamedTuple):
+    """Originals, and the images that they and others are measured on."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]
+    layout: Layout
+    rank: Int[Tensor, "model kernel"]
+    images: ImageSet
+
+
+def bench_of(
+    originals: Originals, layout: Layout, rank: Int[Tensor, "model kernel"], images: ImageSet, device: torch.device
+) -> Bench:
+    """All of it where networks run."""
+    return Bench(originals.spec, originals.weights.to(device), layout, rank.to(device), images.to(device))
+
+
+@torch.no_grad()
+def answers(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: ImageSet, split: str
+) -> Float[Tensor, "model image class"]:
+    """Logits of all networks on the images of a split."""
+    parts = getattr(images, f"{split}_x").split(max(1, PASSES // len(weights)))
+    return torch.cat([forward(spec, weights, normalize(part, images).unsqueeze(0)) for part in parts], dim=1)
+
+
+def compare_answers(bench: Bench, spec: NetSpec, weights: Float[Tensor, "model weight"]) -> dict[str, Float[Tensor, " model"]]:
+    """Accuracy, and what became of the original's answers; `weights` may be of another spec than the originals'."""
+    ours, theirs = answers(spec, weights, bench.images, "test"), answers(bench.spec, bench.weights, bench.images, "test")
+    right, before = (logits.argmax(-1) == bench.images.test_y for logits in (ours, theirs))
+    train = (answers(s, w, bench.images, "train").argmax(-1) for s, w in ((spec, weights), (bench.spec, bench.weights)))
+    learned, learned_before = ((found == bench.images.train_y).double().mean(1) for found in train)
+    return {
+        "accuracy_predicted": right.double().mean(1),
+        "accuracy_original": before.double().mean(1),
+        "accuracy_gain": right.double().mean(1) - before.double().mean(1),
+        "gained": (right & ~before).double().mean(1),
+        "lost": (before & ~right).double().mean(1),
+        "agreement": (ours.argmax(-1) == theirs.argmax(-1)).double().mean(1),
+        "kl": divergence(theirs.double(), ours.double()),
+        "train_accuracy_predicted": learned,
+        "train_accuracy_original": learned_before,
+    }
+
+
+def compare_weights(bench: Bench, weights: Float[Tensor, "model weight"]) -> dict[str, Float[Tensor, " model"]]:
+    """Errors of the predicted layers and how smooth they are, before and after."""
+    ours, theirs = (unflatten(bench.spec, stack) for stack in (weights, bench.weights))
+    measures = {"rmse_weights": rmse(bench, weights, bench.weights)}
+    errors, norms = [], []
+    for n, part in enumerate(bench.layout.parts):
+        errors.append((ours[part.name] - theirs[part.name]).double().flatten(1).square().sum(1))
+        norms.append(theirs[part.name].double().flatten(1).square().sum(1))
+        measures[f"relative_error_layer_{n}"] = (errors[-1] / norms[-1]).sqrt()
+    measures["relative_error"] = (sum(errors) / sum(norms)).sqrt()
+    for stack, which in ((theirs, "original"), (ours, "predicted")):
+        layers = list(measure_layers(bench.layout, stack, bench.rank).values())
+        for name in layers[0]:  # a layer of one kernel has no neighbors, and no say in their mean
+            measures[f"{name}_{which}"] = torch.stack([layer[name] for layer in layers]).nanmean(0)
+    return measures
+
+
+def rmse(bench: Bench, ours: Float[Tensor, "model weight"], theirs: Float[Tensor, "model weight"]) -> Float[Tensor, " model"]:
+    """Root mean squared difference of the predicted weights."""
+    kernels = [to_kernels(bench.layout, unflatten(bench.spec, stack)).double() for stack in (ours, theirs)]
+    return ((kernels[0] - kernels[1]).square().sum((1, 2)) / bench.layout.num_weights).sqrt()
+
+
+def rows_of(source: Source, measures: dict[str, Tensor], suffix: str = "") -> list[dict]:
+    """A row per measure and original."""
+    return [
+        source.row(f"{name}{suffix}", float(value), subject=n)
+        for name, values in measures.items()
+        for n, value in enumerate(values)
+    ]
+
+
+def round_measures(bench: Bench, rounds: list[Float[Tensor, "model weight"]]) -> list[dict[str, Tensor]]:
+    """What each round of progressive reconstruction has put out, against the original and against the round before."""
+    found, previous = [], bench.weights
+    for weights in rounds:
+        measures = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
+        measures = {name: value for name, value in measures.items() if not name.startswith(("train_", "accuracy_original"))}
+        found.append(measures | {"rmse_previous": rmse(bench, weights, previous)})
+        previous = weights
+    return found
+
+
+def kernels_table(source: Source, bench: Bench, weights: Float[Tensor, "model weight"]) -> pa.Table:
+    """Some kernels of the first original, spread over some layers, and what was predicted of them."""
+    theirs, ours = (to_kernels(bench.layout, unflatten(bench.spec, stack[:1]))[0] for stack in (bench.weights, weights))
+    parts, mask, rows = bench.layout.parts, bench.layout.mask, []
+    for n in sorted(set(torch.linspace(0, len(parts) - 1, LAYERS).round().long().tolist())):
+        for kernel in range(parts[n].begin, parts[n].begin + min(SHOWN, parts[n].num_kernels)):
+            inside, own = mask[kernel], kernel - parts[n].begin
+            if not bool(inside.all()) and len(parts[n].shape) == 2:
+                continue  # the rest of a row is no square
+            rows.append({
+                "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": parts[n].name,
+                "filter": own // parts[n].channels, "channel": own % parts[n].channels, "side": ceil(int(inside.sum()) ** 0.5),
+                "original": theirs[kernel][inside].tolist(), "predicted": ours[kernel][inside].tolist(),
+            })  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=KERNELS_SCHEMA)
+
+
+def spectra_table(source: Source, bench: Bench, weights: Float[Tensor, "model weight"]) -> pa.Table:
+    """Singular values of every predicted layer of the first original."""
+    theirs, ours = (unflatten(bench.spec, stack[:1]) for stack in (bench.weights, weights))
+    rows = [
+        {
+            "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": part.name,
+            "original": singular_values(theirs[part.name])[0].tolist(), "predicted": singular_values(ours[part.name])[0].tolist(),
+        }
+        for part in bench.layout.parts
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=SPECTRA_SCHEMA)

@@ -1,0 +1,206 @@
+"""Originals: the classifiers whose weights predictors hold, trained as one stack by SGD with momentum."""
+
+from collections.abc import Iterator
+from math import ceil, prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Generator, Tensor
+
+from weightspace.config import OriginalsConfig
+from weightspace.ensemble import Moments, Recipe, total_loss, update, zero_moments
+from weightspace.errors import InputError
+from weightspace.images import ImageSet, normalize
+from weightspace.nets.forward import forward, move_statistics, unflatten
+from weightspace.nets.init import initial_weights
+from weightspace.nets.spec import RUNNING, NetSpec, build_spec
+from weightspace.progress import Progress
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+
+FRAME = 4  # black pixels around an image that is cropped
+FALL = 0.1  # of the learning rate at a milestone
+RECALIBRATION_BATCH = 512  # images at most, whose statistics count as one batch's
+
+
+class Originals(NamedTuple):
+    """Trained networks of one spec."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]  # after the last epoch
+    averaged: Float[Tensor, "model weight"]  # mean of the last epochs; its running statistics are the mean ones, not its own
+
+
+class Answerers(NamedTuple):
+    """Networks whose answers others learn, one per network that learns; their spec may be another."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]
+
+
+class Descent(NamedTuple):
+    """A stack to be trained in place."""
+
+    weights: Float[Tensor, "model weight"]
+    moments: Moments
+    summed: Float[Tensor, "model weight"]  # weights after each epoch that the average is of
+    epoch: int  # the last one done before
+
+
+def pack_originals(originals: Originals) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
+    return {"weights": originals.weights, "averaged": originals.averaged}, {"spec": originals.spec.description}
+
+
+def unpack_originals(tensors: dict[str, Tensor], metadata: dict) -> Originals:
+    """Inverse of `pack_originals`."""
+    return Originals(build_spec(**metadata["spec"]), tensors["weights"], tensors["averaged"])
+
+
+def train_originals(
+    config: OriginalsConfig,
+    images: ImageSet,
+    identity: tuple,
+    state: TrainingState | None = None,
+    teacher: Answerers | None = None,
+) -> Originals:
+    """Networks trained on the device of the images, each from its own initial weights; a killed run goes on from `state`.
+
+    With a `teacher` they learn its answers in place of labels. The last epoch is kept: nothing is chosen by its accuracy.
+    Weights start kaiming_normal, biases uniform in +-1 / sqrt(fan_in) (akamaster's, torch's). Raises InputError if one diverged.
+    """
+    spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
+    descent = _begun(spec, config, identity, images.train_x.device, state.load() if state else None)
+    progress = Progress("epochs", config.epochs, descent.epoch)
+    tensors = {"weights": descent.weights, **descent.moments._asdict(), "summed": descent.summed}  # which change in place
+    for epoch in train_epochs(spec, (config, teacher), descent, images, identity):
+        if state:
+            state.save_if_due(lambda: tensors, epoch=epoch)
+        progress.update(epoch)
+    if not descent.weights.isfinite().all():
+        raise InputError("an original diverged: lower its learning_rate")
+    return Originals(spec, descent.weights.cpu(), (descent.summed / config.averaged_epochs).cpu())
+
+
+def _begun(
+    spec: NetSpec, config: OriginalsConfig, identity: tuple, device: torch.device, saved: tuple[dict[str, Tensor], dict] | None
+) -> Descent:
+    """The stack before its first epoch, or as a state file holds it."""
+    if saved is not None:
+        tensors = {name: tensor.to(device) for name, tensor in saved[0].items()}
+        moments = Moments(tensors["first"], tensors["second"])
+        return Descent(tensors["weights"], moments, tensors["summed"], saved[1]["epoch"])
+    draws = [generator_for("original", *identity, index) for index in range(config.num)]
+    weights = torch.stack([initial_weights(spec, "kaiming_normal", generator, None) for generator in draws]).to(device)
+    return Descent(weights, zero_moments(weights), torch.zeros_like(weights), 0)
+
+
+def train_epochs(
+    spec: NetSpec, recipe: tuple[OriginalsConfig, Answerers | None], descent: Descent, images: ImageSet, identity: tuple
+) -> Iterator[int]:
+    """Train the stack in place, by labels or by a teacher; yield after each epoch that is still to come, with its number."""
+    (config, teacher) = recipe
+    weights, ones = descent.weights, torch.ones_like(descent.weights[:, 0])
+    decay = config.weight_decay * _learned(spec).to(weights.device)
+    for epoch in range(descent.epoch + 1, config.epochs + 1):
+        rate = config.learning_rate * FALL ** sum(epoch > milestone for milestone in config.milestones)
+        step = Recipe("sgd", config.momentum, rate * ones, 0 * ones)
+        for x, labels in batches(config, images, identity, epoch):
+            leaf, statistics = weights.detach().requires_grad_(), {}
+            logits = forward(spec, leaf, x, statistics=statistics)
+            loss = total_loss(logits, labels) if teacher is None else divergence(taught(teacher, x), logits).sum()
+            if config.smoothness:
+                loss = loss - config.smoothness * neighbor_similarity(spec, leaf).sum()
+            (gradient,) = torch.autograd.grad(loss, leaf)
+            update(weights, gradient.addcmul_(weights, decay), descent.moments, step, step=1)  # sgd does not count steps
+            move_statistics(spec, weights, statistics)
+        if epoch > config.epochs - config.averaged_epochs:
+            descent.summed.add_(weights)
+        yield epoch
+
+
+@torch.no_grad()
+def taught(teacher: Answerers, x: Float[Tensor, "sets batch channel height width"]) -> Float[Tensor, "model batch class"]:
+    """What each teacher answers to its network's images."""
+    return forward(teacher.spec, teacher.weights, x)
+
+
+def divergence(target: Float[Tensor, "model batch class"], logits: Float[Tensor, "model batch class"]) -> Float[Tensor, " model"]:
+    """KL(softmax(target) || softmax(logits)), mean over a model's images (NeRN, distillation_loss.py, without its 1e-4)."""
+    return F.kl_div(logits.log_softmax(-1), target.log_softmax(-1), reduction="none", log_target=True).sum(-1).mean(-1)
+
+
+def _learned(spec: NetSpec) -> Float[Tensor, " weight"]:
+    """1 for weights that are learned, 0 for running statistics, which must not decay."""
+    return torch.cat([torch.full((prod(shape),), float(not name.endswith(RUNNING))) for name, shape in spec.shapes.items()])
+
+
+def batches(
+    config: OriginalsConfig, images: ImageSet, identity: tuple, epoch: int
+) -> Iterator[tuple[Float[Tensor, "model batch channel height width"], Int64[Tensor, "model batch"]]]:
+    """Normalized images and labels of one epoch, each model in its own order and with its own flips and crops."""
+    draws, num = [generator_for("original", *identity, index, "epoch", epoch) for index in range(config.num)], len(images.train_x)
+    order = torch.stack([torch.randperm(num, generator=generator) for generator in draws]).to(images.train_x.device)
+    moves = torch.stack([draw_moves(num if config.augment else 0, generator) for generator in draws]).to(order.device)
+    for start in range(0, num, config.batch_size):
+        part = slice(start, start + config.batch_size)
+        x = images.train_x[order[:, part]]
+        yield normalize(moved(x, moves[:, part]) if config.augment else x, images), images.train_y[order[:, part]]
+
+
+def draw_moves(num: int, generator: Generator) -> Int64[Tensor, "image 3"]:
+    """For each image whether it is flipped, and where its crop begins in the frame: row, column."""
+    ends = (2, 2 * FRAME + 1, 2 * FRAME + 1)
+    return torch.stack([torch.randint(end, (num,), generator=generator) for end in ends], dim=1)
+
+
+def moved(
+    x: UInt8[Tensor, "model batch channel height width"], moves: Int64[Tensor, "model batch 3"]
+) -> UInt8[Tensor, "model batch channel height width"]:
+    """Each image flipped or not, then cropped to its size from a frame of FRAME zeros."""
+    *_, channels, height, width = x.shape
+    flipped, top, left = moves.unsqueeze(3).unbind(2)
+    rows = top + torch.arange(height, device=x.device)
+    columns = left + torch.arange(width, device=x.device)
+    columns = torch.where(flipped == 1, width + 2 * FRAME - 1 - columns, columns)
+    framed = F.pad(x, (FRAME, FRAME, FRAME, FRAME)).flatten(3)
+    pixels = rows.unsqueeze(3) * (width + 2 * FRAME) + columns.unsqueeze(2)
+    return framed.gather(3, pixels.flatten(2).unsqueeze(2).expand(-1, -1, channels, -1)).view_as(x)
+
+
+def neighbor_similarity(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, " model"]:
+    """Cosines of kernels that are neighbors in filter or channel, summed over pairs and convolutions, for NeRN's smoothness.
+
+    Kernels of size 1 have no direction: there -|a - b| / norm of the layer stands for the cosine. NeRN's code (eb95803,
+    models/regularization.py) divides a by that norm and not b.
+    """
+    parameters, total = unflatten(spec, weights), torch.zeros_like(weights[:, 0])
+    for layer in spec.layers:
+        if len(layer.fan_in) == 3:
+            kernels = parameters[f"{layer.name}.weight"].flatten(3)
+            scalar = kernels.shape[3] == 1
+            if scalar:
+                kernels = kernels / kernels.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            for one, other in ((kernels[:, 1:], kernels[:, :-1]), (kernels[:, :, 1:], kernels[:, :, :-1])):
+                alike = -(one - other).abs().squeeze(3) if scalar else F.cosine_similarity(one, other, dim=3)
+                total = total + alike.sum((1, 2))
+    return total
+
+
+@torch.no_grad()
+def recalibrated(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "model weight"]:
+    """The same weights with the running statistics of these images: means over batches that count by their images.
+
+    Of at most RECALIBRATION_BATCH images they are the exact statistics of all of them.
+    """
+    changed, seen = weights.clone(), 0
+    for part in images.tensor_split(ceil(len(images) / RECALIBRATION_BATCH)):
+        statistics: dict[str, Tensor] = {}
+        forward(spec, weights, part.unsqueeze(0), statistics=statistics)
+        seen += len(part)
+        move_statistics(spec, changed, statistics, len(part) / seen)
+    return changed

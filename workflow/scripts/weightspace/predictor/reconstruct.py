@@ -1,0 +1,234 @@
+"""Reconstruction: predictors fitted to weights alone, without images, once or round after round.
+
+All predictors of a cell train as one stack, each with its own original, order, initial weights and batches. A step is made of
+small functions, so that other gradients with respect to predicted kernels can be added to the reconstruction's.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from weightspace.config import PredictorConfig
+from weightspace.nets.spec import NetSpec
+from weightspace.predictor.kernels import Layout
+from weightspace.predictor.model import CHUNK, embedding, initial_predictor, predict, predict_all, predictor_spec
+from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step, start_averages
+from weightspace.progress import Progress
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+
+REFRESH = 200  # steps after which the running error is measured anew
+KEPT = 0.9  # of the running error, per uniform batch
+
+
+class Target(NamedTuple):
+    """What a stack of predictors has to put out."""
+
+    kernels: Float[Tensor, "model kernel element"]
+    mask: Bool[Tensor, "kernel element"]
+    table: Float[Tensor, "kernel feature"]  # embedding of all coordinates
+    rank: Int[Tensor, "model kernel"]  # row of the table of each kernel
+    norms: Float[Tensor, "model kernel"]  # cumulated over kernels, for draws in proportion
+
+    @property
+    def num_weights(self) -> int:
+        """Weights per model: P of NeRN."""
+        return int(self.mask.sum())
+
+
+class Batch(NamedTuple):
+    """Kernels of one step, as many for each model."""
+
+    rows: Int[Tensor, "model batch"]
+    uniform: Bool[Tensor, " model"]  # drawn without replacement; else by norm, with it
+
+
+class Descent(NamedTuple):
+    """A stack under way; all but the step changes in place."""
+
+    weights: Float[Tensor, "model weight"]
+    averages: Averages
+    square: Float[Tensor, " model"]  # the running mean square error
+    step: int
+
+
+class Round(NamedTuple):
+    """What one round left behind."""
+
+    weights: Float[Tensor, "model weight"]  # of the predictors
+    kernels: Float[Tensor, "model kernel element"]  # that they put out, zeros off the mask
+
+
+def target_of(
+    layout: Layout,
+    kernels: Float[Tensor, "model kernel element"],
+    ranks: Int[Tensor, "model kernel"],
+    config: PredictorConfig,
+) -> Target:
+    """Kernels of the originals with their coordinates' features; on the kernels' device and of their type."""
+    table = embedding(layout.coordinates, config.embedding_base, config.embedding_levels).to(kernels)
+    return Target(kernels, layout.mask.to(kernels.device), table, ranks.to(kernels.device), _cumulated_norms(kernels))
+
+
+def retarget(target: Target, kernels: Float[Tensor, "model kernel element"]) -> Target:
+    """The same coordinates for other kernels."""
+    return target._replace(kernels=kernels, norms=_cumulated_norms(kernels))
+
+
+def _cumulated_norms(kernels: Tensor) -> Float[Tensor, "model kernel"]:
+    return kernels.double().norm(dim=-1).cumsum(-1)
+
+
+def spec_of(config: PredictorConfig, target: Target) -> NetSpec:
+    """The predictor of a setting."""
+    return predictor_spec(config.embedding_levels, config.hidden, round(sqrt(target.mask.shape[1])))
+
+
+# one step
+
+
+def draw(config: PredictorConfig, target: Target, identities: Sequence[tuple], step: int) -> Batch:
+    """Kernels of a step: for each model uniform without replacement, or by norm with replacement; its own draws."""
+    rows, uniform = [], []
+    num = target.kernels.shape[1]
+    size = min(config.kernel_batch, num)
+    for norms, identity in zip(target.norms, identities, strict=True):
+        generator = generator_for("kernels", *identity, step)
+        uniform.append(float(torch.rand((), generator=generator)) >= config.norm_weighted_share)
+        if uniform[-1]:
+            own = torch.randperm(num, generator=generator)[:size] if size < num else torch.arange(num)
+            rows.append(own.to(norms.device))
+        else:
+            places = torch.rand(size, generator=generator, dtype=torch.float64).to(norms.device) * norms[-1]
+            rows.append(torch.searchsorted(norms, places, right=True).clamp_max(num - 1))
+    return Batch(torch.stack(rows), torch.tensor(uniform, device=target.kernels.device))
+
+
+def predict_rows(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], target: Target, rows: Int[Tensor, "model batch"]
+) -> Float[Tensor, "model batch element"]:
+    """Predictions of some kernels of each model."""
+    return predict(spec, weights, target.table[target.rank.gather(1, rows)])
+
+
+def residual(
+    target: Target, predicted: Float[Tensor, "model batch element"], rows: Int[Tensor, "model batch"]
+) -> Float[Tensor, "model batch element"]:
+    """Prediction minus weight, 0 off the mask."""
+    wanted = target.kernels.gather(1, rows.unsqueeze(2).expand(-1, -1, target.mask.shape[1]))
+    return (predicted - wanted) * target.mask[rows]
+
+
+@torch.no_grad()
+def mean_square(spec: NetSpec, weights: Float[Tensor, "model weight"], target: Target) -> Float[Tensor, " model"]:
+    """Mean of the squared error of each model over all its predicted weights; its root is NeRN's reconstruction loss."""
+    total = torch.zeros_like(target.kernels[:, 0, 0])
+    for rows in torch.arange(target.kernels.shape[1], device=total.device).split(CHUNK):
+        own = rows.expand(len(weights), -1)
+        total += residual(target, predict_rows(spec, weights, target, own), own).square().sum((1, 2))
+    return total / target.num_weights
+
+
+def running_square(
+    spec: NetSpec, config: PredictorConfig, target: Target, state: Descent, seen: tuple[Batch, Tensor]
+) -> Float[Tensor, " model"]:
+    """The mean square error that scales the loss of a step, from a batch and its residual.
+
+    exact: over all kernels. fast: a moving average over uniform batches, measured over all kernels every REFRESH steps; where
+    a batch has all kernels, its own.
+    """
+    if config.error == "exact" or (state.step - 1) % REFRESH == 0:
+        return mean_square(spec, state.weights, target)
+    batch, difference = seen
+    share = batch.rows.shape[1] / target.kernels.shape[1]
+    own = difference.square().sum((1, 2)) / (share * target.num_weights)
+    return torch.where(batch.uniform, torch.lerp(own, state.square, KEPT if share < 1 else 0.0), state.square)
+
+
+def reconstruction_gradient(
+    target: Target, difference: Float[Tensor, "model batch element"], square: Float[Tensor, " model"]
+) -> Float[Tensor, "model batch element"]:
+    """Gradient of NeRN's loss, sqrt(sum over all weights of (w' - w)^2 / P), with respect to predictions w': (w' - w) / (P loss).
+
+    Of kernels in the batch alone; those that are in it twice count twice.
+    """
+    return difference / (target.num_weights * square.sqrt()).view(-1, 1, 1)
+
+
+def descend(config: PredictorConfig, target: Target, identities: Sequence[tuple], state: Descent) -> Iterator[Descent]:
+    """Yield the stack after each step to the end of a round; weights change in place."""
+    spec = spec_of(config, target)
+    for step in range(state.step + 1, config.steps + 1):
+        state = state._replace(step=step)
+        batch = draw(config, target, identities, step)
+        leaf = state.weights.detach().requires_grad_()
+        predicted = predict_rows(spec, leaf, target, batch.rows)
+        difference = residual(target, predicted.detach(), batch.rows)
+        state.square.copy_(running_square(spec, config, target, state, (batch, difference)))
+        (gradient,) = torch.autograd.grad(predicted, leaf, reconstruction_gradient(target, difference, state.square))
+        rate = cosine_rate(config.learning_rate, config.last_learning_rate, step, config.steps)
+        ranger_step(spec, state.weights, gradient, state.averages, (rate, config.weight_decay), step)
+        yield state
+
+
+# rounds
+
+
+def start_descent(config: PredictorConfig, target: Target, identities: Sequence[tuple]) -> Descent:
+    """Before the first step: each model's own initial weights."""
+    spec = spec_of(config, target)
+    weights = torch.stack([initial_predictor(spec, generator_for("predictor", *identity)) for identity in identities])
+    weights = weights.to(target.kernels)
+    return Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
+
+
+def reconstruct(
+    config: PredictorConfig,
+    target: Target,
+    identities: Sequence[tuple],
+    state: TrainingState | None = None,
+) -> list[Round]:
+    """Predictors of each round, in turn; a killed run goes on from `state`, bit for bit as if it had not been.
+
+    The first round fits the kernels of `target`, each later one fits fresh predictors to what the one before has put out, with
+    the first one's order (Choi et al. 2024). The last step of a round is kept, whatever its error. `identities` name each
+    model's draws.
+    """
+    spec, rounds, begun = spec_of(config, target), [], None
+    saved = state.load() if state else None
+    if saved is not None:
+        begun = _begun(saved, target)
+        rounds = [_ended(spec, weights, target) for weights in saved[0]["ended"].to(target.kernels)]
+    for number in range(len(rounds) + 1, config.rounds + 1):
+        wanted = retarget(target, rounds[-1].kernels) if rounds else target
+        named = [(*identity, number) for identity in identities]
+        now = first = begun or start_descent(config, wanted, named)
+        progress = Progress(f"round {number}: steps", config.steps, first.step)
+        for now in descend(config, wanted, named, first):
+            progress.update(now.step)
+            if state:
+                state.save_if_due(partial(_tensors, now, rounds), step=now.step)
+        rounds, begun = [*rounds, _ended(spec, now.weights, target)], None
+    return rounds
+
+
+def _ended(spec: NetSpec, weights: Tensor, target: Target) -> Round:
+    return Round(weights, predict_all(spec, weights, target.table, target.rank) * target.mask)
+
+
+def _tensors(now: Descent, rounds: list[Round]) -> dict[str, Tensor]:
+    """What a state file holds."""
+    ended = torch.stack([done.weights for done in rounds]) if rounds else now.weights.new_zeros(0, *now.weights.shape)
+    return {"weights": now.weights, **now.averages._asdict(), "square": now.square, "ended": ended}
+
+
+def _begun(saved: tuple[dict[str, Tensor], dict], target: Target) -> Descent:
+    """A round as a state file holds it."""
+    tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
+    averages = Averages(*(tensors[name] for name in Averages._fields))
+    return Descent(tensors["weights"], averages, tensors["square"], saved[1]["step"])

@@ -1,0 +1,110 @@
+"""Figure predictor_rate: accuracy against bytes, of predictors and of other ways to make a network small."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+from weightspace.report.predictor_points import (
+    MOST_PANELS,
+    Point,
+    draw_points,
+    finite_points,
+    gain_axis,
+    label_points,
+    legend_of,
+    panels,
+    side_by_side,
+)
+from weightspace.report.predictors import (
+    KINDS,
+    Group,
+    describe_group,
+    entries_with,
+    gain_of,
+    grouped_by_originals,
+    point_label,
+    ratio_of,
+    short_labels,
+    values_of,
+)
+from weightspace.report.style import add_note, house_style, nothing_to_draw
+
+METRICS = ("bytes", "bytes_original", "accuracy_gain", "accuracy_original")
+DRAWN = ("predicted", "quantized", "pruned", "low_rank", "small", "averaged", "recalibrated")
+NAMES = {"predicted": "predictor", **KINDS}
+JOINED = {"quantized", "pruned", "low_rank", "small"}
+GAP = 0.03  # in the logarithm of bytes
+NOTE = (
+    "Gain: test accuracy minus that of the own original (0), mean over originals and seeds; linear within ±1 point, logarithmic "
+    "beyond. Bytes: of the whole file that the network is rebuilt from, over those of the original in float32; points of a "
+    "method that differ by less than 3 % are drawn side by side. Bars: 95 % bootstrap intervals over originals and seeds; a "
+    "single original or seed stands for no variation. Front: the best mean gain at no more bytes, the original included; it is "
+    "of means, so points on it may owe their place to chance. Written: bits per weight, share of weights or singular values "
+    "kept, or the predictor."
+)
+
+
+def plot_predictor_rate(metrics: pd.DataFrame) -> Figure:
+    """Accuracy gain against bytes, one panel per set of originals, with the Pareto front of all methods."""
+    entries = [entry for entry in entries_with(metrics, *METRICS) if entry.kind in DRAWN]
+    if not entries:
+        return nothing_to_draw("Accuracy and bytes: no predictor here has been measured for both.")
+    groups = grouped_by_originals(metrics, entries)[:MOST_PANELS]
+    points, notes = zip(*(finite_points(points_of(metrics, group)) for group in groups), strict=True)
+    fronts, points = [front_of(own) for own in points], [side_by_side(own, GAP) for own in points]
+    with house_style():
+        figure, grid = panels(len(groups))
+        for axes, group, own, front, broken in zip(grid, groups, points, fronts, notes, strict=True):
+            _draw_group(axes, own, front, float(values_of(metrics, group.entries[0], "bytes_original").mean()))
+            axes.set_title(f"{group.label}: {describe_group(metrics, group, 'accuracy_gain')}{broken}")
+        legend_of(figure, grid, 4)
+        add_note(figure, NOTE)
+        figure.draw_without_rendering()
+        for axes, own in zip(grid, points, strict=True):
+            label_points(axes, own, JOINED)
+    return figure
+
+
+def points_of(metrics: pd.DataFrame, group: Group) -> list[Point]:
+    """Share of the original's bytes, and gain, of each predictor and control of a group."""
+    short = short_labels(group)
+    return [
+        Point(ratio_of(metrics, entry, "bytes", "bytes_original"), gain_of(metrics, entry), entry.kind, point_label(entry, short))
+        for entry in group.entries
+    ]
+
+
+def front_of(points: list[Point]) -> np.ndarray:
+    """Points [place, (share of bytes, gain)] by means that no other one beats in both, and the original, by rising bytes."""
+    places = sorted([(1.0, 0.0), *((point.across.mean, point.gain.mean) for point in points)], key=lambda x: (x[0], -x[1]))
+    front: list[tuple[float, float]] = []
+    for place in places:
+        if not front or place[1] > front[-1][1]:
+            front.append(place)
+    return np.array(front)
+
+
+def _draw_group(axes: Axes, points: list[Point], front: np.ndarray, original: float) -> None:
+    right = 1.25 * max([1.0, *(point.across.high for point in points)])
+    left = min([1.0, *(point.across.low for point in points)]) / 1.25
+    last = [(right, front[-1, 1])]
+    axes.plot(*np.vstack([front, last]).T, drawstyle="steps-post", color="#c3cad1", linewidth=3, zorder=0.9,
+              label="Pareto front of means")  # fmt: skip
+    draw_points(axes, points, NAMES, JOINED)
+    axes.plot(1, 0, "k*", markersize=7, linestyle="none", label="original, float32")
+    gain_axis(axes, [point.gain for point in points])
+    axes.set(xscale="log", ylabel="accuracy gain (points)", xlim=(left, right), xlabel="bytes / original's bytes (%)")
+    top = axes.secondary_xaxis("top", functions=(lambda share: share * original / 1000, lambda size: size * 1000 / original))
+    top.set_xlabel("file (kB)")
+    _plain_ticks(axes.xaxis, 100.0)
+    _plain_ticks(top.xaxis, 1.0)
+
+
+def _plain_ticks(axis: Axis, factor: float) -> None:
+    """Ticks at 1, 2 and 5 of every decade as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{factor * value:g}")
