@@ -18,7 +18,7 @@ RESIDUAL = [
     "branch", "conv 5 3 1 2", "batch_norm", "activation", "conv 5 3 1", "batch_norm", "add", "activation",
     "mean", "linear classes",
 ]  # fmt: skip
-PLAIN = ["conv 4 3", "activation", "conv 1 3", "activation", "flatten", "linear 10", "activation", "linear classes"]
+PLAIN = ["conv 6 3", "activation", "conv 8 3 0 2", "activation", "flatten", "linear 10", "activation", "linear classes"]
 CLASSES = 3
 
 
@@ -36,14 +36,14 @@ def planted_images(num_train=48, num_test=60):
 def recipe_of(architecture, **changes):
     return OriginalsConfig(**{
         "images": "planted", "architecture": architecture, "num": 2, "learning_rate": 0.05, "batch_size": 8, "epochs": 6,
-        "milestones": [5], "averaged_epochs": 2,
+        "milestones": [20], "averaged_epochs": 2,
     } | changes)  # fmt: skip
 
 
 @cache
 def planted_originals(kind="residual", num=2):
     """Trained; they answer nearly always right."""
-    recipe = recipe_of({"residual": RESIDUAL, "plain": PLAIN}[kind], num=num, learning_rate=0.05 if kind == "residual" else 0.02)
+    recipe = recipe_of({"residual": RESIDUAL, "plain": PLAIN}[kind], num=num, epochs={"residual": 6, "plain": 20}[kind])
     return train_originals(recipe, planted_images(), ("planted", kind))
 
 

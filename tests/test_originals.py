@@ -17,6 +17,7 @@ from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, build_spec
 from weightspace.predictor.originals import (
     FRAME,
+    Answerers,
     batches,
     draw_moves,
     moved,
@@ -71,27 +72,63 @@ def tensors_of(net):
 # training
 
 
+def torchs_sgd(config, model, loss):
+    """Weights of one model before and after four epochs of torch's SGD on the same batches."""
+    start = train(config.model_copy(update={"learning_rate": 1e-30}))  # weights that did not move
+    net = torch_net(start.spec, start.weights[model])
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3])
+    for epoch in range(1, 5):
+        for x, labels in batches(config, planted_images(), ("planted",), epoch):
+            optimizer.zero_grad()
+            loss(net(x[model]), x[model], labels[model]).backward()
+            optimizer.step()
+        schedule.step()
+    return start.weights[model], torch.cat([tensor.flatten() for tensor in tensors_of(net)])
+
+
 @pytest.mark.parametrize("augment", [False, True], ids=["as they are", "augmented"])
 def test_a_stack_trains_each_model_as_torchs_sgd_trains_it_alone(augment):
-    config, images = config_of(augment=augment), planted_images()
+    config = config_of(augment=augment)
     originals = train(config)
-    before = train(config_of(augment=augment, learning_rate=1e-30))  # weights that did not move
     for model in range(config.num):
-        net = torch_net(originals.spec, before.weights[model])
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
-        optimizer = torch.optim.SGD(net.parameters(), 0.05, momentum=0.9, weight_decay=0.05)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 3])
-        for epoch in range(1, 5):
-            for x, labels in batches(config, images, ("planted",), epoch):
-                optimizer.zero_grad()
-                F.cross_entropy(net(x[model]), labels[model]).backward()
-                optimizer.step()
-            schedule.step()
-        alone = torch.cat([tensor.flatten() for tensor in tensors_of(net)])
-        assert not torch.allclose(alone, before.weights[model], atol=1e-2)
+        before, alone = torchs_sgd(config, model, lambda logits, _, labels: F.cross_entropy(logits, labels))
+        assert not torch.allclose(alone, before, atol=1e-2)
         torch.testing.assert_close(originals.weights[model], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", [False, True], ids=["as they are", "augmented"])
+def test_a_taught_stack_trains_as_torchs_sgd_on_each_teachers_answers_to_the_same_images(augment):
+    config, spec = config_of(augment=augment), build_spec(["flatten", "linear classes"], "relu", (1, 6, 6), 3)
+    teacher = Answerers(spec, torch.randn(config.num, spec.num_weights))
+    taught = train_originals(config, planted_images(), ("planted",), teacher=teacher)
+    for model in range(config.num):
+        weight, bias = unflatten(spec, teacher.weights[model]).values()
+
+        def loss(logits, x, _, weight=weight, bias=bias):
+            answers = F.linear(x.flatten(1), weight, bias)
+            return F.kl_div(logits.log_softmax(1), answers.softmax(1), reduction="batchmean")
+
+        before, alone = torchs_sgd(config, model, loss)
+        assert not torch.allclose(alone, before, atol=1e-2)
+        torch.testing.assert_close(taught.weights[model], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_taught_network_learns_its_teachers_answers_and_no_labels():
+    images, spec = planted_images(), build_spec(LAYERS, "relu", (1, 6, 6), 3)
+    knowing = train(config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)).weights
+    for model, shift in enumerate((1, 2)):  # calls each class by another's name
+        for name in ("linear5.weight", "linear5.bias"):
+            parameter = unflatten(spec, knowing[model])[name]
+            parameter.copy_(parameter.roll(shift, 0))
+    config = config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)
+    taught = train_originals(config, images, ("taught",), teacher=Answerers(spec, knowing))
+    answers = forward(spec, taught.weights, normalize(images.train_x, images).unsqueeze(0)).argmax(2)
+    for model, shift in enumerate((1, 2)):
+        assert (answers[model] == (images.train_y + shift) % 3).float().mean() > 0.9
 
 
 def test_a_model_is_the_same_whoever_is_trained_with_it():

@@ -59,10 +59,10 @@ def measure_control(
     learning: tuple[OriginalsConfig, Originals | None],
     state: TrainingState,
 ) -> list[dict]:
-    """Rows of one control: of answers always, of weights where they are those of the original's layers."""
+    """Rows of one control: of answers always, of weights where they come from the original's."""
     control = make_control(config, stand, learning, state)
     measures = compare_answers(stand.bench, control.spec, control.weights)
-    if control.spec == stand.bench.spec:
+    if config.kind != "small":
         measures |= compare_weights(stand.bench, control.weights)
     if control.num_bytes is not None:
         measures |= bytes_measures(stand.bench, control.num_bytes)

@@ -1,0 +1,243 @@
+"""Measures of rebuilt networks are those of loops over models, layers and images."""
+
+import pytest
+import torch
+from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, random_net
+from weightspace.images import normalize
+from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source, metric_named
+from weightspace.nets.forward import flatten, forward, unflatten
+from weightspace.predictor import measure as module
+from weightspace.predictor.kernels import from_kernels, layout_of, to_kernels
+from weightspace.predictor.measure import (
+    LAYERS,
+    SHOWN,
+    answers,
+    bench_of,
+    compare_answers,
+    compare_weights,
+    kernels_table,
+    round_measures,
+    rows_of,
+    spectra_table,
+)
+from weightspace.predictor.originals import Originals
+
+SOURCE = Source("planted", "predictor", "cell", 7)
+
+
+def bench_for(originals=None, linear=False, kernel_sizes=None):
+    originals = originals or planted_originals()
+    layout = layout_of(originals.spec.shapes, kernel_sizes, linear)
+    ranks = [
+        torch.cat([part.begin + torch.randperm(part.num_kernels) for part in layout.parts]) for _ in range(len(originals.weights))
+    ]
+    return bench_of(originals, layout, torch.stack(ranks), planted_images(), torch.device("cpu"))
+
+
+def of_architecture(architecture, num=2):
+    spec, weights = random_net(architecture, num, torch.float32)
+    return Originals(spec, weights, weights)
+
+
+def changed(bench, deviation=0.2):
+    """Predicted layers with noise, all else as it is."""
+    parameters = unflatten(bench.spec, bench.weights.clone())
+    for part in bench.layout.parts:
+        parameters[part.name] += deviation * torch.randn(parameters[part.name].shape)
+    return flatten(bench.spec, parameters)
+
+
+# answers
+
+
+@pytest.mark.parametrize("passes", [1, 50, 4096])
+def test_answers_are_the_same_in_parts_of_any_size(monkeypatch, passes):
+    bench = bench_for()
+    whole = forward(bench.spec, bench.weights, normalize(bench.images.test_x, bench.images).unsqueeze(0))
+    monkeypatch.setattr(module, "PASSES", passes)
+    torch.testing.assert_close(answers(bench.spec, bench.weights, bench.images, "test"), whole)
+
+
+@pytest.mark.parametrize("other", ["own", "plain"])
+def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
+    bench = bench_for()
+    spec, weights = (bench.spec, changed(bench)) if other == "own" else planted_originals("plain")[:2]
+    measures, images = compare_answers(bench, spec, weights), bench.images
+    assert not torch.equal(measures["accuracy_predicted"], measures["accuracy_original"])
+    for n in range(2):
+        counts = dict.fromkeys(measures, 0.0)
+        for split, prefix in (("test", ""), ("train", "train_")):
+            x, labels = getattr(images, f"{split}_x"), getattr(images, f"{split}_y")
+            for image, label in zip(x, labels.tolist(), strict=True):
+                one = normalize(image, images).view(1, 1, 1, 8, 8)
+                ours, theirs = (
+                    forward(net, stack[n : n + 1], one)[0, 0] for net, stack in ((spec, weights), (bench.spec, bench.weights))
+                )
+                right, before = int(ours.argmax()) == label, int(theirs.argmax()) == label
+                counts[f"{prefix}accuracy_predicted"] += right / len(x)
+                counts[f"{prefix}accuracy_original"] += before / len(x)
+                if split == "test":
+                    counts["gained"] += (right and not before) / len(x)
+                    counts["lost"] += (before and not right) / len(x)
+                    counts["agreement"] += (int(ours.argmax()) == int(theirs.argmax())) / len(x)
+                    p, q = theirs.double().softmax(0), ours.double().softmax(0)
+                    counts["kl"] += float((p * (p / q).log()).sum()) / len(x)
+        counts["accuracy_gain"] = counts["gained"] - counts["lost"]
+        for name, values in measures.items():
+            assert float(values[n]) == pytest.approx(counts[name], rel=1e-4, abs=1e-9), name
+
+
+# weights
+
+
+def test_the_original_has_no_error_and_is_as_smooth_as_itself():
+    bench = bench_for(linear=True)
+    measures = compare_weights(bench, bench.weights)
+    errors = [name for name in measures if name.startswith(("rmse", "relative_error"))]
+    assert len(errors) == len(bench.layout.parts) + 2
+    for name in errors:
+        assert torch.equal(measures[name], torch.zeros(2, dtype=torch.float64))
+    smooth = [name for name in measures if name.endswith("_original")]
+    assert len(smooth) == 7
+    for name in smooth:
+        assert torch.equal(measures[name], measures[name.replace("_original", "_predicted")])
+
+
+def test_errors_are_those_of_a_loop_over_layers():
+    bench = bench_for(linear=True)
+    weights = changed(bench)
+    measures = compare_weights(bench, weights)
+    for n in range(2):
+        ours, theirs = ({name: t[n].double() for name, t in unflatten(bench.spec, w).items()} for w in (weights, bench.weights))
+        total, norm, num = 0.0, 0.0, 0
+        for layer, part in enumerate(bench.layout.parts):
+            error, own = (ours[part.name] - theirs[part.name]).square().sum(), theirs[part.name].square().sum()
+            assert float(measures[f"relative_error_layer_{layer}"][n]) == pytest.approx(float((error / own).sqrt()))
+            total, norm, num = total + error, norm + own, num + ours[part.name].numel()
+        assert float(measures["relative_error"][n]) == pytest.approx(float((total / norm).sqrt()))
+        assert float(measures["rmse_weights"][n]) == pytest.approx(float((total / num).sqrt()))
+
+
+def test_the_global_relative_error_is_the_layers_mean_by_their_norms():
+    bench = bench_for()
+    parameters = unflatten(bench.spec, bench.weights.clone())
+    for part in bench.layout.parts:
+        parameters[part.name] *= 1.25
+    measures = compare_weights(bench, flatten(bench.spec, parameters))
+    for name in ("relative_error", *(f"relative_error_layer_{n}" for n in range(len(bench.layout.parts)))):
+        torch.testing.assert_close(measures[name], torch.full((2,), 0.25, dtype=torch.float64), rtol=1e-5, atol=0)
+
+
+def test_a_layer_of_one_kernel_has_no_say_in_the_likeness_of_neighbors():
+    one = ["conv 1 3 1", "activation", *RESIDUAL]
+    with_one, without = of_architecture(one), of_architecture(RESIDUAL)
+    names = list(unflatten(with_one.spec, with_one.weights))
+    assert with_one.spec.shapes[names[0]] == (1, 1, 3, 3)
+    pieces = dict(zip(names[2:], unflatten(without.spec, without.weights).values(), strict=True))
+    first = {name: unflatten(with_one.spec, with_one.weights)[name] for name in names[:2]}
+    weights = flatten(with_one.spec, first | pieces)
+    ours, theirs = bench_for(Originals(with_one.spec, weights, weights)), bench_for(without)
+    ours = ours._replace(rank=torch.cat([torch.zeros(2, 1, dtype=torch.long), theirs.rank + 1], 1))
+    ours, theirs = (compare_weights(bench, bench.weights) for bench in (ours, theirs))
+    for name in ("neighbor_cosine_original", "neighbor_cosine_ordered_predicted"):
+        torch.testing.assert_close(ours[name], theirs[name])
+    assert not torch.allclose(ours["stable_rank_original"], theirs["stable_rank_original"])
+
+
+def test_measures_in_order_are_those_of_kernels_that_lie_where_their_ranks_say():
+    bench = bench_for()
+    kernels = to_kernels(bench.layout, unflatten(bench.spec, bench.weights))
+    lying = torch.zeros_like(kernels).scatter(1, bench.rank.unsqueeze(2).expand_as(kernels), kernels)
+    moved = flatten(bench.spec, unflatten(bench.spec, bench.weights) | from_kernels(bench.layout, lying))
+    measures, plain = (compare_weights(bench, weights) for weights in (bench.weights, moved))
+    for name in ("neighbor_cosine", "high_frequency_share"):
+        torch.testing.assert_close(measures[f"{name}_ordered_original"], plain[f"{name}_predicted"])
+        assert not torch.allclose(measures[f"{name}_ordered_original"], measures[f"{name}_original"], rtol=1e-3)
+
+
+def test_equal_kernels_are_alike_and_low_in_frequency_once_predicted():
+    bench = bench_for()
+    parameters = unflatten(bench.spec, bench.weights.clone())
+    for part in bench.layout.parts:
+        parameters[part.name][:] = torch.rand(part.shape[2:]) + 1
+    measures = compare_weights(bench, flatten(bench.spec, parameters))
+    wanted = {"neighbor_cosine": 1.0, "high_frequency_share": 0.0, "singular_largest_share": 1.0, "stable_rank": 1.0}
+    for name, value in wanted.items():
+        torch.testing.assert_close(measures[f"{name}_predicted"], torch.full((2,), value, dtype=torch.float64), atol=1e-6, rtol=0)
+        assert ((measures[f"{name}_original"] - value).abs() > 0.1).all()
+
+
+# rows
+
+
+def test_each_measure_of_each_original_is_a_row_of_a_known_metric():
+    bench = bench_for(linear=True)
+    weights = changed(bench)
+    measures = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
+    rows = rows_of(SOURCE, measures)
+    assert {(row["metric"], row["subject"]) for row in rows} == {(name, str(n)) for name in measures for n in range(2)}
+    assert len(rows) == 2 * len(measures)
+    for row in rows:
+        metric_named(row["metric"])
+        assert row["value"] == float(measures[row["metric"]][int(row["subject"])])
+        assert (row["cell"], row["seed"]) == ("cell", 7)
+
+
+def test_each_round_is_measured_against_the_original_and_the_round_before():
+    bench = bench_for()
+    rounds = [changed(bench, 0.1), changed(bench, 0.2)]
+    first, second = round_measures(bench, rounds)
+    for measures, weights in ((first, rounds[0]), (second, rounds[1])):
+        whole = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
+        for name, value in measures.items():
+            metric_named(f"{name}_round_12")
+            if name != "rmse_previous":
+                assert torch.equal(value, whole[name])
+        assert "accuracy_predicted" in measures
+    assert torch.equal(first["rmse_previous"], first["rmse_weights"])
+    torch.testing.assert_close(second["rmse_previous"], module.rmse(bench, rounds[1], rounds[0]))
+    assert (second["rmse_previous"] > second["rmse_weights"]).all()  # independent noise: sqrt(0.1^2 + 0.2^2)
+
+
+# tables
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("architecture", [RESIDUAL, PLAIN, "cnn_digits"], ids=["residual", "plain", "digits"])
+def test_kernels_of_the_table_are_the_parameters_own_numbers(architecture, linear):
+    bench = bench_for(of_architecture(architecture), linear, kernel_sizes=[1, 3])
+    weights = changed(bench)
+    table = kernels_table(SOURCE, bench, weights)
+    assert table.schema == KERNELS_SCHEMA
+    stacks = {"original": unflatten(bench.spec, bench.weights), "predicted": unflatten(bench.spec, weights)}
+    seen = set()
+    for row in table.to_pylist():
+        part = next(part for part in bench.layout.parts if part.name == row["layer"])
+        seen.add((row["layer"], row["filter"], row["channel"]))
+        for which, stack in stacks.items():
+            own = stack[row["layer"]][0, row["filter"]]
+            if len(part.shape) == 4:
+                own = own[row["channel"]].flatten()
+            else:
+                own = own[9 * row["channel"] : 9 * row["channel"] + 9]
+            assert row[which] == own.tolist()
+            assert len(row[which]) == row["side"] ** 2
+        assert (row["cell"], row["seed"]) == ("cell", 7)
+    assert len(seen) == table.num_rows
+    assert {bench.layout.parts[0].name} <= {layer for layer, *_ in seen}
+    assert len({layer for layer, *_ in seen}) <= LAYERS
+    assert max(sum(layer == part.name for layer, *_ in seen) for part in bench.layout.parts) <= SHOWN
+
+
+def test_singular_values_of_the_table_are_those_of_the_first_originals_layers():
+    bench = bench_for(linear=True)
+    weights = changed(bench)
+    table = spectra_table(SOURCE, bench, weights)
+    assert table.schema == SPECTRA_SCHEMA
+    assert table["layer"].to_pylist() == [part.name for part in bench.layout.parts]
+    for row in table.to_pylist():
+        for which, stack in (("original", bench.weights), ("predicted", weights)):
+            matrix = unflatten(bench.spec, stack)[row["layer"]][0].flatten(1).double()
+            values = torch.linalg.eigvalsh(matrix @ matrix.T).clamp_min(0).sqrt().flip(0)[: len(row[which])]
+            torch.testing.assert_close(torch.tensor(row[which], dtype=torch.float64), values, rtol=1e-4, atol=1e-5)
+            assert len(row[which]) == min(matrix.shape)
