@@ -227,7 +227,7 @@ def test_every_cut_and_every_flipped_bit_is_refused(path):
         ({"format": "other"}, "not a predictor's file"),
         ({"hidden": HIDDEN + 1}, "the file's parts do not fit each other"),
         ({"order": "none"}, "the file's parts do not fit each other"),
-        ({"spec": None, "layers": 3}, "the file's parts do not fit each other"),
+        ({"spec": None, "parameters": 3}, "the file's parts do not fit each other"),
     ],
 )
 def test_whole_files_of_other_content_are_refused(path, change, sentence):

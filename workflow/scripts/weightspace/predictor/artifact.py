@@ -64,12 +64,13 @@ def save_artifact(path: str | Path, artifact: Artifact) -> dict[str, Float[Tenso
 
     Raises InputError if the order cannot be written as such, or predicted and kept are not the parameters of the spec.
     """
-    layers = [[part.name, list(part.shape)] for part in artifact.layout.parts]
-    shapes = {name: tuple(tensor.shape) for name, tensor in artifact.kept.items()}
-    if shapes | {name: tuple(shape) for name, shape in layers} != artifact.spec.shapes:
+    predicted = {part.name: part.shape for part in artifact.layout.parts}
+    shapes = predicted | {name: tuple(tensor.shape) for name, tensor in artifact.kept.items()}
+    if shapes != artifact.spec.shapes:
         raise InputError("what is predicted and what is kept are not together the parameters of the network")
     tensors = _predictor_tensors(artifact.predictor, artifact.grid)
-    tensors["kept"] = torch.cat([torch.zeros(0), *(tensor.flatten().cpu() for tensor in artifact.kept.values())])
+    kept = [name for name in artifact.spec.shapes if name not in predicted]
+    tensors["kept"] = torch.cat([torch.zeros(0), *(artifact.kept[name].flatten().cpu() for name in kept)])
     if artifact.order == "none":
         if not torch.equal(artifact.rank.cpu(), torch.arange(artifact.layout.num_kernels)):
             raise InputError("the order none has no ranks but the kernels' own")
@@ -80,8 +81,7 @@ def save_artifact(path: str | Path, artifact: Artifact) -> dict[str, Float[Tenso
         "format": decode.FORMAT,
         "version": decode.VERSION,
         "spec": artifact.spec.description,
-        "layers": layers,
-        "kept": [[name, list(shape)] for name, shape in shapes.items()],
+        "parameters": [[name, list(shape), name in predicted] for name, shape in artifact.spec.shapes.items()],
         "size": artifact.layout.size,
         "order": artifact.order,
         "embedding_base": artifact.embedding.base,

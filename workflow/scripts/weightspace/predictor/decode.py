@@ -220,8 +220,8 @@ def layer_weights(kernels: Tensor, shape: tuple[int, ...], size: int) -> Tensor:
 def predicted_parameters(tensors: dict[str, Tensor], metadata: dict) -> dict[str, Tensor]:
     """Weights by name of the layers that the predictor holds."""
     size, layers = metadata["size"], predictor_layers(tensors, metadata)
-    names = [name for name, _ in metadata["layers"]]
-    shapes = [tuple(shape) for _, shape in metadata["layers"]]
+    names = [name for name, _, predicted in metadata["parameters"] if predicted]
+    shapes = [tuple(shape) for _, shape, predicted in metadata["parameters"] if predicted]
     grids = [grid_shape(shape, size) for shape in shapes]
     ranks = ranks_in_layers(tensors.get("order", torch.zeros(0, dtype=torch.uint8)).numpy(), grids, metadata["order"])
     parameters = {}
@@ -234,11 +234,12 @@ def predicted_parameters(tensors: dict[str, Tensor], metadata: dict) -> dict[str
 
 
 def network_parameters(tensors: dict[str, Tensor], metadata: dict) -> dict[str, Tensor]:
-    """All parameters by name: predicted ones and kept ones."""
-    names, shapes = [name for name, _ in metadata["kept"]], [shape for _, shape in metadata["kept"]]
-    pieces = tensors["kept"].split([math.prod(shape) for shape in shapes])
-    kept = {name: piece.clone().view(shape) for name, shape, piece in zip(names, shapes, pieces, strict=True)}
-    return predicted_parameters(tensors, metadata) | kept
+    """All parameters by name, in the network's order: predicted ones and kept ones."""
+    kept = {name: shape for name, shape, predicted in metadata["parameters"] if not predicted}
+    pieces = tensors["kept"].split([math.prod(shape) for shape in kept.values()])
+    whole = predicted_parameters(tensors, metadata)
+    whole |= {name: piece.clone().view(shape) for (name, shape), piece in zip(kept.items(), pieces, strict=True)}
+    return {name: whole[name] for name, _, _ in metadata["parameters"]}
 
 
 def network_text(metadata: dict) -> str:
