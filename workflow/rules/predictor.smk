@@ -15,7 +15,7 @@ rule train_originals:
     threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=240,
+        runtime=1440,
         gpu=gpus(),
         device=settings.device,
     params:
@@ -43,7 +43,7 @@ rule train_predictors:
     threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=600,
+        runtime=1440,
         gpu=gpus(),
         device=settings.device,
     params:

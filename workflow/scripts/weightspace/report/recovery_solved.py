@@ -41,7 +41,7 @@ NOTE = (
     "to about 3 / n may be otherwise. Own size: the best of as many networks trained at the teacher's size. Right: teachers "
     "in bins of equal count by ease of identification, the smallest over the largest singular value of what the teacher's "
     "outputs tell of its weights; easier to the right, of at most five recoveries. Not measurable where queries leave some "
-    "direction of the weights unseen."
+    "direction of the weights unseen: there is no panel then."
 )
 
 
@@ -56,12 +56,14 @@ def plot_recovery_solved(metrics: pd.DataFrame) -> Figure:
         figure = Figure(
             figsize=(WIDTH_INCHES, 3.0 if by_factor else max(3.0, 1.0 + ROW_INCHES * len(cells))), layout="constrained"
         )
-        left, right = figure.subplots(1, 2)
+        easy = _with_ease(metrics, groups)
+        left, *right = figure.subplots(1, 2 if easy else 1, squeeze=False).flat
         if by_factor:
             _draw_factors(left, metrics, groups)
         else:
             _draw_cells(left, metrics, cells)
-        _draw_ease(right, metrics, groups)
+        for axes in right:
+            _draw_ease(axes, metrics, easy)
         add_note(figure, NOTE)
     return figure
 
@@ -105,27 +107,28 @@ def _draw_cells(axes: Axes, metrics: pd.DataFrame, cells: list[str]) -> None:
     legend_above(axes, "Solved, by recovery (teachers × seeds)")
 
 
-def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
+def _with_ease(metrics: pd.DataFrame, groups: list[Group]) -> list[Group]:
+    """Groups whose teachers' ease can be measured, those with most teachers first."""
     measured = {
         cell
         for cell in recoveries_with(metrics, "identifiability")
         if pooled_matrix(metrics, [cell], "identifiability").to_numpy().min() > ROUNDING
     }
     known = [group._replace(cells=[cell for cell in group.cells if cell in measured]) for group in groups]
-    known = sorted(
+    return sorted(
         (group for group in known if group.cells), key=lambda group: -pooled_matrix(metrics, group.cells, "solved").size
     )
-    for group, look in zip(known, LOOKS, strict=False):
+
+
+def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
+    for group, look in zip(groups, LOOKS, strict=False):
         ease, solved = (pooled_matrix(metrics, group.cells, name).to_numpy() for name in ("identifiability", "solved"))
         places, intervals = zip(*bins_by_ease(ease, solved), strict=True)
         label = f"{group.label}: {describe_group(metrics, group, 'solved')}"
         draw_upright_intervals(axes, np.array(places), list(intervals), look, label)
     axes.set(ylim=(-0.04, 1.04), ylabel="teachers solved (%)", xlabel="ease of identification (log10 of a ratio)")
     percent_axis(axes, "y")
-    if measured:
-        legend_above(axes, "Solved, by ease of identification", columns=1)
-    else:
-        axes.set_title("Ease of identification: not measurable")
+    legend_above(axes, "Solved, by ease of identification", columns=1)
 
 
 def _short_n(metrics: pd.DataFrame, group: Group) -> str:
