@@ -1,6 +1,7 @@
 """Speed of recovery: students as one stack against PyTorch loops over students, one-pass counts against repeated cuts.
 
     PYTHONPATH=workflow/scripts python benchmarks/recovery.py [--queries 60000] [--share 0.1] [--rounds 3] [--threads 1]
+        [--device cpu]
 
 Students have 784 inputs, 256 hidden units and 10 outputs; a batch is 512 queries. plain: a module and an optimizer per
 student; last: one tensor with the students on its last axis, as the published code has it. Both fetch query by query and read
@@ -101,27 +102,36 @@ def first_weights() -> Weights:
     return initial_students(SPEC, CONFIG, 1, ("benchmark",)).float()
 
 
-def train_stacked(fit: Fit) -> tuple[float, Weights]:
+def now(device: torch.device) -> float:
+    """Seconds on a clock, when the device has done all that it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def train_stacked(fit: Fit, device: torch.device) -> tuple[float, Weights]:
     """Seconds of one epoch of all students as one tensor, students first, and what it leaves."""
-    state = start_descent(CONFIG, first_weights())
-    started = time.perf_counter()
+    fit, state = Fit(*(tensor.to(device) for tensor in fit)), start_descent(CONFIG, first_weights().to(device))
+    started = now(device)
     (state,) = descend(SPEC, CONFIG, state, fit, ("benchmark",))
-    return time.perf_counter() - started, state.weights
+    return now(device) - started, state.weights.cpu()
 
 
-def train_loop(modules: list[Plain] | list[Last], fit: Fit) -> tuple[float, Weights]:
-    """The same epoch with these modules."""
+def train_loop(modules: list[Plain] | list[Last], fit: Fit, device: torch.device) -> tuple[float, Weights]:
+    """The same epoch with these modules; batches go to the device one by one."""
+    modules = [module.to(device) for module in modules]
     optimizers = [torch.optim.Adam(module.parameters(), lr=CONFIG.learning_rate) for module in modules]
     order = torch.randperm(fit.y.shape[1], generator=generator_for("batches", "benchmark", 0)).tolist()
-    started = time.perf_counter()
+    started = now(device)
     for x, y in DataLoader(OneByOne(fit), CONFIG.batch_size, sampler=order):
+        x, y = x.to(device), y.to(device)
         for module, optimizer in zip(modules, optimizers, strict=True):
             optimizer.zero_grad()
             loss = module.loss(x, y)
             loss.backward()
             optimizer.step()
             loss.item()
-    return time.perf_counter() - started, torch.cat([module.weights() for module in modules])
+    return now(device) - started, torch.cat([module.weights() for module in modules]).cpu()
 
 
 LOOPS: dict[str, Callable[[], list]] = {
@@ -130,7 +140,7 @@ LOOPS: dict[str, Callable[[], list]] = {
 }
 
 
-def compare_training(queries: int, share: float, rounds: int) -> None:
+def compare_training(queries: int, share: float, rounds: int, device: torch.device) -> None:
     """Print what an epoch of all students takes in each way."""
     generator = generator_for("benchmark", "queries")
     x, y = (torch.randn(1, queries, *shape, generator=generator) for shape in (SPEC.image_shape, (SPEC.num_classes,)))
@@ -138,12 +148,12 @@ def compare_training(queries: int, share: float, rounds: int) -> None:
     steps = ceil(queries / CONFIG.batch_size)
     batches = max(1, round(share * steps))
     part = fit.first(batches * CONFIG.batch_size)
-    expected = train_stacked(part)[1]
+    expected = train_stacked(part, device)[1]
     times = {way: [] for way in ("stacked", *LOOPS)}
     for _ in range(rounds):
-        times["stacked"].append(train_stacked(fit)[0])
+        times["stacked"].append(train_stacked(fit, device)[0])
         for way, modules in LOOPS.items():
-            spent, weights = train_loop(modules(), part)
+            spent, weights = train_loop(modules(), part, device)
             times[way].append(spent * steps / batches)
             largest = float((weights - expected).abs().max())
             print(f"{way}: {batches} of {steps} batches, largest difference of weights {largest:.1e}")
@@ -205,9 +215,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--neurons", type=int, default=4_000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    compare_training(options.queries, options.share, options.rounds)
+    compare_training(options.queries, options.share, options.rounds, torch.device(options.device))
     compare_cuts(options.neurons)
 
 
