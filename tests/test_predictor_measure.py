@@ -3,6 +3,7 @@
 import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, random_net
+from scipy.stats import binomtest
 from weightspace.images import normalize
 from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source, metric_named
 from weightspace.nets.forward import flatten, forward, unflatten
@@ -16,6 +17,7 @@ from weightspace.predictor.measure import (
     compare_answers,
     compare_weights,
     kernels_table,
+    mcnemar,
     round_measures,
     rows_of,
     spectra_table,
@@ -83,6 +85,8 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
                     p, q = theirs.double().softmax(0), ours.double().softmax(0)
                     counts["kl"] += float((p * (p / q).log()).sum()) / len(x)
         counts["accuracy_gain"] = counts["gained"] - counts["lost"]
+        unequal = [round(counts[name] * len(images.test_x)) for name in ("gained", "lost")]
+        counts["mcnemar_p"] = binomtest(unequal[0], sum(unequal)).pvalue if sum(unequal) else 1.0
         for name, values in measures.items():
             assert float(values[n]) == pytest.approx(counts[name], rel=1e-4, abs=1e-9), name
 
@@ -241,3 +245,9 @@ def test_singular_values_of_the_table_are_those_of_the_first_originals_layers():
             values = torch.linalg.eigvalsh(matrix @ matrix.T).clamp_min(0).sqrt().flip(0)[: len(row[which])]
             torch.testing.assert_close(torch.tensor(row[which], dtype=torch.float64), values, rtol=1e-4, atol=1e-5)
             assert len(row[which]) == min(matrix.shape)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (3, 3), (1, 9), (12, 2), (0, 5)])
+def test_mcnemar_is_the_exact_binomial_test(gained, lost):
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert float(mcnemar(torch.tensor([gained]), torch.tensor([lost]))) == pytest.approx(expected)

@@ -173,6 +173,7 @@ METRICS = [
     Metric(r"train_accuracy_(original|predicted)", "fraction", "neither", "accuracy on train images"),
     Metric(r"accuracy_gain" + ROUND, "fraction", "higher", "test accuracy minus that of the own original"),
     Metric(r"(gained|lost)" + ROUND, "fraction", "neither", "share of test images that the one alone has right, the other wrong"),
+    Metric(r"mcnemar_p" + ROUND, "probability", "neither", "McNemar's exact test of the images gained and lost"),
     Metric(r"kl" + ROUND, "nats", "lower", "KL(original || predicted network) on test images, mean"),
     Metric(
         r"(singular_largest_share|singular_largest_tenth_share|stable_rank)_(original|predicted)" + ROUND,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
+from scipy.stats import binom
 from torch import Tensor
 
 from weightspace.images import ImageSet, normalize
@@ -61,11 +62,18 @@ def compare_answers(bench: Bench, spec: NetSpec, weights: Float[Tensor, "model w
         "accuracy_gain": right.double().mean(1) - before.double().mean(1),
         "gained": (right & ~before).double().mean(1),
         "lost": (before & ~right).double().mean(1),
+        "mcnemar_p": mcnemar((right & ~before).sum(1), (before & ~right).sum(1)),
         "agreement": (ours.argmax(-1) == theirs.argmax(-1)).double().mean(1),
         "kl": divergence(theirs.double(), ours.double()),
         "train_accuracy_predicted": learned,
         "train_accuracy_original": learned_before,
     }
+
+
+def mcnemar(gained: Int[Tensor, " model"], lost: Int[Tensor, " model"]) -> Float[Tensor, " model"]:
+    """Probability of counts at least as unequal if an image is gained or lost with probability 1/2 each: McNemar's exact test."""
+    fewer, both = (tensor.numpy(force=True) for tensor in (torch.minimum(gained, lost), gained + lost))
+    return torch.from_numpy(2 * binom.cdf(fewer, both, 0.5)).clamp_max(1.0)
 
 
 def compare_weights(bench: Bench, weights: Float[Tensor, "model weight"]) -> dict[str, Float[Tensor, " model"]]:
