@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from weightspace.checks import check_scenario
-from weightspace.config import Scenario, checked, read_yaml
+from weightspace.config import Scenario, TrainedTeachers, checked, read_yaml
 from weightspace.errors import InputError
 
 SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
 NET = ["flatten", "linear 4", "activation", "linear classes"]
 STUDENTS = {"architectures": [["flatten", "linear 9", "activation", "linear classes"]], "activations": ["g"]}
+CONVOLUTION = TrainedTeachers(kind="trained", images="digits", architecture=["conv 3 3", *NET])
 BOX = {"kind": "onnx", "path": "box.onnx", "input_shape": None}
 
 
@@ -30,6 +31,17 @@ def content():
             "made": {"kind": "synthetic", "inputs": 3, "hidden": [4], "outputs": 1},
             "box": BOX,
         },
+        "originals": {
+            "nets": {"images": "digits", "architecture": "resnet8"},
+            "others": {"images": "large", "architecture": "resnet8"},
+        },
+        "predictors": {
+            "held": {
+                "originals": "nets", "seeds": [0], "hidden": 4, "steps": 3,
+                "distillation": {"when": "jointly", "feature_weight": 0.0, "teacher": "nets"},
+            }
+        },
+        "predictor_controls": {"held_small": {"predictor": "held", "kind": "small", "architecture": NET}},
         "recoveries": {
             "trained": {"teacher": "trained", "seeds": [0], "queries": dict(queries)},
             "member": {"teacher": "member", "seeds": [0], "queries": dict(queries)},
@@ -68,6 +80,13 @@ UNFIT = {  # setting, its value, what is said of it
     "a boundary of one class": ("recoveries.made.queries.design", "boundary", "a teacher with one output"),
     "a probability of one class": ("recoveries.made.outputs", "probabilities", "a teacher with one output"),
     "one function twice": ("recoveries.made.students.activations", ["tanh", "g", "sigmoid"], "tanh and sigmoid are one"),
+    "originals' layers": ("originals.nets.architecture", "resnet99", "there is no architecture 'resnet99'"),
+    "an even kernel": ("originals.nets.architecture", ["conv 4 4", *NET], "kernels of size 4 cannot be predicted"),
+    "no such kernel": ("predictors.held.kernel_sizes", [5], r"nothing to predict: .* of sizes \[1, 3\]"),
+    "a teacher of others": ("predictors.held.distillation.teacher", "others", "'others' is of other images than 'nets'"),
+    "a small network's layers": ("predictor_controls.held_small.architecture", "resnet99", "there is no architecture"),
+    "a small one's teacher": ("predictor_controls.held_small.teacher", "others", "'others' is of other images"),
+    "a mask of a convolution": ("recoveries.trained.cluster.mask", "boruta", "a convolution reads pixels"),
     "a mask without images": ("recoveries.made.cluster.mask", "boruta", "only teachers trained on images"),
     "students' layers": ("recoveries.trained.students.architectures", [["lineal 3", "linear classes"]], "layer .lineal 3. does"),
     "students of a box": ("recoveries.box.students.architectures", [["flatten", "linear 3"]], "the last layer must be"),
@@ -76,5 +95,9 @@ UNFIT = {  # setting, its value, what is said of it
 
 @pytest.mark.parametrize(("path", "value", "sentence"), UNFIT.values(), ids=UNFIT)
 def test_what_does_not_fit_is_named(path, value, sentence):
-    with pytest.raises(InputError, match=f"scenario planted: {path}: {sentence}"):
-        check_scenario(changed(path, value), "planted")
+    scenario = changed(path, value)
+    if path == "recoveries.trained.cluster.mask":
+        scenario = scenario.model_copy(update={"teachers": scenario.teachers | {"trained": CONVOLUTION}})
+    where = {"originals.nets.architecture": "(originals.nets.architecture|predictors.held.kernel_sizes)"}.get(path, path)
+    with pytest.raises(InputError, match=f"scenario planted: {where}: {sentence}"):
+        check_scenario(scenario, "planted")

@@ -47,7 +47,7 @@ rule train_predictors:
         gpu=gpus(),
         device=settings.device,
     params:
-        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
+        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json", exclude={"seeds"}),
         version=VERSION["predictor"],
     script:
         "../scripts/train_predictors.py"
@@ -75,7 +75,7 @@ rule evaluate_predictors:
         runtime=60,
         device=settings.device,
     params:
-        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
+        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json", exclude={"seeds"}),
         scenario=SCENARIO,
         version=VERSION["predictor"],
     script:

@@ -18,7 +18,8 @@ with rule_log(snakemake.log[0]):
     originals, rank = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors)).rank
     stand = stand_of(predictor, originals, rank, images, inputs.artifacts)
     state = TrainingState(
-        f"{metrics}.state", settings_hash(*map(str, params), *map(content_digest, [inputs.originals, *inputs.teacher]))
+        f"{metrics}.state",
+        settings_hash(*map(str, params), *map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])),
     )
     write_metrics(metrics, measure_control(Source(*source, config.seed), config, stand, (recipe, teacher), state))
     state.remove()

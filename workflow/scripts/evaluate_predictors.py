@@ -14,7 +14,7 @@ from weightspace.store import choose_device, load_tensors
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
     source = Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
-    config, device = PredictorConfig(**params.predictor), choose_device(snakemake.resources.device)
+    config, device = PredictorConfig(**params.predictor, seeds=[source.seed]), choose_device(snakemake.resources.device)
     originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
     task, folder = make_task(config, originals, device, predicted.rank), Path(output.artifacts)
     bench = bench_of(originals, task.layout, predicted.rank, unpack_images(*load_tensors(inputs.images)), device)

@@ -9,8 +9,8 @@ from weightspace.store import TrainingState, choose_device, content_digest, load
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
-    config, device = PredictorConfig(**params.predictor), choose_device(snakemake.resources.device)
-    identity = (wildcards.predictor, int(wildcards.seed))
+    seed, device = int(wildcards.seed), choose_device(snakemake.resources.device)
+    config, identity = PredictorConfig(**params.predictor, seeds=[seed]), (params.predictor["originals"], seed)
     images = next((unpack_images(*load_tensors(path)) for path in inputs.images), None)
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
     task = make_task(config, unpack_originals(*load_tensors(inputs.originals)), device)

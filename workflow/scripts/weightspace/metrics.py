@@ -161,7 +161,8 @@ METRICS = [
     Metric(r"seconds_(expand|recover)", "s", "lower", "wall-clock time of the students' training, and of the rest"),
     # of predictors and their controls, each against its own original; layers are the predicted ones, counted from 0
     Metric(r"bytes", "bytes", "lower", "of the file that the network is rebuilt from, all parts"),
-    Metric(r"bytes_(predictor|scales|order|kept|header|weights)", "bytes", "lower", "of one part of that file"),
+    Metric(r"bytes_(predictor|scales|order|kept|header)", "bytes", "lower", "of one part of that file"),
+    Metric(r"bytes_zstd", "bytes", "lower", "of that file compressed, as plain compression is"),
     Metric(r"bytes_original", "bytes", "neither", "of all parameters of the original in float32"),
     Metric(r"compression", "ratio", "higher", "bytes of the original / bytes of the file"),
     Metric(r"num_predictor", "numbers", "neither", "weights of the predictor"),

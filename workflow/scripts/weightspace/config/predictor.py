@@ -41,7 +41,9 @@ class DistillationConfig(Settings):
     when: Literal["jointly", "afterwards"] = Field(
         description="jointly: in one loss with the reconstruction; afterwards: alone, from the reconstructed weights on"
     )
-    teacher: CellName | None = Field(None, description="originals that answer, the n-th the n-th; null: the own original")
+    teacher: CellName | None = Field(
+        None, description="originals that answer, over again where they are fewer; null: the own original"
+    )
     inputs: Literal["images", "uniform_noise", "gaussian_noise"] = Field(
         "images", description="train images, or noise in place of them: uniform in [-2, 2] or normal, per normalized pixel"
     )
@@ -55,6 +57,14 @@ class DistillationConfig(Settings):
     as_published_2022: bool = Field(
         False, description="the distillation has no gradient, as in the code of the ICLR submission (eb95803 to bf164c8)"
     )
+
+    @model_validator(mode="after")
+    def _teaches(self) -> "DistillationConfig":
+        if not (self.logit_weight or self.feature_weight):
+            raise ValueError("logit_weight and feature_weight are both 0")
+        if self.augment and self.inputs != "images":
+            raise ValueError("augment is of images")
+        return self
 
     @model_validator(mode="after")
     def _phase_is_whole(self) -> "DistillationConfig":
@@ -97,7 +107,8 @@ class PredictorConfig(Settings):
         0.2, ge=0, le=1, description="probability that a step draws kernels by their norms, with replacement"
     )
     error: Literal["exact", "fast"] = Field(
-        "fast", description="the error that the loss is scaled by: of all kernels at each step, or a running one of batches"
+        "fast",
+        description="what the loss is divided by: the error of all kernels at each step, as published, or a running one",
     )
     learning_rate: PositiveFloat = Field(5e-3, description="of Ranger, first")
     last_learning_rate: PositiveFloat = Field(1e-6, description="at the end of the cosine")
@@ -109,6 +120,11 @@ class PredictorConfig(Settings):
     def _reads(self) -> "PredictorConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names a seed twice")
+        jointly = self.distillation is not None and self.distillation.when == "jointly"
+        if jointly and self.rounds > 1:
+            raise ValueError("rounds are of the reconstruction alone; jointly there is one")
+        if jointly and self.distillation.warmup_steps >= self.steps:
+            raise ValueError(f"distillation.warmup_steps leaves none of {self.steps} steps to distill in")
         if any(size % 2 == 0 for size in self.kernel_sizes or []):
             raise ValueError("kernel_sizes must be odd")
         return self

@@ -106,6 +106,7 @@ class Scenario(Settings):
     def _controls_are_named_after_their_predictors(self) -> "Scenario":
         for name, cell in self.predictor_controls.items():
             start = f"{cell.predictor}_{cell.kind}"
+            start += f"_{cell.bits}" if cell.bits else f"_{round(100 * cell.kept_share)}" if cell.kept_share else ""
             if name != start and not name.startswith(f"{start}_"):
                 raise ValueError(
                     f"predictor_controls.{name}: figures look for the name {start}, or that and more after an underscore"

@@ -77,7 +77,8 @@ def make_control(
     if config.kind in KINDS:
         return Control(bench.spec, _at_equal_error(config, stand), None)
     if config.kind == "averaged":
-        return Control(bench.spec, _recalibrated(bench, stand.originals.averaged.to(device)), None)
+        size = torch.full((len(bench.weights),), 4.0 * bench.weights.shape[1])
+        return Control(bench.spec, _recalibrated(bench, stand.originals.averaged.to(device)), size)
     if config.kind == "recalibrated":
         return Control(bench.spec, _recalibrated(bench, stand.predicted), stand.predicted_bytes)
     if config.kind == "small":
@@ -119,12 +120,14 @@ def _compressed(bench: Bench, compressor: Callable) -> Control:
 def _small(
     config: PredictorControlConfig, stand: Stand, learning: tuple[OriginalsConfig, Originals | None], state: TrainingState
 ) -> Control:
-    """Small networks by the originals' recipe, taught by the originals or by others, as float32."""
+    """Small networks by the originals' recipe, taught by the originals or by others, as float32 under zstd."""
     recipe, teacher = learning
     images, taught_by, num = stand.bench.images, teacher or stand.originals, len(stand.bench.weights)
     rows = torch.arange(num) % len(taught_by.weights)
     answerers = Answerers(taught_by.spec, taught_by.weights[rows].to(stand.bench.weights.device))
     recipe = recipe.model_copy(update={"architecture": config.architecture, "num": num})
     trained = train_originals(recipe, images, ("small", config.predictor, config.seed), state, answerers)
-    size = torch.full((num,), 4.0 * trained.weights.shape[1])
+    whole, rounded = unflatten(trained.spec, trained.weights), []  # no layer is: a file like those of plain compression
+    blobs = [compress_quantized({name: stack[n] for name, stack in whole.items()}, rounded, 8).blob for n in range(num)]
+    size = torch.tensor([float(len(blob)) for blob in blobs])
     return Control(trained.spec, trained.weights.to(stand.bench.weights), size)

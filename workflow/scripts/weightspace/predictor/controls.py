@@ -56,9 +56,9 @@ def noise(
 
 
 def shrunk(weights: Float[Tensor, "model ..."], error: Float[Tensor, " model"]) -> Float[Tensor, "model ..."]:
-    """w (1 - a) with a = error / ||w||; zero weights stay zero."""
+    """w (1 - a) with a = error / ||w||; zero weights stay zero, and an error above ||w|| leaves nothing."""
     norm = weights.double().flatten(1).norm(dim=1)
-    share = torch.where(norm > 0, error / norm, 0.0)
+    share = torch.where(norm > 0, error / norm, 0.0).clamp_max(1.0)
     return (weights.double() * (1 - share).view(-1, *[1] * (weights.ndim - 1))).to(weights.dtype)
 
 

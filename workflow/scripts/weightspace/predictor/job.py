@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.config import PredictorConfig
+from weightspace.errors import InputError
 from weightspace.images import ImageSet
 from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
@@ -81,14 +83,15 @@ def train_predictors(
 ) -> Predicted:
     """Predictors by reconstruction, distillation and quantization-aware tuning, as far as the settings ask for these.
 
+    Draws hang on the originals' cell and the seed alone: cells that differ in one setting start alike and see the same batches.
     `where` are the identity that seeds all draws, and by phase the side files from which a killed run goes on. Images are
-    there where there is distillation; a `teacher` is where it is not the originals themselves.
+    there where there is distillation; a `teacher` is where it is not the originals themselves. Raises InputError if one diverged.
     """
     (identity, states), target, device = where, task.target, task.target.kernels.device
     names, how = [(*identity, n) for n in range(len(task.originals.weights))], config.distillation
     lesson = _lesson(task, images, teacher or task.originals, device) if how else None
     if how and how.when == "jointly":
-        weights = train_jointly(config, target, lesson, names, states["distillation"])
+        weights = train_jointly(config, target, lesson, [(*name, 1) for name in names], states["distillation"])
         rounds = weights.unsqueeze(0)
     else:
         rounds = torch.stack([done.weights for done in reconstruct(config, target, names, states["reconstruction"])])
@@ -97,6 +100,8 @@ def train_predictors(
         weights = train_afterwards(config, target, lesson, (weights, names), states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
+    if not weights.isfinite().all():
+        raise InputError("a predictor diverged: lower its learning_rate")
     return Predicted(rounds.cpu(), weights.cpu(), target.rank.cpu())
 
 
@@ -144,11 +149,13 @@ def measure_predictors(
 
 
 def file_measures(bench: Bench, folder: Path) -> dict[str, Tensor]:
-    """Bytes of each original's file, part by part, against those of the original in float32."""
-    accounts = [byte_account(folder / f"original-{n}.safetensors") for n in range(len(bench.weights))]
+    """Bytes of each original's file, part by part, against those of the original in float32; and of the file under zstd."""
+    files = [folder / f"original-{n}.safetensors" for n in range(len(bench.weights))]
+    accounts = [byte_account(file) for file in files]
     parts = {f"bytes_{part}": torch.tensor([float(account[part]) for account in accounts]) for part in accounts[0]}
     total = sum(parts.values())
-    return parts | bytes_measures(bench, total)
+    zipped = [len(pa.compress(file.read_bytes(), "zstd", asbytes=True)) for file in files]
+    return parts | bytes_measures(bench, total) | {"bytes_zstd": torch.tensor([float(size) for size in zipped])}
 
 
 def bytes_measures(bench: Bench, total: Float[Tensor, " model"]) -> dict[str, Tensor]:

@@ -145,6 +145,8 @@ def batches(
     order = torch.stack([torch.randperm(num, generator=generator) for generator in draws]).to(images.train_x.device)
     moves = torch.stack([draw_moves(num if config.augment else 0, generator) for generator in draws]).to(order.device)
     for start in range(0, num, config.batch_size):
+        if start and num - start == 1:
+            return  # batch norm has no variance of one image
         part = slice(start, start + config.batch_size)
         x = images.train_x[order[:, part]]
         yield normalize(moved(x, moves[:, part]) if config.augment else x, images), images.train_y[order[:, part]]

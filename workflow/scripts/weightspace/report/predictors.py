@@ -24,7 +24,7 @@ KINDS = {  # of controls, as a reader sees them; their cells are named <predicto
     "small": "small network, distilled",
 }
 UNITS = {"quantized": "{} bit", "pruned": "{} %", "low_rank": "{} %"}  # of the number that ends a control's name
-CONTROL = re.compile(rf"(?P<predictor>.+)_(?P<kind>{'|'.join(KINDS)})(?:_(?P<number>\d+))?")
+CONTROL = re.compile(rf"(?P<predictor>.+)_(?P<kind>{'|'.join(KINDS)})(?:_(?P<number>\w+))?")
 SAME = 5e-4  # accuracies of one network on two devices differ by less
 
 

@@ -67,12 +67,18 @@ def is_baseline(metrics: pd.DataFrame, cell: str) -> bool:
 def trained_once(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
     """Whether a metric is a reading: of one seed of an autoencoder, or of fewer than FEW_TEACHERS recoveries.
 
-    Such an interval holds too little variation. Recoveries are sampled by their teachers: of enough, one seed will do.
+    Such an interval holds too little variation. Recoveries are sampled by their teachers: of enough, one seed will do. Controls
+    of predictors hang on no seed, or, as noise on thousands of weights, hardly on it.
     """
     values = value_matrix(metrics, cell, metric)
     if _recovers(metrics, cell):
         return values.size < FEW_TEACHERS
-    return not is_baseline(metrics, cell) and len(values) < 2
+    return not is_baseline(metrics, cell) and len(values) < 2 and not _controls(metrics, cell)
+
+
+def _controls(metrics: pd.DataFrame, cell: str) -> bool:
+    """Whether a cell is a control of a predictor."""
+    return bool(((metrics["cell"] == cell) & (metrics["stage"] == "predictor_control")).any())
 
 
 def has_metric(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
