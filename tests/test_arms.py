@@ -125,7 +125,7 @@ def test_averaged_and_recalibrated_networks_differ_in_running_statistics_alone(s
     if kind == "recalibrated":  # statistics are as large as those they take the place of
         assert torch.equal(control.num_bytes, stand.predicted_bytes)
     else:
-        assert control.num_bytes is None
+        assert control.num_bytes.tolist() == [4 * stand.bench.weights.shape[1]] * 2
 
 
 # at so many bytes
@@ -154,7 +154,7 @@ def test_small_networks_learn_what_originals_answer_and_have_a_spec_of_their_own
     control = made(stand, config_of("small", architecture=SMALL), tmp_path, (recipe_of(RESIDUAL, num=5, epochs=20), None))
     assert control.spec == build_spec(SMALL, "relu", (1, 8, 8), 3)
     assert control.weights.shape == (2, control.spec.num_weights)
-    assert control.num_bytes.tolist() == [4 * control.spec.num_weights] * 2
+    assert ((control.num_bytes > 3 * control.spec.num_weights) & (control.num_bytes < 4 * control.spec.num_weights + 1000)).all()
     images = stand.bench.images
     assert (share_right(control.spec, control.weights, images, images.test_y) > 0.8).all()
 
@@ -192,6 +192,6 @@ def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_
     metrics = {row["metric"] for row in rows}
     assert {"accuracy_predicted", "accuracy_gain", "agreement", "kl"} <= metrics
     assert ("relative_error" in metrics) == (not small)
-    assert ("bytes" in metrics) == ("compression" in metrics) == (kind not in (*KINDS, "averaged"))
+    assert ("bytes" in metrics) == ("compression" in metrics) == (kind not in KINDS)
     assert {row["subject"] for row in rows} == {"0", "1"}
     assert len(rows) == 2 * len(metrics)
