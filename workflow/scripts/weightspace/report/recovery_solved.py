@@ -127,6 +127,7 @@ def _draw_ease(axes: Axes, metrics: pd.DataFrame, groups: list[Group]) -> None:
         label = f"{group.label}: {describe_group(metrics, group, 'solved')}"
         draw_upright_intervals(axes, np.array(places), list(intervals), look, label)
     axes.set(ylim=(-0.04, 1.04), ylabel="teachers solved (%)", xlabel="ease of identification (log10 of a ratio)")
+    axes.locator_params(axis="x", nbins=5)
     percent_axis(axes, "y")
     legend_above(axes, "Solved, by ease of identification", columns=1)
 
