@@ -6,8 +6,9 @@ import torch
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 from weightspace.predictor import orders
+from weightspace.predictor.decode import order_fields
 from weightspace.predictor.kernels import layout_of
-from weightspace.predictor.orders import ORDERS, greedy_sequence, kernel_order, order_bits
+from weightspace.predictor.orders import ORDERS, greedy_sequence, kernel_order
 
 LAYOUT = layout_of({"conv1.weight": (5, 3, 3, 3), "conv2.weight": (4, 6, 3, 3), "conv3.weight": (3, 5, 1, 1)}, None, False)
 
@@ -118,7 +119,9 @@ def test_published_bytes_of_orders(name, cross, inside):
     size = 224 if name == "resnet18" else 32
     sizes = [3] if name == "resnet18" else None
     layout = layout_of(build_spec(name, "relu", (3, size, size), 10).shapes, sizes, False)
-    assert {order: order_bits(layout, order) / 8 for order in ORDERS} == {
+    grids = [(part.filters, part.channels) for part in layout.parts]
+    bits = {order: sum(count * width for count, width in order_fields(grids, order)) for order in ORDERS}
+    assert {order: size / 8 for order, size in bits.items()} == {
         "none": 0, "cross_filter": cross, "serpentine": cross, "in_filter": inside,
     }  # fmt: skip
 

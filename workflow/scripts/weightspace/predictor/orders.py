@@ -40,26 +40,6 @@ def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order
     return rank.to(kernels.device)
 
 
-def order_bits(layout: Layout, order: str) -> int:
-    """Bits that an order takes in whole-bit integers.
-
-    cross_filter and serpentine: n ceil(log2 n) per layer of n kernels; in_filter: C ceil(log2 C) per filter, F ceil(log2 F)
-    per layer; none: 0.
-    """
-    cost = {
-        "none": lambda part: 0,
-        "in_filter": lambda part: part.filters * _bits(part.channels) + _bits(part.filters),
-        "cross_filter": lambda part: _bits(part.num_kernels),
-        "serpentine": lambda part: _bits(part.num_kernels),
-    }[order]
-    return sum(cost(part) for part in layout.parts)
-
-
-def _bits(num: int) -> int:
-    """Of a permutation of so many."""
-    return num * (num - 1).bit_length()
-
-
 def _ranks(part: Part, kernels: np.ndarray, order: str) -> np.ndarray:
     """Rank of each kernel of a layer."""
     if order == "none":
