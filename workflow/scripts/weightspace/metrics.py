@@ -158,7 +158,6 @@ METRICS = [
         "ease: smallest over largest singular value of the teacher's tangent features",
     ),
     Metric(r"activation_right", "fraction", "higher", "1 where the inferred activation is the teacher's"),
-    Metric(r"seconds_(expand|recover)", "s", "lower", "wall-clock time of the students' training, and of the rest"),
     # of predictors and their controls, each against its own original; layers are the predicted ones, counted from 0
     Metric(r"bytes", "bytes", "lower", "of the file that the network is rebuilt from, all parts"),
     Metric(r"bytes_(predictor|scales|order|kept|header)", "bytes", "lower", "of one part of that file"),
