@@ -163,7 +163,7 @@ def merges():
 
 def test_every_metric_of_a_recovery_has_one_entry_and_strangers_have_none():
     names = set(planted_metrics({"a": 4}, teachers=1)["metric"].to_pylist())
-    names |= {"rmse_shifted", "rmse_clustered", "rmse_student_median", "agreement", "agreement_shifted", "seconds_expand"}
+    names |= {"rmse_shifted", "rmse_clustered", "rmse_student_median", "agreement", "agreement_shifted"}
     for name in names:
         assert [metric for metric in METRICS if re.fullmatch(metric.pattern, name)] == [metric_named(name)]
     for name in ("coverage_1e-0", "coverage_1e-13", "rmse", "size_", "angle_median_degrees", "agreement_"):
