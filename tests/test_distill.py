@@ -22,6 +22,7 @@ from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
 from weightspace.predictor import distill as module
+from weightspace.predictor import learn
 from weightspace.predictor.distill import (
     Lesson,
     distillation_loss,
@@ -68,8 +69,8 @@ def fixed_inputs(monkeypatch):
 @pytest.fixture
 def gradients(monkeypatch):
     """Of the predictors' weights, step by step, with the weights before the step."""
-    seen, step = [], module.ranger_step
-    monkeypatch.setattr(module, "ranger_step", lambda *args: seen.append((args[1].clone(), args[2].clone())) or step(*args))
+    seen, step = [], learn.ranger_step
+    monkeypatch.setattr(learn, "ranger_step", lambda *args: seen.append((args[1].clone(), args[2].clone())) or step(*args))
     return seen
 
 
@@ -263,7 +264,7 @@ def test_afterwards_ranger_starts_anew_at_the_phases_own_rate_and_keeps_the_weig
             assert torch.equal(averages.slow, given)
         seen.append((number, *rates))
 
-    monkeypatch.setattr(module, "ranger_step", step)
+    monkeypatch.setattr(learn, "ranger_step", step)
     train_afterwards(config, target, lesson, (given, NAMES))
     rates = [1e-6 + (0.01 - 1e-6) * (1 + cos(pi * n / 10)) / 2 for n in range(10)]
     assert seen == [(n + 1, pytest.approx(rate), 0.3) for n, rate in enumerate(rates)]

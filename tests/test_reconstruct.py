@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
+from planted_predictors import DyingState, KilledError
 from weightspace.config import PredictorConfig
 from weightspace.predictor import reconstruct as module
 from weightspace.predictor.kernels import layout_of, to_kernels
@@ -203,32 +204,13 @@ def test_each_round_fits_fresh_predictors_to_what_the_one_before_has_put_out():
     assert not torch.equal(firsts[1], firsts[2])
 
 
-class Killed(Exception):
-    pass
-
-
-class DyingState(TrainingState):
-    """Saves at each step, and dies after some."""
-
-    def __init__(self, path, saves):
-        super().__init__(path, "key")
-        self.left = saves
-
-    def save_if_due(self, tensors, **metadata):
-        self.next_save = 0.0
-        super().save_if_due(tensors, **metadata)
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
 @pytest.mark.parametrize("saves", [4, 10, 13])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, saves):
     config = config_of(rounds=2, steps=10)
     target = target_for(config)
     whole = reconstruct(config, target, NAMES)
     path = tmp_path / "state"
-    with suppress(Killed):
+    with suppress(KilledError):
         reconstruct(config, target, NAMES, DyingState(path, saves))
         pytest.fail("was not killed")
     resumed = reconstruct(config, target, NAMES, TrainingState(path, "key"))

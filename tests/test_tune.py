@@ -4,6 +4,7 @@ import pytest
 import torch
 from planted_predictors import RESIDUAL, DyingState, KilledError, predictor_config, random_net, target_for
 from weightspace.nets.forward import flatten, unflatten
+from weightspace.predictor import learn
 from weightspace.predictor import tune as module
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.quantize import dequantize, fake_quantize_weights, quantize
@@ -71,7 +72,7 @@ def test_the_grid_is_of_matrices_and_biases_are_free(monkeypatch):
 def test_the_gradient_is_that_of_the_batchs_own_error_at_the_rounded_weights_straight_through(monkeypatch):
     config, seen = config_of(tuned_steps=1), []
     target, weights = planted(config)
-    monkeypatch.setattr(module, "ranger_step", lambda *args: seen.append(args[2]))
+    monkeypatch.setattr(learn, "ranger_step", lambda *args: seen.append(args[2]))
     tune(config, target, weights, NAMES)
     spec = spec_of(config, target)
     wanted = retarget(target, predict_all(spec, weights, target.table, target.rank) * target.mask)

@@ -12,9 +12,10 @@ from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, from_kernels
+from weightspace.predictor.learn import Schedule, learn, resumed
 from weightspace.predictor.model import predict
 from weightspace.predictor.originals import Answerers, divergence, draw_moves, moved
-from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step, start_averages
+from weightspace.predictor.ranger import start_averages
 from weightspace.predictor.reconstruct import (
     Descent,
     Target,
@@ -25,7 +26,6 @@ from weightspace.predictor.reconstruct import (
     spec_of,
     start_descent,
 )
-from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 
@@ -119,24 +119,21 @@ def train_jointly(
 ) -> Float[Tensor, "model weight"]:
     """NeRN: reconstruction and distillation in one loss; the error over all kernels at each step; the last step is kept."""
     spec, now = spec_of(config, target), resumed(state, target) or start_descent(config, target, identities)
-    progress = Progress("joint steps", config.steps, now.step)
-    for step in range(now.step + 1, config.steps + 1):
+
+    def gradient_of(leaf: Tensor, step: int) -> Tensor:
         batch = draw(config, target, identities, step)
-        leaf = now.weights.detach().requires_grad_()
         predicted = predict_rows(spec, leaf, target, batch.rows)
         with torch.no_grad():
-            kernels = predict(spec, now.weights, target.table[target.rank])
+            kernels = predict(spec, leaf, target.table[target.rank])
             square = ((kernels - target.kernels) * target.mask).square().sum((1, 2)) / target.num_weights
         gradient = reconstruction_gradient(target, residual(target, predicted.detach(), batch.rows), square)
         if step > config.distillation.warmup_steps:
             x = inputs(config.distillation, lesson.images, identities[0], step)
             gradient = gradient + joint_gradient(config.distillation, lesson, kernels, batch.rows, x)
-        (gradient,) = torch.autograd.grad(predicted, leaf, gradient)
-        rate = cosine_rate(config.learning_rate, config.last_learning_rate, step, config.steps)
-        ranger_step(spec, now.weights, gradient, now.averages, (rate, config.weight_decay), step)
-        keep(state, now, step)
-        progress.update(step)
-    return now.weights
+        return torch.autograd.grad(predicted, leaf, gradient)[0]
+
+    schedule = Schedule("joint steps", config.steps, config.learning_rate, config.last_learning_rate, config.weight_decay)
+    return learn(spec, now, gradient_of, schedule, state)
 
 
 def train_afterwards(
@@ -155,30 +152,12 @@ def train_afterwards(
     if now is None:
         weights = begun[0].clone()
         now = Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
-    progress = Progress("distillation steps", how.steps, now.step)
-    for step in range(now.step + 1, how.steps + 1):
-        leaf = now.weights.detach().requires_grad_()
+
+    def gradient_of(leaf: Tensor, step: int) -> Tensor:
         kernels = predict(spec, leaf, target.table[target.rank])
         networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels)
         loss = distillation_loss(how, lesson, networks, inputs(how, lesson.images, begun[1][0], step))
-        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        rate = cosine_rate(how.learning_rate, config.last_learning_rate, step, how.steps)
-        ranger_step(spec, now.weights, gradient, now.averages, (rate, config.weight_decay), step)
-        keep(state, now, step)
-        progress.update(step)
-    return now.weights
+        return torch.autograd.grad(loss.sum(), leaf)[0]
 
-
-def keep(state: TrainingState | None, now: Descent, step: int) -> None:
-    """Save the stack after a step, if there is a state file and it is due."""
-    if state:
-        tensors = {"weights": now.weights, **now.averages._asdict(), "square": now.square}
-        state.save_if_due(lambda: tensors, step=step)
-
-
-def resumed(state: TrainingState | None, target: Target) -> Descent | None:
-    """A stack as its state file holds it; None where there is none."""
-    if state is None or (saved := state.load()) is None:
-        return None
-    tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
-    return Descent(tensors["weights"], Averages(*(tensors[n] for n in Averages._fields)), tensors["square"], saved[1]["step"])
+    schedule = Schedule("distillation steps", how.steps, how.learning_rate, config.last_learning_rate, config.weight_decay)
+    return learn(spec, now, gradient_of, schedule, state)
