@@ -38,7 +38,7 @@ def content():
         "predictors": {
             "held": {
                 "originals": "nets", "seeds": [0], "hidden": 4, "steps": 3,
-                "distillation": {"when": "jointly", "feature_weight": 0.0, "teacher": "nets"},
+                "distillation": {"when": "jointly", "logit_weight": 0.1, "teacher": "nets"},
             }
         },
         "predictor_controls": {"held_small": {"predictor": "held", "kind": "small", "architecture": NET}},

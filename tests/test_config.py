@@ -53,7 +53,7 @@ def scenario_content():
         "predictors": {
             "held": {
                 "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
-                "distillation": {"when": "jointly", "teacher": "nets", "feature_weight": 0.0},
+                "distillation": {"when": "jointly", "teacher": "nets", "logit_weight": 0.1},
             }
         },
         "predictor_controls": {

@@ -340,7 +340,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, how, saves, gradients):
 
 
 def input_config(**changes):
-    return DistillationConfig(when="jointly", **{"batch_size": 16} | changes)
+    return DistillationConfig(when="jointly", logit_weight=1.0, **{"batch_size": 16} | changes)
 
 
 def test_noise_has_the_promised_distribution_whatever_the_images():

@@ -33,13 +33,13 @@ from weightspace.store import TrainingState, load_tensors, save_tensors
 CPU = torch.device("cpu")
 NAMES = [("job", 0, n) for n in range(2)]
 SOURCE = Source("planted", "predictor", "cell", 0)
-AFTERWARDS = {"when": "afterwards", "steps": 3, "feature_weight": 0.0, "batch_size": 8}
+AFTERWARDS = {"when": "afterwards", "steps": 3, "logit_weight": 1.0, "batch_size": 8}
 VARIANTS = {
     "none": {"order": "none"},
     "serpentine, linear": {"order": "serpentine", "linear": True},
     "kernels of 1": {"kernel_sizes": [1]},
     "rounds": {"rounds": 3, "order": "in_filter"},
-    "jointly": {"distillation": {"when": "jointly", "batch_size": 8}},
+    "jointly": {"distillation": {"when": "jointly", "batch_size": 8, "logit_weight": 1e-4, "feature_weight": 1e-4}},
     "afterwards": {"distillation": AFTERWARDS},
     "8 bits": {"quantization": {"bits": 8, "tuned_steps": 3}},
     "4 bits of all": {"distillation": AFTERWARDS, "quantization": {"bits": 4, "per": "tensor"}, "rounds": 2},

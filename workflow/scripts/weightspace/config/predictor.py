@@ -49,8 +49,12 @@ class DistillationConfig(Settings):
     )
     augment: bool = Field(False, description="of images: random flips, and crops from a frame of 4 zeros")
     batch_size: PositiveInt = Field(256, description="inputs per step")
-    logit_weight: NonNegativeFloat = Field(1e-4, description="of KL(teacher || predicted network), mean over inputs")
-    feature_weight: NonNegativeFloat = Field(1e-4, description="of the distance of normed feature maps; jointly only")
+    logit_weight: NonNegativeFloat = Field(
+        description="of KL(teacher || predicted network), mean over inputs: jointly 1e-4 to 1e-6 as published, afterwards 1"
+    )
+    feature_weight: NonNegativeFloat = Field(
+        0.0, description="of the distance of normed feature maps; jointly only, there as logit_weight"
+    )
     warmup_steps: NonNegativeInt = Field(0, description="of jointly: first steps without distillation")
     steps: PositiveInt | None = Field(None, description="of afterwards")
     learning_rate: PositiveFloat = Field(5e-4, description="of afterwards, first")
@@ -71,9 +75,9 @@ class DistillationConfig(Settings):
         if (self.when == "afterwards") != (self.steps is not None):
             raise ValueError("steps must be given where when is afterwards, and only there")
         if self.when == "afterwards" and (self.feature_weight or self.warmup_steps or self.as_published_2022):
-            raise ValueError("feature_weight, warmup_steps and as_published_2022 are of jointly; set feature_weight: 0.0")
+            raise ValueError("feature_weight, warmup_steps and as_published_2022 are of jointly")
         if self.teacher is not None and self.feature_weight:
-            raise ValueError("only the own original has feature maps to compare; set feature_weight: 0.0")
+            raise ValueError("only the own original has feature maps to compare")
         return self
 
 
