@@ -22,10 +22,9 @@ COMPRESSED = {
     "pruned": ({"kept_share": 0.3}, lambda own, names: compress_pruned(own, names, 0.3)),
     "low_rank": ({"kept_share": 0.4}, lambda own, names: compress_low_rank(own, names, 0.4)),
 }
-CONTROLS = {kind: {} for kind in (*KINDS, "averaged", "recalibrated")} | {
-    kind: change for kind, (change, _) in COMPRESSED.items()
-}
+CONTROLS = {kind: {} for kind in (*KINDS, "averaged")} | {kind: change for kind, (change, _) in COMPRESSED.items()}
 SOURCE = Source("planted", "predictor_control", "cell", 0)
+RECALIBRATED = {f"{name}_recalibrated" for name in ("accuracy", "accuracy_gain", "agreement", "accuracy_original")}
 
 
 def config_of(kind, **changes):
@@ -39,9 +38,9 @@ def stands(tmp_path_factory):
     for kind in ("residual", "plain"):
         folder, originals = tmp_path_factory.mktemp(kind), planted_originals(kind)
         config = predictor_config(steps=350, hidden=48, embedding_levels=20, kernel_batch=4096)
-        task = make_task(config, originals, torch.device("cpu"))
+        task = make_task(config, originals, torch.device("cpu"), folder / "orders")
         states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
-        predicted = train_predictors(config, task, None, None, (("arms", kind), states))
+        predicted = train_predictors(config, task, None, None, states)[0]
         save_artifacts(config, task, predicted, folder)
         found[kind] = (stand_of(config, originals, predicted.rank, planted_images(), folder), folder)
     return found
@@ -64,12 +63,10 @@ def share_right(spec, weights, images, labels):
 
 
 @pytest.mark.parametrize("kind", ["residual", "plain"])
-def test_a_stand_has_the_files_networks_and_their_sizes(stands, kind):
+def test_a_stand_has_the_files_networks(stands, kind):
     stand, folder = stands[kind]
     for n in range(2):
-        path = folder / f"original-{n}.safetensors"
-        assert stand.predicted_bytes[n] == path.stat().st_size
-        for name, tensor in load_network(path).items():
+        for name, tensor in load_network(folder / f"original-{n}.safetensors").items():
             assert torch.equal(unflatten(stand.bench.spec, stand.predicted)[name][n], tensor)
 
 
@@ -104,7 +101,7 @@ def test_noise_hangs_on_the_seed_and_differs_between_originals(stands, tmp_path)
     assert ((cosines @ cosines.T) - torch.eye(4)).abs().max() < 0.7  # of 36 numbers
 
 
-# averaged and recalibrated
+# averaged
 
 
 def test_averaged_networks_without_batch_norm_are_the_mean_of_the_last_epochs(stands, tmp_path):
@@ -113,19 +110,15 @@ def test_averaged_networks_without_batch_norm_are_the_mean_of_the_last_epochs(st
     assert not torch.equal(planted_originals("plain").averaged, stand.bench.weights)
 
 
-@pytest.mark.parametrize("kind", ["averaged", "recalibrated"])
-def test_averaged_and_recalibrated_networks_differ_in_running_statistics_alone(stands, tmp_path, kind):
+def test_averaged_networks_have_the_running_statistics_of_train_images(stands, tmp_path):
     stand, _ = stands["residual"]
-    control, spec = made(stand, config_of(kind), tmp_path), stand.bench.spec
-    before = stand.originals.averaged if kind == "averaged" else stand.predicted
+    control, spec = made(stand, config_of("averaged"), tmp_path), stand.bench.spec
+    before = stand.originals.averaged
     for name, tensor in unflatten(spec, control.weights).items():
         assert torch.equal(tensor, unflatten(spec, before)[name]) != name.endswith(RUNNING)
     images = normalize(stand.bench.images.train_x, stand.bench.images)
     assert torch.equal(control.weights, recalibrated(spec, before, images))
-    if kind == "recalibrated":  # statistics are as large as those they take the place of
-        assert torch.equal(control.num_bytes, stand.predicted_bytes)
-    else:
-        assert control.num_bytes.tolist() == [4 * stand.bench.weights.shape[1]] * 2
+    assert control.num_bytes.tolist() == [4 * stand.bench.weights.shape[1]] * 2
 
 
 # at so many bytes
@@ -195,3 +188,21 @@ def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_
     assert ("bytes" in metrics) == ("compression" in metrics) == (kind not in KINDS)
     assert {row["subject"] for row in rows} == {"0", "1"}
     assert len(rows) == 2 * len(metrics)
+
+
+@pytest.mark.parametrize("nets", ["residual", "plain"])
+@pytest.mark.parametrize("kind", [*CONTROLS, "small with batch norms", "small without"])
+def test_controls_with_batch_norms_are_measured_recalibrated_and_others_are_not(stands, tmp_path, kind, nets):
+    stand, _ = stands[nets]
+    architecture = {"small with batch norms": SMALL, "small without": PLAIN}.get(kind)
+    config = config_of("small", architecture=architecture) if architecture else config_of(kind, **CONTROLS[kind])
+    state = TrainingState(tmp_path / "state", "key")
+    rows = measure_control(SOURCE, config, stand, (recipe_of(RESIDUAL, epochs=2), None), state)
+    values = {(row["metric"], row["subject"]): row["value"] for row in rows}
+    normed = architecture == SMALL if architecture else nets == "residual"
+    assert RECALIBRATED & {name for name, _ in values} == (RECALIBRATED if normed else set())
+    for n in "01" * normed:
+        gain = values["accuracy_recalibrated", n] - values["accuracy_original", n]
+        assert values["accuracy_gain_recalibrated", n] == pytest.approx(gain)
+        if kind == "averaged":  # which has these statistics
+            assert values["accuracy_recalibrated", n] == values["accuracy_predicted", n]

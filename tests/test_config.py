@@ -236,6 +236,17 @@ WRONG = {
         "recoveries.made.students: epochs and second_order_steps are both 0"),
     "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
     "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
+    "thinning as nobody published": (
+        "recoveries.made",
+        {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}, "thinned_students": 2}
+        | {"cluster": {"procedure": "published"}},
+        "recoveries.made: the published procedure has no thinned_students",
+    ),
+    "students left out as nobody published": (
+        "recoveries.made.cluster",
+        {"procedure": "published", "keep_ratio": 3.0},
+        "recoveries.made: the published procedure has no thinned_students",
+    ),
     "a table of a network": ("recoveries.made.queries.design", "table", "recoveries.made.queries.design: teachers of kind table"),
     "a file that is asked more": ("recoveries.made.teacher", "file", "recoveries.made.queries.design: teachers of kind table"),
     "a black box and no layers to try": (

@@ -30,6 +30,7 @@ from weightspace.predictor.distill import (
     joint_gradient,
     map_distance,
     rebuilt,
+    shown,
     train_afterwards,
     train_jointly,
 )
@@ -52,7 +53,7 @@ def lesson_for(config, models=3, dtype=torch.float64, teacher=None):
     """Untrained originals, which teach themselves if nobody else does."""
     spec, weights = random_net(RESIDUAL, models, dtype)
     layout, target = target_for(config, spec, weights)
-    return target, Lesson(spec, weights, layout, teacher or Answerers(spec, weights), planted_images())
+    return target, Lesson(spec, weights, layout, teacher or Answerers(spec, weights), planted_images(), (("test",),))
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ def test_each_of_the_28_feature_maps_of_resnet20_counts_once():
     x = torch.randn(1, 3, 3, 8, 8, dtype=torch.float64)
     config = DistillationConfig(when="jointly", logit_weight=0.0, feature_weight=1.0)
     layout, _ = target_for(predictor_config(), spec, weights[:2])
-    lesson = Lesson(spec, weights[:2], layout, Answerers(spec, weights[2:]), planted_images())
+    lesson = Lesson(spec, weights[:2], layout, Answerers(spec, weights[2:]), planted_images(), (("test",),))
     loss = distillation_loss(config, lesson, weights[:2], x)
     for n in range(2):
         nets = ({name: tensor[m] for name, tensor in unflatten(spec, weights).items()} for m in (n, n + 2))
@@ -234,7 +235,7 @@ def test_the_divergence_is_the_textbooks_and_0_only_for_equal_answers():
 def test_afterwards_the_gradient_is_that_of_every_kernel(fixed_inputs, gradients):
     config = config_of(AFTERWARDS | {"steps": 3})
     target, lesson = lesson_for(config)
-    train_afterwards(config, target, lesson, (start_descent(config, target, NAMES).weights, NAMES))
+    train_afterwards(config, target, lesson, start_descent(config, target, NAMES).weights)
     everything = torch.arange(target.kernels.shape[1]).expand(3, -1)
     for step, (weights, gradient) in enumerate(gradients, start=1):
         expected = textbook_gradient(config, target, lesson, weights, fixed_inputs(None, None, None, step), everything)
@@ -246,9 +247,9 @@ def test_afterwards_training_starts_from_the_given_weights_and_leaves_them():
     config = config_of(AFTERWARDS | {"steps": 1, "learning_rate": 1e-30})
     target, lesson = lesson_for(config, dtype=torch.float32)
     given = start_descent(config, target, NAMES).weights
-    assert torch.equal(train_afterwards(config, target, lesson, (given, NAMES)), given)
+    assert torch.equal(train_afterwards(config, target, lesson, given), given)
     before = given.clone()
-    assert not torch.equal(train_afterwards(config_of(AFTERWARDS), target, lesson, (given, NAMES)), given)
+    assert not torch.equal(train_afterwards(config_of(AFTERWARDS), target, lesson, given), given)
     assert torch.equal(given, before)
 
 
@@ -265,7 +266,7 @@ def test_afterwards_ranger_starts_anew_at_the_phases_own_rate_and_keeps_the_weig
         seen.append((number, *rates))
 
     monkeypatch.setattr(learn, "ranger_step", step)
-    train_afterwards(config, target, lesson, (given, NAMES))
+    train_afterwards(config, target, lesson, given)
     rates = [1e-6 + (0.01 - 1e-6) * (1 + cos(pi * n / 10)) / 2 for n in range(10)]
     assert seen == [(n + 1, pytest.approx(rate), 0.3) for n, rate in enumerate(rates)]
 
@@ -276,9 +277,9 @@ def test_afterwards_networks_come_to_answer_as_their_teachers_of_any_architectur
     config = config_of(how, hidden=64, steps=400, embedding_levels=20, kernel_batch=4096)
     originals, teacher, images = planted_originals(), planted_originals(kind), planted_images()
     layout, target = target_for(config, originals.spec, originals.weights)
-    lesson = Lesson(originals.spec, originals.weights, layout, Answerers(teacher.spec, teacher.weights), images)
+    lesson = Lesson(originals.spec, originals.weights, layout, Answerers(teacher.spec, teacher.weights), images, (("test",),))
     begun = reconstruct(config, target, NAMES[:2])[0].weights
-    trained = train_afterwards(config, target, lesson, (begun, NAMES[:2]))
+    trained = train_afterwards(config, target, lesson, begun)
     x = normalize(images.test_x, images).unsqueeze(0)
     answers, after = forward(teacher.spec, teacher.weights, x), []
     for weights in (begun, trained):
@@ -310,7 +311,7 @@ def run(config, lesson_and_target, models=slice(None), state=None):
     lesson = lesson._replace(originals=lesson.originals[models], teacher=teacher)
     if config.distillation.when == "jointly":
         return train_jointly(config, target, lesson, NAMES[models], state)
-    return train_afterwards(config, target, lesson, (start_descent(config, target, NAMES[models]).weights, NAMES[models]), state)
+    return train_afterwards(config, target, lesson, start_descent(config, target, NAMES[models]).weights, state)
 
 
 @pytest.mark.usefixtures("fixed_inputs")
@@ -339,6 +340,16 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, how, saves, gradients):
 # inputs
 
 
+def test_networks_of_one_seed_see_the_same_inputs_those_of_another_their_own():
+    config = input_config()
+    _, lesson = lesson_for(config_of(JOINTLY), models=4)
+    one = shown(config, lesson, 3)
+    assert torch.equal(one, inputs(config, lesson.images, ("test",), 3))
+    sets = shown(config, lesson._replace(draws=(("test",), ("other",))), 3)
+    other = inputs(config, lesson.images, ("other",), 3)
+    assert torch.equal(sets, torch.cat([one, one, other, other]))
+
+
 def input_config(**changes):
     return DistillationConfig(when="jointly", logit_weight=1.0, **{"batch_size": 16} | changes)
 
@@ -363,8 +374,8 @@ def test_noise_has_the_promised_distribution_whatever_the_images():
 def test_an_epoch_shows_each_image_once_and_the_next_one_in_another_order():
     images, config = planted_images(), input_config()
     epochs = [torch.cat([inputs(config, images, ("a",), 3 * epoch + step)[0] for step in (1, 2, 3)]) for epoch in (0, 1)]
-    for shown in epochs:
-        assert torch.equal(shown.flatten(1).unique(dim=0), normalize(images.train_x, images).flatten(1).unique(dim=0))
+    for epoch in epochs:
+        assert torch.equal(epoch.flatten(1).unique(dim=0), normalize(images.train_x, images).flatten(1).unique(dim=0))
     assert not torch.equal(*epochs)
     assert not torch.equal(inputs(config, images, ("b",), 1), inputs(config, images, ("a",), 1))
 

@@ -31,7 +31,7 @@ from weightspace.predictor.tune import tune
 from weightspace.store import TrainingState, load_tensors, save_tensors
 
 CPU = torch.device("cpu")
-NAMES = [("job", 0, n) for n in range(2)]
+NAMES = [("any", 0, n) for n in range(2)]
 SOURCE = Source("planted", "predictor", "cell", 0)
 AFTERWARDS = {"when": "afterwards", "steps": 3, "logit_weight": 1.0, "batch_size": 8}
 VARIANTS = {
@@ -46,11 +46,17 @@ VARIANTS = {
 }
 
 
-def train(config, folder, teacher=None, originals=None):
-    """Task and predictors."""
-    task = make_task(config, originals or planted_originals(), CPU)
+def train_seeds(config, folder, teacher=None, originals=None):
+    """Task and predictors by seed."""
+    task = make_task(config, originals or planted_originals(), CPU, folder / "orders")
     states = {phase: TrainingState(folder / f"{phase}.state", "key") for phase in PHASES}
-    return task, train_predictors(config, task, planted_images(), teacher, (NAMES[0][:2], states))
+    return task, train_predictors(config, task, planted_images(), teacher, states)
+
+
+def train(config, folder, teacher=None, originals=None):
+    """Task and predictors of the one seed."""
+    task, predicted = train_seeds(config, folder, teacher, originals)
+    return task, predicted[0]
 
 
 def bench_for(task, predicted):
@@ -71,9 +77,9 @@ def measured(config, task, predicted, folder):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_ranks_are_the_order_of_each_originals_own_kernels(order):
+def test_ranks_are_the_order_of_each_originals_own_kernels(tmp_path, order):
     config, originals = predictor_config(order=order, linear=True), planted_originals()
-    task = make_task(config, originals, CPU)
+    task = make_task(config, originals, CPU, tmp_path)
     kernels = to_kernels(task.layout, unflatten(originals.spec, originals.weights))
     assert torch.equal(task.target.kernels, kernels)
     for own, rank in zip(kernels, task.target.rank, strict=True):
@@ -85,9 +91,9 @@ def test_ranks_are_the_order_of_each_originals_own_kernels(order):
     assert torch.equal(again.target.rank, task.target.rank.flip(0))
 
 
-def test_originals_without_a_kernel_of_the_sizes_asked_for_are_refused():
+def test_originals_without_a_kernel_of_the_sizes_asked_for_are_refused(tmp_path):
     with pytest.raises(InputError, match="nothing to predict"):
-        make_task(predictor_config(kernel_sizes=[5]), planted_originals(), CPU)
+        make_task(predictor_config(kernel_sizes=[5]), planted_originals(), CPU, tmp_path)
 
 
 # phases
@@ -122,18 +128,31 @@ def test_originals_teach_themselves_or_others_teach_them_in_turn(tmp_path, monke
 
 
 def test_without_distillation_there_is_no_need_of_images(tmp_path):
-    task = make_task(predictor_config(), planted_originals(), CPU)
+    task = make_task(predictor_config(), planted_originals(), CPU, tmp_path)
     states = {phase: TrainingState(tmp_path / phase, "key") for phase in PHASES}
-    predicted = train_predictors(predictor_config(), task, None, None, (NAMES[0][:2], states))
+    predicted = train_predictors(predictor_config(), task, None, None, states)[0]
     assert predicted.rounds.shape[:2] == (1, 2)
 
 
 @pytest.mark.parametrize("variant", ["rounds", "jointly", "8 bits"])
 def test_packed_predictors_come_back(tmp_path, variant):
-    _, predicted = train(predictor_config(**VARIANTS[variant]), tmp_path)
+    _, predicted = train_seeds(predictor_config(seeds=[3, 0], **VARIANTS[variant]), tmp_path)
     save_tensors(tmp_path / "file", *pack_predicted(predicted))
-    for ours, theirs in zip(unpack_predicted(*load_tensors(tmp_path / "file")), predicted, strict=True):
-        assert torch.equal(ours, theirs)
+    back = unpack_predicted(*load_tensors(tmp_path / "file"))
+    assert back.keys() == predicted.keys() == {3, 0}
+    for seed, own in predicted.items():
+        for ours, theirs in zip(back[seed], own, strict=True):
+            assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("variant", ["rounds", "jointly", "afterwards", "8 bits"])
+def test_a_seeds_predictors_are_the_same_whatever_other_seeds_there_are(tmp_path, variant):
+    both, alone = (predictor_config(seeds=seeds, **VARIANTS[variant]) for seeds in ([3, 0], [0]))
+    _, together = train_seeds(both, tmp_path / "both", planted_originals("plain", 3) if variant == "afterwards" else None)
+    _, single = train_seeds(alone, tmp_path / "alone", planted_originals("plain", 3) if variant == "afterwards" else None)
+    assert not torch.allclose(together[3].weights, together[0].weights, atol=0.1)
+    for ours, theirs in zip(together[0], single[0], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 # files

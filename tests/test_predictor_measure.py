@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 from weightspace.images import normalize
 from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source, metric_named
 from weightspace.nets.forward import flatten, forward, unflatten
+from weightspace.nets.spec import RUNNING
 from weightspace.predictor import measure as module
 from weightspace.predictor.kernels import from_kernels, layout_of, to_kernels
 from weightspace.predictor.measure import (
@@ -21,8 +22,9 @@ from weightspace.predictor.measure import (
     round_measures,
     rows_of,
     spectra_table,
+    with_train_statistics,
 )
-from weightspace.predictor.originals import Originals
+from weightspace.predictor.originals import Originals, recalibrated
 
 SOURCE = Source("planted", "predictor", "cell", 7)
 
@@ -65,6 +67,7 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
     bench = bench_for()
     spec, weights = (bench.spec, changed(bench)) if other == "own" else planted_originals("plain")[:2]
     measures, images = compare_answers(bench, spec, weights), bench.images
+    measures = {name: values for name, values in measures.items() if not name.endswith("_recalibrated")}
     assert not torch.equal(measures["accuracy_predicted"], measures["accuracy_original"])
     for n in range(2):
         counts = dict.fromkeys(measures, 0.0)
@@ -89,6 +92,54 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
         counts["mcnemar_p"] = binomtest(unequal[0], sum(unequal)).pvalue if sum(unequal) else 1.0
         for name, values in measures.items():
             assert float(values[n]) == pytest.approx(counts[name], rel=1e-4, abs=1e-9), name
+
+
+# batch norms recalibrated
+
+
+def without_statistics(bench, weights):
+    """Networks whose batch norms have lost their running statistics."""
+    parameters = unflatten(bench.spec, weights.clone())
+    for name in (name for name in parameters if name.endswith(RUNNING)):
+        parameters[name].copy_(50 + 100 * torch.rand(parameters[name].shape))
+    return flatten(bench.spec, parameters)
+
+
+def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training():
+    bench = bench_for()
+    images = bench.images._replace(test_x=bench.images.train_x, test_y=bench.images.train_y)
+    bench = bench._replace(images=images)
+    weights = changed(bench, 0.1)
+    lost = without_statistics(bench, weights)
+    measures, kept = (compare_answers(bench, bench.spec, stack) for stack in (lost, weights))
+    assert (measures["accuracy_predicted"] < 0.5).all()
+    x = normalize(images.test_x, images).unsqueeze(0)
+    in_training, original = (forward(bench.spec, stack, x, statistics={}).argmax(2) for stack in (lost, bench.weights))
+    as_it_is = forward(bench.spec, bench.weights, x).argmax(2)
+    one = 1.01 / len(images.test_x)  # an image on the border: variances in use are unbiased, in training they are not
+    for name, wanted in (
+        ("accuracy_recalibrated", in_training == images.test_y),
+        ("agreement_recalibrated", in_training == as_it_is),
+        ("accuracy_original_recalibrated", original == images.test_y),
+    ):
+        torch.testing.assert_close(measures[name], wanted.double().mean(1), atol=one, rtol=0)
+        assert torch.equal(measures[name], kept[name])  # the statistics that are lost have no say
+    gain = measures["accuracy_recalibrated"] - measures["accuracy_original"]
+    torch.testing.assert_close(measures["accuracy_gain_recalibrated"], gain)
+
+
+def test_without_batch_norms_nothing_is_measured_recalibrated():
+    bench = bench_for(planted_originals("plain"))
+    assert not [name for name in compare_answers(bench, bench.spec, bench.weights) if "recalibrated" in name]
+
+
+def test_statistics_are_of_so_many_train_images_at_most(monkeypatch):
+    bench = bench_for()
+    x = normalize(bench.images.train_x, bench.images)
+    for most, used in ((20, 20), (100, len(x))):
+        monkeypatch.setattr(module, "RECALIBRATION_IMAGES", most)
+        found = with_train_statistics(bench.spec, bench.weights, bench.images)
+        assert torch.equal(found, recalibrated(bench.spec, bench.weights, x[:used]))
 
 
 # weights
@@ -198,6 +249,7 @@ def test_each_round_is_measured_against_the_original_and_the_round_before():
             if name != "rmse_previous":
                 assert torch.equal(value, whole[name])
         assert "accuracy_predicted" in measures
+        assert not [name for name in measures if name.endswith("_recalibrated")]
     assert torch.equal(first["rmse_previous"], first["rmse_weights"])
     torch.testing.assert_close(second["rmse_previous"], module.rmse(bench, rounds[1], rounds[0]))
     assert (second["rmse_previous"] > second["rmse_weights"]).all()  # independent noise: sqrt(0.1^2 + 0.2^2)

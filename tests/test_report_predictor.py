@@ -14,7 +14,7 @@ from weightspace.report.intervals import Interval
 from weightspace.report.names import cell_label
 from weightspace.report.predictor_error import plot_predictor_error
 from weightspace.report.predictor_kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
-from weightspace.report.predictor_points import Point, side_by_side
+from weightspace.report.predictor_points import MOST_PANELS, Point, side_by_side
 from weightspace.report.predictor_rate import front_of, plot_predictor_rate
 from weightspace.report.predictor_rounds import plot_predictor_rounds
 from weightspace.report.predictor_spectra import panels_of, plot_predictor_spectra
@@ -25,6 +25,7 @@ from weightspace.report.predictors import (
     gain_of,
     grouped_by_originals,
     point_label,
+    shared_label,
     short_labels,
     values_of,
 )
@@ -45,7 +46,7 @@ CONTROLS = {  # share of bytes, error and gain
     "low_rank_25": (0.3, 0.4, -0.15),
     "averaged": (1.0, 0.03, 0.001),
 }
-MATCHED = {"noise": -0.04, "truncated": -0.015, "shrunk": -0.001, "low_pass": -0.03, "recalibrated": 0.003, "small": -0.012}
+MATCHED = {"noise": -0.04, "truncated": -0.015, "shrunk": -0.001, "low_pass": -0.03, "small": -0.012}
 METRICS_PLOTS = [plot_predictor_rate, plot_predictor_error, plot_predictor_rounds]
 
 
@@ -84,6 +85,18 @@ def planted_metrics(predictors=("digits_h16", "digits_h24", "digits_h32", "digit
         for name, control in controls.items():
             rows += rows_of("predictor_control", f"{cell}_{name}", seeds[0], originals, control, rng)
     return pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas()
+
+
+def with_recalibrated(table, task="cifar10"):
+    """The table, and for a task half the gain with batch norms recalibrated, by which the originals gain a fifth of a point."""
+    own = table[table["cell"].str.startswith(task)]
+    gains = own[own["metric"] == "accuracy_gain"]
+    originals = own[own["metric"] == "accuracy_original"]
+    added = [
+        gains.assign(metric="accuracy_gain_recalibrated", value=gains["value"] / 2),
+        originals.assign(metric="accuracy_original_recalibrated", value=originals["value"] + 0.002),
+    ]
+    return pd.concat([table, *added], ignore_index=True)
 
 
 def planted_spectra(cells=("digits_h16", "digits_h32"), layers=3, values=12):
@@ -175,6 +188,12 @@ def test_only_cells_that_have_all_metrics_are_taken_predictors_first(rich):
     assert {entry.cell for entry in one} - {entry.cell for entry in both} == {"digits_h24"}
     kinds = [entry.kind == "predicted" for entry in one]
     assert kinds == sorted(kinds, reverse=True)
+
+
+def test_a_set_of_originals_is_named_by_what_its_predictors_share():
+    assert shared_label(["cifar10_r20_h16", "cifar10_r20_h32"]) == "CIFAR-10 r20"
+    assert shared_label(["rounds"]) == "rounds"
+    assert shared_label(["rounds", "joint_h16", "other"]) == "rounds and 2 more"
 
 
 def test_cells_of_the_same_originals_are_one_group_whatever_their_names(rich):
@@ -284,7 +303,7 @@ def test_the_rate_figure_names_predictors_and_numbers_of_controls(rich_figures):
     written = {label.get_text() for label in figure.axes[0].texts}
     assert written >= {*SIZES, "8 bit", "2 bit", "10 %", "50 %"}
     text = drawn(figure)
-    assert all(KINDS[kind] in text for kind in ("quantized", "pruned", "low_rank", "small", "averaged", "recalibrated"))
+    assert all(KINDS[kind] in text for kind in ("quantized", "pruned", "low_rank", "small", "averaged"))
     assert KINDS["noise"] not in text
 
 
@@ -307,6 +326,61 @@ def test_a_value_that_is_not_finite_is_counted_and_not_drawn(rich):
     broken = (rich["cell"] == "digits_h24") & (rich["metric"] == "accuracy_gain") & (rich["subject"] == "1")
     table = rich.assign(value=rich["value"].mask(broken))
     assert "5 originals × 3 seeds, controls 1 seed, 1 not finite" in drawn(plot_predictor_rate(table))
+
+
+# ---- batch norm recalibrated, and sets of originals
+
+
+def stars_of(axes):
+    """Where stars stand in an axes, by label."""
+    return {line.get_label(): line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "*"}
+
+
+def test_a_second_panel_shows_gains_of_recalibrated_networks_on_the_same_axes(rich):
+    table = with_recalibrated(rich)
+    figure = plot_predictor_error(table)
+    plain, again, other = figure.axes
+    titles = [axes.get_title("left").split(":")[0] for axes in figure.axes]
+    assert titles == ["CIFAR-10", "CIFAR-10, batch norm recalibrated", "digits"]
+    assert (plain.get_xlim(), plain.get_ylim()) == (again.get_xlim(), again.get_ylim())
+    for name in ("predictor", KINDS["noise"]):
+        before, after = (np.array([place for (place,), _ in errorbars(axes)[name]]) for axes in (plain, again))
+        assert after == pytest.approx(before * [1, 0.5])
+    assert stars_of(plain)["original"] == stars_of(other)["original"] == [0, 0]
+    assert stars_of(again)["original, batch norm recalibrated"] == pytest.approx([0, 0.002])
+    text = drawn(figure)
+    assert "statistics measured anew" in text
+    assert "original, batch norm recalibrated" in text
+    assert "recalibrated" not in drawn(plot_predictor_error(rich))
+
+
+def test_recalibrated_panels_have_only_what_was_measured_recalibrated(rich):
+    table = with_recalibrated(rich)
+    lacking = (table["cell"] == "cifar10_h16") & (table["metric"] == "accuracy_gain_recalibrated")
+    plain, again, _ = plot_predictor_error(table[~lacking]).axes
+    assert [len(errorbars(axes)["predictor"]) for axes in (plain, again)] == [2, 1]
+
+
+def many_sets(num):
+    """Tables of one predictor each, whose originals differ."""
+    table = planted_metrics(("cifar10_h16",), 2, (0,))
+    moved = table["metric"] == "accuracy_original"
+    return [table.assign(value=table["value"] + moved * n / 200) for n in range(num)]
+
+
+@pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
+@pytest.mark.parametrize("sets", [1, 3, 8, 10])
+def test_sets_of_originals_are_drawn_or_counted(plot, sets):
+    figure = plot(pd.concat([table.assign(cell=f"set{n}_h16") for n, table in enumerate(many_sets(sets))]))
+    assert len(figure.axes) == min(sets, MOST_PANELS)
+    assert (f"{sets - MOST_PANELS} of {sets} sets of originals are not drawn" in drawn(figure)) == (sets > MOST_PANELS)
+
+
+def test_pairs_of_panels_are_not_torn_where_sets_of_originals_are_left_out():
+    tables = [with_recalibrated(table).assign(cell=f"set{n}_h16") for n, table in enumerate(many_sets(5))]
+    figure = plot_predictor_error(pd.concat(tables))
+    assert len(figure.axes) == MOST_PANELS == 8
+    assert "1 of 5 sets of originals are not drawn" in drawn(figure)
 
 
 # ---- rounds

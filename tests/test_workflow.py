@@ -29,7 +29,7 @@ RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplu
 RECOVERY_BASELINES = [
     f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")
 ]
-CONTROLS = [f"rounds_{kind}" for kind in ("low_pass", "quantized_4", "recalibrated", "small")]
+CONTROLS = [f"rounds_{kind}" for kind in ("low_pass", "quantized_4", "small")]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
@@ -144,7 +144,7 @@ def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teac
 def test_a_changed_predictor_reruns_itself_and_its_controls(finished):
     finished.edit(lambda content: content["predictors"]["rounds"].update(steps=41))
     controls = [f"evaluate_predictor_control predictor_control={cell}" for cell in CONTROLS]
-    own = [f"{rule} predictor=rounds, seed=0" for rule in ("evaluate_predictors", "train_predictors")]
+    own = ["evaluate_predictors predictor=rounds, seed=0", "train_predictors predictor=rounds"]
     assert finished.planned() == sorted(controls + own + REPORT)
 
 
@@ -310,6 +310,16 @@ def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone
     output = clone.snakemake("--dry-run", config=[f"device={device}"])
     asked = {(rule, *re.findall(r"gpu=(\d+)", body)) for rule, body in JOB.findall(output) if "gpu=" in body}
     assert asked == {(rule, gpus) for rule in (*LEARNING, *TRAINING_CONTROLS)}
+
+
+def test_the_memory_that_images_take_is_added_to_what_their_jobs_ask_for(clone):
+    def memory():
+        jobs = dict(JOB.findall(clone.snakemake("--dry-run")))
+        return {rule: int(re.search(r"mem_mb=(\d+)", jobs[rule])[1]) for rule in ("fetch_images", *LEARNING, *TRAINING_CONTROLS)}
+
+    before = memory()
+    clone.edit(lambda content: content.update(images_mem_mb=7000))
+    assert memory() == {rule: mem + 7000 for rule, mem in before.items()}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -11,7 +11,7 @@ from weightspace.config import read_options, read_scenario
 from weightspace.errors import InputError
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 3, "predictor": 2, "report": 1}
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 3, "predictor": 3, "report": 1}
 
 
 def checked_settings():
@@ -30,8 +30,8 @@ SCENARIO = options.scenario
 
 
 def mem_scaled(mem_mb):
-    """Memory that doubles with every retry."""
-    return lambda wildcards, attempt: mem_mb * 2 ** (attempt - 1)
+    """Memory that doubles with every retry; more where a scenario's images take more."""
+    return lambda wildcards, attempt: (mem_mb + settings.images_mem_mb) * 2 ** (attempt - 1)
 
 
 def gpus():
@@ -112,10 +112,10 @@ def controlled(wildcards):
     return settings.predictors[settings.predictor_controls[wildcards.predictor_control].predictor]
 
 
-def predictor_file(wildcards, file):
-    """A file of the predictor that a control stands against, of the control's seed."""
+def control_file(path, wildcards):
+    """`path` for the predictor that a control stands against, and the control's seed."""
     control = settings.predictor_controls[wildcards.predictor_control]
-    return f"<results>/predictor/{control.predictor}/seed-{control.seed}/{file}"
+    return path.format(predictor=control.predictor, seed=control.seed)
 
 
 wildcard_constraints:

@@ -33,11 +33,11 @@ rule train_predictors:
             "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
         ),
     output:
-        predictors="<results>/predictor/{predictor}/seed-{seed}/predictors.safetensors",
+        predictors="<results>/predictor/{predictor}/predictors.safetensors",
     log:
-        "<logs>/train_predictors/{predictor}/seed-{seed}.log",
+        "<logs>/train_predictors/{predictor}.log",
     benchmark:
-        "<benchmarks>/train_predictors/{predictor}-{seed}.tsv"
+        "<benchmarks>/train_predictors/{predictor}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -47,7 +47,7 @@ rule train_predictors:
         gpu=gpus(),
         device=settings.device,
     params:
-        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json", exclude={"seeds"}),
+        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
         version=VERSION["predictor"],
     script:
         "../scripts/train_predictors.py"
@@ -89,8 +89,8 @@ rule evaluate_predictor_control:
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        predictors=lambda w: predictor_file(w, "predictors.safetensors"),
-        artifacts=lambda w: predictor_file(w, "artifacts"),
+        predictors=lambda w: control_file("<results>/predictor/{predictor}/predictors.safetensors", w),
+        artifacts=lambda w: control_file("<results>/predictor/{predictor}/seed-{seed}/artifacts", w),
     output:
         metrics="<results>/predictor_control/{predictor_control}/metrics.parquet",
     log:

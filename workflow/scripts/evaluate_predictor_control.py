@@ -15,8 +15,8 @@ with rule_log(snakemake.log[0]):
     recipe, source = OriginalsConfig(**params.recipe), (params.scenario, "predictor_control", snakemake.wildcards[0])
     images = unpack_images(*load_tensors(inputs.images)).to(choose_device(device))
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
-    originals, rank = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors)).rank
-    stand = stand_of(predictor, originals, rank, images, inputs.artifacts)
+    originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
+    stand = stand_of(predictor, originals, predicted[config.seed].rank, images, inputs.artifacts)
     state = TrainingState(
         f"{metrics}.state",
         settings_hash(*map(str, params), *map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])),

@@ -1,4 +1,6 @@
-"""Rule train_predictors: predictors of all originals of a cell, for one seed; without distillation no image is read."""
+"""Rule train_predictors: predictors of all originals of a cell, for all seeds; without distillation no image is read."""
+
+from pathlib import Path
 
 from weightspace.config import PredictorConfig, settings_hash
 from weightspace.images import unpack_images
@@ -8,15 +10,14 @@ from weightspace.progress import rule_log
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 with rule_log(snakemake.log[0]):
-    inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
-    seed, device = int(wildcards.seed), choose_device(snakemake.resources.device)
-    config, identity = PredictorConfig(**params.predictor, seeds=[seed]), (params.predictor["originals"], seed)
+    inputs, output, params = snakemake.input, snakemake.output, snakemake.params
+    config, device = PredictorConfig(**params.predictor), choose_device(snakemake.resources.device)
     images = next((unpack_images(*load_tensors(path)) for path in inputs.images), None)
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
-    task = make_task(config, unpack_originals(*load_tensors(inputs.originals)), device)
-    key = settings_hash(params.predictor, params.version, identity, *map(content_digest, inputs))
+    task = make_task(config, unpack_originals(*load_tensors(inputs.originals)), device, Path(inputs.originals).parent / "orders")
+    key = settings_hash(params.predictor, params.version, *map(content_digest, inputs))
     states = {phase: TrainingState(f"{output.predictors}.{phase}.state", key) for phase in PHASES}
-    predicted = train_predictors(config, task, images, teacher, (identity, states))
+    predicted = train_predictors(config, task, images, teacher, states)
     save_tensors(output.predictors, *pack_predicted(predicted))
     for state in states.values():
         state.remove()

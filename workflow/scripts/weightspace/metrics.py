@@ -172,6 +172,11 @@ METRICS = [
     Metric(r"accuracy_predicted" + ROUND, "fraction", "higher", "test accuracy of the network that is rebuilt"),
     Metric(r"train_accuracy_(original|predicted)", "fraction", "neither", "accuracy on train images"),
     Metric(r"accuracy_gain" + ROUND, "fraction", "higher", "test accuracy minus that of the own original"),
+    Metric(
+        r"accuracy_(original_)?recalibrated", "fraction", "higher", "test accuracy with batch-norm statistics of train images"
+    ),
+    Metric(r"accuracy_gain_recalibrated", "fraction", "higher", "the same minus the accuracy of the own original as it is"),
+    Metric(r"agreement_recalibrated", "fraction", "higher", "with the original as it is, batch norms recalibrated"),
     Metric(r"(gained|lost)" + ROUND, "fraction", "neither", "share of test images that the one alone has right, the other wrong"),
     Metric(r"mcnemar_p" + ROUND, "probability", "neither", "McNemar's exact test of the images gained and lost"),
     Metric(r"kl" + ROUND, "nats", "lower", "KL(original || predicted network) on test images, mean"),

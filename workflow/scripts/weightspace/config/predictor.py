@@ -112,7 +112,8 @@ class PredictorConfig(Settings):
     )
     error: Literal["exact", "fast"] = Field(
         "fast",
-        description="what the loss is divided by: the error of all kernels at each step, as published, or a running one",
+        description="what the loss is divided by: the error of all kernels at each step, as published, or a running one; with a "
+        "distillation jointly always the exact one",
     )
     learning_rate: PositiveFloat = Field(5e-3, description="of Ranger, first")
     last_learning_rate: PositiveFloat = Field(1e-6, description="at the end of the cosine")
@@ -138,13 +139,10 @@ class PredictorControlConfig(Settings):
     """What a predictor has to be compared with, for the same originals and measured in the same way."""
 
     predictor: CellName = Field(description="cell of the section predictors")
-    kind: Literal[
-        "noise", "truncated", "shrunk", "low_pass", "averaged", "recalibrated", "quantized", "pruned", "low_rank", "small"
-    ] = Field(
+    kind: Literal["noise", "truncated", "shrunk", "low_pass", "averaged", "quantized", "pruned", "low_rank", "small"] = Field(
         description="at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in "
-        "the predictor's order); averaged: mean weights of the last epochs; recalibrated: the predicted network with "
-        "batch-norm statistics of train images; at so many bytes: quantized, pruned, low_rank, each compressed with zstd; "
-        "small: a small network distilled from the original"
+        "the predictor's order); averaged: mean weights of the last epochs, with batch-norm statistics of train images; at so "
+        "many bytes: quantized, pruned, low_rank, each compressed with zstd; small: a small network distilled from the original"
     )
     seed: NonNegativeInt = Field(0, description="of the predictor that sets error or bytes, and of the control's own draws")
     bits: Literal[8, 6, 4, 3, 2] | None = Field(None, description="of quantized, per weight")

@@ -176,9 +176,12 @@ class RecoveryConfig(Settings):
     second_order_limit: PositiveInt = Field(2500, description="weights above which L-BFGS takes the place of second order")
 
     @model_validator(mode="after")
-    def _seeds_once(self) -> "RecoveryConfig":
+    def _reads(self) -> "RecoveryConfig":
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names a seed twice")
+        own = self.thinned_students or self.cluster.keep_ratio != ClusterConfig.model_fields["keep_ratio"].default
+        if self.cluster.procedure == "published" and own:
+            raise ValueError("the published procedure has no thinned_students and no cluster.keep_ratio")
         return self
 
 

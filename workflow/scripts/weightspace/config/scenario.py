@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
 from weightspace.config.base import CellName, Settings, checked, read_yaml
@@ -44,6 +44,9 @@ class Scenario(Settings):
     """One experiment: all its cells."""
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    images_mem_mb: NonNegativeInt = Field(
+        0, description="for images that take gigabytes: how much more memory, in MB, each job asks for than its rule says"
+    )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
     zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")

@@ -9,17 +9,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.config import OriginalsConfig, PredictorConfig, PredictorControlConfig
-from weightspace.images import ImageSet, normalize
+from weightspace.images import ImageSet
 from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.artifact import load_network
 from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized
 from weightspace.predictor.controls import KINDS, at_equal_error
-from weightspace.predictor.job import bytes_measures, file_measures
+from weightspace.predictor.job import bytes_measures
 from weightspace.predictor.kernels import layout_of
-from weightspace.predictor.measure import Bench, bench_of, compare_answers, compare_weights, rows_of
-from weightspace.predictor.originals import Answerers, Originals, recalibrated, train_originals
+from weightspace.predictor.measure import Bench, bench_of, compare_answers, compare_weights, rows_of, with_train_statistics
+from weightspace.predictor.originals import Answerers, Originals, train_originals
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 
@@ -38,7 +38,6 @@ class Stand(NamedTuple):
     bench: Bench
     originals: Originals
     predicted: Float[Tensor, "model weight"]  # the predictor's networks
-    predicted_bytes: Float[Tensor, " model"]  # of their files
 
 
 def stand_of(
@@ -49,7 +48,7 @@ def stand_of(
     bench, folder = bench_of(originals, layout, rank, images, device), Path(folder)
     networks = [load_network(folder / f"original-{n}.safetensors") for n in range(len(rank))]
     rows = [flatten(bench.spec, {name: tensor.unsqueeze(0) for name, tensor in network.items()}) for network in networks]
-    return Stand(bench, originals, torch.cat(rows).to(device), file_measures(bench, folder)["bytes"])
+    return Stand(bench, originals, torch.cat(rows).to(device))
 
 
 def measure_control(
@@ -78,9 +77,7 @@ def make_control(
         return Control(bench.spec, _at_equal_error(config, stand), None)
     if config.kind == "averaged":
         size = torch.full((len(bench.weights),), 4.0 * bench.weights.shape[1])
-        return Control(bench.spec, _recalibrated(bench, stand.originals.averaged.to(device)), size)
-    if config.kind == "recalibrated":
-        return Control(bench.spec, _recalibrated(bench, stand.predicted), stand.predicted_bytes)
+        return Control(bench.spec, with_train_statistics(bench.spec, stand.originals.averaged.to(device), bench.images), size)
     if config.kind == "small":
         return _small(config, stand, learning, state)
     return _compressed(bench, _compressor(config))
@@ -92,11 +89,6 @@ def _at_equal_error(config: PredictorControlConfig, stand: Stand) -> Float[Tenso
     draws = [generator_for("control", config.predictor, config.kind, config.seed, n) for n in range(len(bench.weights))]
     changed = at_equal_error(config.kind, bench.layout, (theirs, ours), bench.rank, draws)
     return flatten(bench.spec, theirs | changed)
-
-
-def _recalibrated(bench: Bench, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model weight"]:
-    """Batch norms, where there are any, with the statistics of train images."""
-    return recalibrated(bench.spec, weights, normalize(bench.images.train_x, bench.images))
 
 
 def _compressor(config: PredictorControlConfig) -> Callable:

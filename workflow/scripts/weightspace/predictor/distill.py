@@ -41,6 +41,7 @@ class Lesson(NamedTuple):
     layout: Layout
     teacher: Answerers
     images: ImageSet
+    draws: tuple[tuple, ...]  # name the draws of inputs, each for an equal share of the models: those of one seed see the same
 
 
 def rebuilt(
@@ -50,10 +51,16 @@ def rebuilt(
     return flatten(spec, unflatten(spec, originals) | from_kernels(layout, kernels))
 
 
+def shown(config: DistillationConfig, lesson: Lesson, step: int) -> Float[Tensor, "sets batch channel height width"]:
+    """What networks see at a step (counted from 1): one set for all, or a set for each."""
+    sets = torch.cat([inputs(config, lesson.images, identity, step) for identity in lesson.draws])
+    return sets if len(sets) == 1 else sets.repeat_interleave(len(lesson.originals) // len(sets), 0)
+
+
 def inputs(
     config: DistillationConfig, images: ImageSet, identity: tuple, step: int
 ) -> Float[Tensor, "1 batch channel height width"]:
-    """What all networks see at a step (counted from 1): the next images of an epoch in random order, or noise."""
+    """One set of inputs: the next images of an epoch in random order, or noise."""
     size, generator = config.batch_size, generator_for("inputs", *identity, step)
     shape = (1, size, *images.train_x.shape[1:])
     if config.inputs == "gaussian_noise":
@@ -98,7 +105,7 @@ def joint_gradient(
     lesson: Lesson,
     kernels: Float[Tensor, "model kernel element"],
     rows: Int[Tensor, "model batch"],
-    x: Float[Tensor, "1 image channel height width"],
+    x: Float[Tensor, "sets image channel height width"],
 ) -> Float[Tensor, "model batch element"]:
     """Gradient of the distillation with respect to the batch's rows of the predicted kernels, all others being fixed.
 
@@ -128,7 +135,7 @@ def train_jointly(
             square = ((kernels - target.kernels) * target.mask).square().sum((1, 2)) / target.num_weights
         gradient = reconstruction_gradient(target, residual(target, predicted.detach(), batch.rows), square)
         if step > config.distillation.warmup_steps:
-            x = inputs(config.distillation, lesson.images, identities[0], step)
+            x = shown(config.distillation, lesson, step)
             gradient = gradient + joint_gradient(config.distillation, lesson, kernels, batch.rows, x)
         return torch.autograd.grad(predicted, leaf, gradient)[0]
 
@@ -140,23 +147,23 @@ def train_afterwards(
     config: PredictorConfig,
     target: Target,
     lesson: Lesson,
-    begun: tuple[Float[Tensor, "model weight"], Sequence[tuple]],
+    begun: Float[Tensor, "model weight"],
     state: TrainingState | None = None,
 ) -> Float[Tensor, "model weight"]:
     """Choi et al.: from reconstructed predictors on, the teacher's logits alone, with the gradient of every kernel.
 
-    `begun` are the predictors' weights and the identities that name their draws. Ranger starts anew.
+    Ranger starts anew.
     """
     spec, how = spec_of(config, target), config.distillation
     now = resumed(state, target)
     if now is None:
-        weights = begun[0].clone()
+        weights = begun.clone()
         now = Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         kernels = predict(spec, leaf, target.table[target.rank])
         networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels)
-        loss = distillation_loss(how, lesson, networks, inputs(how, lesson.images, begun[1][0], step))
+        loss = distillation_loss(how, lesson, networks, shown(how, lesson, step))
         return torch.autograd.grad(loss.sum(), leaf)[0]
 
     schedule = Schedule("distillation steps", how.steps, how.learning_rate, config.last_learning_rate, config.weight_decay)

@@ -1,4 +1,7 @@
-"""Predictors of all originals of a cell, from the originals to what files hold and what is measured."""
+"""Predictors of all originals of a cell, from the originals to what files hold and what is measured.
+
+The predictors of all seeds train as one stack, first those of the first seed; from then on each seed goes its own way.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +30,7 @@ from weightspace.predictor.distill import Lesson, rebuilt, train_afterwards, tra
 from weightspace.predictor.kernels import Layout, layout_of, to_kernels
 from weightspace.predictor.measure import Bench, compare_answers, compare_weights, round_measures, rows_of
 from weightspace.predictor.model import predict_all
-from weightspace.predictor.orders import kernel_order
+from weightspace.predictor.orders import kept_order
 from weightspace.predictor.originals import Answerers, Originals
 from weightspace.predictor.reconstruct import Target, reconstruct, spec_of, target_of
 from weightspace.predictor.tune import tune
@@ -37,21 +40,22 @@ PHASES = ("reconstruction", "distillation", "tuning")  # each with a side file o
 
 
 class Predicted(NamedTuple):
-    """Predictors of all originals."""
+    """Predictors of all originals, of one seed."""
 
     rounds: Float[Tensor, "round model weight"]  # after each round of reconstruction
     weights: Float[Tensor, "model weight"]  # those that are kept, after distillation, before they are rounded
     rank: Int[Tensor, "model kernel"]  # row of the table of coordinates of each kernel
 
 
-def pack_predicted(predicted: Predicted) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
-    return {name: tensor.clone() for name, tensor in predicted._asdict().items()}, {}  # weights may be a view of the last round's
+def pack_predicted(predicted: dict[int, Predicted]) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON-able metadata, as `store.save_tensors` takes them, of the predictors of each seed."""
+    tensors = {name: torch.stack([getattr(own, name) for own in predicted.values()]) for name in Predicted._fields}
+    return tensors, {"seeds": list(predicted)}
 
 
-def unpack_predicted(tensors: dict[str, Tensor], metadata: dict) -> Predicted:
+def unpack_predicted(tensors: dict[str, Tensor], metadata: dict) -> dict[int, Predicted]:
     """Inverse of `pack_predicted`."""
-    return Predicted(**tensors, **metadata)
+    return {seed: Predicted(*(tensors[name][n] for name in Predicted._fields)) for n, seed in enumerate(metadata["seeds"])}
 
 
 class Task(NamedTuple):
@@ -62,16 +66,15 @@ class Task(NamedTuple):
     target: Target
 
 
-def make_task(config: PredictorConfig, originals: Originals, device: torch.device, rank: Tensor | None = None) -> Task:
-    """The kernels of all originals, in their orders; `rank` where these are known.
+def make_task(config: PredictorConfig, originals: Originals, device: torch.device, known: Tensor | str | Path) -> Task:
+    """The kernels of all originals, in their orders; `known` are the ranks, or the folder where orders are kept.
 
     Raises InputError if nothing is predicted, or a kernel is of an even size.
     """
     layout = layout_of(originals.spec.shapes, config.kernel_sizes, config.linear)
     kernels = to_kernels(layout, unflatten(originals.spec, originals.weights))
-    if rank is None:
-        rank = torch.stack([kernel_order(layout, own, config.order) for own in kernels])
-    return Task(originals, layout, target_of(layout, kernels.to(device), rank.to(device), config))
+    known = known if isinstance(known, Tensor) else torch.stack([kept_order(layout, own, config.order, known) for own in kernels])
+    return Task(originals, layout, target_of(layout, kernels.to(device), known.to(device), config))
 
 
 def train_predictors(
@@ -79,17 +82,17 @@ def train_predictors(
     task: Task,
     images: ImageSet | None,
     teacher: Originals | None,
-    where: tuple[tuple, dict[str, TrainingState]],
-) -> Predicted:
-    """Predictors by reconstruction, distillation and quantization-aware tuning, as far as the settings ask for these.
+    states: dict[str, TrainingState],
+) -> dict[int, Predicted]:
+    """Predictors by seed: reconstruction, distillation, quantization-aware tuning, as far as the settings ask for these.
 
     Draws hang on the originals' cell and the seed alone: cells that differ in one setting start alike and see the same batches.
-    `where` are the identity that seeds all draws, and by phase the side files from which a killed run goes on. Images are
-    there where there is distillation; a `teacher` is where it is not the originals themselves. Raises InputError if one diverged.
+    `states` are by phase the side files from which a killed run goes on. Images are there where there is distillation; a
+    `teacher` is where it is not the originals themselves. Raises InputError if one diverged.
     """
-    (identity, states), target, device = where, task.target, task.target.kernels.device
-    names, how = [(*identity, n) for n in range(len(task.originals.weights))], config.distillation
-    lesson = _lesson(task, images, teacher or task.originals, device) if how else None
+    seeds, how, num = [(config.originals, seed) for seed in config.seeds], config.distillation, len(task.originals.weights)
+    names, target = [(*seed, n) for seed in seeds for n in range(num)], _repeated(task.target, len(seeds))
+    lesson = _lesson(task, images, teacher or task.originals, seeds) if how else None
     if how and how.when == "jointly":
         weights = train_jointly(config, target, lesson, [(*name, 1) for name in names], states["distillation"])
         rounds = weights.unsqueeze(0)
@@ -97,19 +100,27 @@ def train_predictors(
         rounds = torch.stack([done.weights for done in reconstruct(config, target, names, states["reconstruction"])])
         weights = rounds[-1]
     if how and how.when == "afterwards":
-        weights = train_afterwards(config, target, lesson, (weights, names), states["distillation"])
+        weights = train_afterwards(config, target, lesson, weights, states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
     if not weights.isfinite().all():
         raise InputError("a predictor diverged: lower its learning_rate")
-    return Predicted(rounds.cpu(), weights.cpu(), target.rank.cpu())
+    parts = zip(config.seeds, rounds.cpu().split(num, dim=1), weights.cpu().split(num), strict=True)
+    return {seed: Predicted(*own, task.target.rank.cpu()) for seed, *own in parts}
 
 
-def _lesson(task: Task, images: ImageSet, teacher: Originals, device: torch.device) -> Lesson:
-    originals = task.originals
+def _repeated(target: Target, times: int) -> Target:
+    """The target of as many predictors of each original."""
+    each = {"kernels": target.kernels.repeat(times, 1, 1), "rank": target.rank.repeat(times, 1)}
+    return target._replace(**each, norms=target.norms.repeat(times, 1))
+
+
+def _lesson(task: Task, images: ImageSet, teacher: Originals, seeds: list[tuple]) -> Lesson:
+    originals, device = task.originals, task.target.kernels.device
     rows = torch.arange(len(originals.weights)) % len(teacher.weights)
-    answerers = Answerers(teacher.spec, teacher.weights[rows].to(device))
-    return Lesson(originals.spec, originals.weights.to(device), task.layout, answerers, images.to(device))
+    answerers = Answerers(teacher.spec, teacher.weights[rows].repeat(len(seeds), 1).to(device))
+    weights = originals.weights.repeat(len(seeds), 1).to(device)
+    return Lesson(originals.spec, weights, task.layout, answerers, images.to(device), tuple(seeds))
 
 
 def save_artifacts(config: PredictorConfig, task: Task, predicted: Predicted, folder: Path) -> Float[Tensor, "model weight"]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import binom
+from scipy.special import bdtr  # scipy.stats would take every job of predictors a second
 from torch import Tensor
 
 from weightspace.images import ImageSet, normalize
@@ -14,13 +14,14 @@ from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, to_kernels
-from weightspace.predictor.originals import Originals, divergence
+from weightspace.predictor.originals import Originals, divergence, recalibrated
 from weightspace.predictor.spectra import measure_layers, singular_values
 
 PASSES = 4096  # images times networks at once
 SHOWN = 12  # kernels per layer that are kept for figures
 LAYERS = 3  # layers of which kernels are kept
 TRAIN_IMAGES = 2000  # on which accuracy on train images is measured, at most: it is there for the gap alone
+RECALIBRATION_IMAGES = 10_000  # train images whose statistics batch norms get, at most
 
 
 class Bench(NamedTuple):
@@ -51,29 +52,69 @@ def answers(
 
 
 def compare_answers(bench: Bench, spec: NetSpec, weights: Float[Tensor, "model weight"]) -> dict[str, Float[Tensor, " model"]]:
-    """Accuracy, and what became of the original's answers; `weights` may be of another spec than the originals'."""
-    ours, theirs = answers(spec, weights, bench.images, "test"), answers(bench.spec, bench.weights, bench.images, "test")
-    right, before = (logits.argmax(-1) == bench.images.test_y for logits in (ours, theirs))
-    train = (answers(s, w, bench.images, "train").argmax(-1) for s, w in ((spec, weights), (bench.spec, bench.weights)))
-    learned, learned_before = ((found == bench.images.train_y[:TRAIN_IMAGES]).double().mean(1) for found in train)
+    """Accuracy, and what became of the original's answers; `weights` may be of another spec than the originals'.
+
+    Networks with batch norms are measured once more with the statistics of train images.
+    """
+    images, theirs = bench.images, answers(bench.spec, bench.weights, bench.images, "test")
+    measures = compare_logits(answers(spec, weights, images, "test"), theirs, images.test_y)
+    measures["accuracy_original"] = accuracy(theirs, images.test_y)
+    for which, net, stack in (("predicted", spec, weights), ("original", bench.spec, bench.weights)):
+        measures[f"train_accuracy_{which}"] = accuracy(answers(net, stack, images, "train"), images.train_y[:TRAIN_IMAGES])
+    has_statistics = spec.num_weights > spec.num_learned
+    return measures | compare_recalibrated(bench, spec, weights, theirs) if has_statistics else measures
+
+
+def compare_recalibrated(
+    bench: Bench, spec: NetSpec, weights: Float[Tensor, "model weight"], theirs: Float[Tensor, "model image class"]
+) -> dict[str, Float[Tensor, " model"]]:
+    """Batch norms recalibrated, against what the originals answer as they are, `theirs`; and the originals, recalibrated too."""
+    images, labels = bench.images, bench.images.test_y
+    ours, reference = (
+        answers(net, with_train_statistics(net, stack, images), images, "test")
+        for net, stack in ((spec, weights), (bench.spec, bench.weights))
+    )
+    measures = compare_logits(ours, theirs, labels)
+    return {
+        "accuracy_recalibrated": measures["accuracy_predicted"],
+        "accuracy_gain_recalibrated": measures["accuracy_gain"],
+        "agreement_recalibrated": measures["agreement"],
+        "accuracy_original_recalibrated": accuracy(reference, labels),
+    }
+
+
+def with_train_statistics(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: ImageSet
+) -> Float[Tensor, "model weight"]:
+    """Batch norms with the statistics of train images, the first RECALIBRATION_IMAGES at most."""
+    return recalibrated(spec, weights, normalize(images.train_x[:RECALIBRATION_IMAGES], images))
+
+
+def compare_logits(
+    ours: Float[Tensor, "model image class"], theirs: Float[Tensor, "model image class"], labels: Int[Tensor, " image"]
+) -> dict[str, Float[Tensor, " model"]]:
+    """Accuracy of one network's answers, and what became of those of another, model by model."""
+    right, before = (logits.argmax(-1) == labels for logits in (ours, theirs))
     return {
         "accuracy_predicted": right.double().mean(1),
-        "accuracy_original": before.double().mean(1),
         "accuracy_gain": right.double().mean(1) - before.double().mean(1),
         "gained": (right & ~before).double().mean(1),
         "lost": (before & ~right).double().mean(1),
         "mcnemar_p": mcnemar((right & ~before).sum(1), (before & ~right).sum(1)),
         "agreement": (ours.argmax(-1) == theirs.argmax(-1)).double().mean(1),
         "kl": divergence(theirs.double(), ours.double()),
-        "train_accuracy_predicted": learned,
-        "train_accuracy_original": learned_before,
     }
+
+
+def accuracy(logits: Float[Tensor, "model image class"], labels: Int[Tensor, " image"]) -> Float[Tensor, " model"]:
+    """Share of right answers."""
+    return (logits.argmax(-1) == labels).double().mean(1)
 
 
 def mcnemar(gained: Int[Tensor, " model"], lost: Int[Tensor, " model"]) -> Float[Tensor, " model"]:
     """Probability of counts at least as unequal if an image is gained or lost with probability 1/2 each: McNemar's exact test."""
     fewer, both = (tensor.numpy(force=True) for tensor in (torch.minimum(gained, lost), gained + lost))
-    return torch.from_numpy(2 * binom.cdf(fewer, both, 0.5)).clamp_max(1.0)
+    return torch.from_numpy(2 * bdtr(fewer, both, 0.5)).clamp_max(1.0)
 
 
 def compare_weights(bench: Bench, weights: Float[Tensor, "model weight"]) -> dict[str, Float[Tensor, " model"]]:
@@ -110,11 +151,11 @@ def rows_of(source: Source, measures: dict[str, Tensor], suffix: str = "") -> li
 
 def round_measures(bench: Bench, rounds: list[Float[Tensor, "model weight"]]) -> list[dict[str, Tensor]]:
     """What each round of progressive reconstruction has put out, against the original and against the round before."""
-    found, previous = [], bench.weights
+    found, previous, images = [], bench.weights, bench.images
+    theirs = answers(bench.spec, bench.weights, images, "test")
     for weights in rounds:
-        measures = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
-        measures = {name: value for name, value in measures.items() if not name.startswith(("train_", "accuracy_original"))}
-        found.append(measures | {"rmse_previous": rmse(bench, weights, previous)})
+        measures = compare_logits(answers(bench.spec, weights, images, "test"), theirs, images.test_y)
+        found.append(measures | compare_weights(bench, weights) | {"rmse_previous": rmse(bench, weights, previous)})
         previous = weights
     return found
 

@@ -1,8 +1,12 @@
 """Smoothness orders: which coordinate each kernel gets, so that neighbors are alike.
 
-Coordinates are re-indexed, weights never move. An order hangs on the weights alone and is computed once per job, from them:
-nothing is cached, so none can be stale.
+Coordinates are re-indexed, weights never move. An order hangs on the weights alone; it is kept under their hash, never under a
+name, so that none can be stale.
 """
+
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -12,12 +16,14 @@ from torch import Tensor
 
 from weightspace.errors import InputError
 from weightspace.predictor.kernels import Layout, Part
+from weightspace.store import load_tensors, save_tensors
 
 FIRST_NEIGHBORS, MOST_NEIGHBORS = 4, 512  # asked of a tree; where more are needed, all unused ones are compared
 SHRINK = 0.93  # of the unused kernels, before the tree is built anew without the used ones
 SMALL = 256  # unused kernels that are compared one by one
 SLACK = 1e-13  # in squared distance: kernels so much farther than the nearest may have its cosine, up to rounding
 ORDERS = ("none", "in_filter", "cross_filter", "serpentine")
+VERSION = 1  # of the orders that this file computes: raise it when they change, and none that is kept is found again
 
 
 def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order: str) -> Int[Tensor, " kernel"]:
@@ -38,6 +44,28 @@ def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order
     for part in layout.parts:
         rank[part.rows] = part.begin + torch.from_numpy(_ranks(part, values[part.rows], order))
     return rank.to(kernels.device)
+
+
+def kept_order(
+    layout: Layout, kernels: Float[Tensor, "kernel element"], order: str, folder: str | Path
+) -> Int[Tensor, " kernel"]:
+    """`kernel_order`, from `folder` where these kernels have been ordered before; else computed and kept there.
+
+    Jobs may share the folder: a file is whole when it gets its name, and has the same content whoever writes it. A damaged
+    file is made anew.
+    """
+    values = kernels.detach().double().contiguous().numpy(force=True)
+    content = sha256(f"{VERSION} {order} {layout} {values.shape}".encode() + values.tobytes())
+    path = Path(folder) / f"{content.hexdigest()}.safetensors"
+    if path.exists():
+        try:
+            return load_tensors(path, kernels.device)[0]["rank"]
+        except InputError as error:
+            print(f"ordering the kernels again: {error}")
+    rank, own = kernel_order(layout, kernels, order), path.with_suffix(f".{uuid4().hex}")
+    save_tensors(own, {"rank": rank}, {"order": order})
+    own.replace(path)
+    return rank
 
 
 def _ranks(part: Part, kernels: np.ndarray, order: str) -> np.ndarray:

@@ -1,38 +1,46 @@
 """Figure predictor_error: accuracy against error in the weights, of predictors and of what has the same error by design."""
 
+from functools import partial
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from weightspace.report.intervals import Interval, mean_interval
 from weightspace.report.predictor_points import (
-    MOST_PANELS,
+    Panel,
     Point,
+    columns_of,
     draw_points,
     finite_points,
     gain_axis,
-    label_points,
-    legend_of,
-    panels,
+    plot_points,
     sidestep,
 )
 from weightspace.report.predictors import (
     KINDS,
+    Entry,
     Group,
+    clipped,
     describe_group,
-    entries_with,
     gain_of,
-    grouped_by_originals,
+    groups_with,
+    has_metric,
     interval_of,
     short_labels,
+    values_of,
 )
-from weightspace.report.style import add_note, house_style, nothing_to_draw
+from weightspace.report.style import nothing_to_draw
 
 METRICS = ("relative_error", "accuracy_gain", "accuracy_original")
 DRAWN = ("predicted", "noise", "truncated", "shrunk", "low_pass", "averaged")
 NAMES = {"predicted": "predictor", **KINDS}
 SIDESTEPS = {"noise": 0.97, "truncated": 0.985, "shrunk": 1.015, "low_pass": 1.03}  # all have a predictor's error
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+RECALIBRATED = "_recalibrated"  # ends the metrics of networks with the batch-norm statistics of train images
+VERSIONS = {"": "", RECALIBRATED: ", batch norm recalibrated"}
+MOST_TICKS = 16  # in a row of panels
 NOTE = (
     "Error: norm of the difference from the original's predicted weights over their norm; controls other than averages have in "
     "each layer the error of a predictor and are drawn beside it. Gain: test accuracy minus that of the own original (0), mean "
@@ -41,53 +49,77 @@ NOTE = (
     "for no variation. Both axes are linear near 0 (gains within ±1 point, errors below the first tick), logarithmic beyond. "
     "Lines join a method's points by error."
 )
+NOTE_RECALIBRATED = (
+    "Batch norm recalibrated: the networks of all methods have their batch-norm statistics measured anew on train images; 0 is "
+    "still the original as it was trained, and the open star the original with its statistics measured anew."
+)
 
 
 def plot_predictor_error(metrics: pd.DataFrame) -> Figure:
-    """Accuracy gain against relative error of the weights, one panel per set of originals, methods as joined points."""
-    entries = [entry for entry in entries_with(metrics, *METRICS) if entry.kind in DRAWN]
-    if not entries:
+    """Accuracy gain against relative error of the weights, methods as joined points.
+
+    One panel per set of originals, and beside it one with batch norms recalibrated where that was measured.
+    """
+    groups = groups_with(metrics, METRICS, DRAWN)
+    if not groups:
         return nothing_to_draw("Accuracy and error: no predictor here has been measured for both.")
-    groups = grouped_by_originals(metrics, entries)[:MOST_PANELS]
-    points, notes = zip(*(finite_points(points_of(metrics, group)) for group in groups), strict=True)
-    points = [[sidestep(point, SIDESTEPS.get(point.kind, 1.0)) for point in own] for own in points]
-    with house_style():
-        figure, grid = panels(len(groups))
-        for axes, group, own, broken in zip(grid, groups, points, notes, strict=True):
-            _draw_group(axes, own)
-            axes.set_title(f"{group.label}: {describe_group(metrics, group, 'accuracy_gain')}{broken}")
-        legend_of(figure, grid, 4)
-        add_note(figure, NOTE)
-        figure.draw_without_rendering()
-        for axes, own in zip(grid, points, strict=True):
-            label_points(axes, own, set(DRAWN))
-    return figure
+    panels = [panels_of(metrics, group) for group in groups]
+    note = f"{NOTE} {NOTE_RECALIBRATED}" if any(len(pair) > 1 for pair in panels) else NOTE
+    return plot_points(panels, set(DRAWN), note)
 
 
-def points_of(metrics: pd.DataFrame, group: Group) -> list[Point]:
-    """Relative error of the weights, and gain, of each predictor and control of a group."""
-    short = short_labels(group)
+def panels_of(metrics: pd.DataFrame, group: Group) -> list[Panel]:
+    """A group as it is, then what of it was measured with batch norms recalibrated, if any; both with the same axis of gains."""
+    again = [entry for entry in group.entries if has_metric(metrics, entry, f"accuracy_gain{RECALIBRATED}")]
+    parts = {"": group} | ({RECALIBRATED: group._replace(entries=again)} if again else {})
+    found = {suffix: finite_points(points_of(metrics, own, suffix)) for suffix, own in parts.items()}
+    originals = {suffix: original_gain(metrics, own.entries[0], suffix) for suffix, own in parts.items()}
+    gains = [*originals.values(), *(point.gain for points, _ in found.values() for point in points)]
     return [
+        Panel(
+            f"{group.label}{VERSIONS[suffix]}",
+            f"{describe_group(metrics, parts[suffix], f'accuracy_gain{suffix}')}{broken}",
+            points,
+            partial(_draw_panel, gains=gains, original=originals[suffix], suffix=suffix),
+        )
+        for suffix, (points, broken) in found.items()
+    ]
+
+
+def points_of(metrics: pd.DataFrame, group: Group, suffix: str) -> list[Point]:
+    """Relative error of the weights, and gain, of each predictor and control of a group; controls beside their predictor."""
+    short = short_labels(group)
+    points = [
         Point(
             interval_of(metrics, entry, "relative_error", 0.0, float("inf")),
-            gain_of(metrics, entry),
+            gain_of(metrics, entry, suffix),
             entry.kind,
             short.get(entry.cell, ""),  # of controls none: their errors are the predictors'
         )
         for entry in group.entries
     ]
+    return [sidestep(point, SIDESTEPS.get(point.kind, 1.0)) for point in points]
 
 
-def _draw_group(axes: Axes, points: list[Point]) -> None:
+def original_gain(metrics: pd.DataFrame, entry: Entry, suffix: str) -> Interval:
+    """What the originals themselves gain over themselves as they are; it is the same for every seed of an entry."""
+    gains = values_of(metrics, entry, f"accuracy_original{suffix}") - values_of(metrics, entry, "accuracy_original")
+    return clipped(mean_interval(gains[:1]), -1.0, 1.0)
+
+
+def _draw_panel(axes: Axes, points: list[Point], gains: list[Interval], original: Interval, suffix: str) -> None:
     draw_points(axes, points, NAMES, set(DRAWN))
-    axes.plot(0, 0, "k*", markersize=7, linestyle="none", label="original")
-    gain_axis(axes, [point.gain for point in points])
+    star = {"markersize": 8, "markerfacecolor": "white" if suffix else "black", "markeredgewidth": 0.8}
+    axes.plot([0, 0], original[1:3], color="black", linewidth=0.9)
+    axes.plot(0, original.mean, "k*", **star, label=f"original{VERSIONS[suffix]}")
+    gain_axis(axes, gains)
     errors = [point.across for point in points]
     smallest = min([error.mean for error in errors if error.mean > 0], default=TICKS[0])
     linear = max([TICKS[0], *(tick for tick in TICKS if tick <= smallest)])
     right = 1.2 * max([2 * linear, *(error.high for error in errors)])
     axes.set_xscale("symlog", linthresh=linear, linscale=0.4)
     axes.set(xlim=(-linear / 5, right), xlabel="relative error of the weights", ylabel="accuracy gain (points)")
-    axes.xaxis.set_major_locator(FixedLocator([0, *(tick for tick in TICKS if linear <= tick <= right)]))
+    ticks = [0, *(tick for tick in TICKS if linear <= tick <= right)]
+    axes.xaxis.set_major_locator(FixedLocator(ticks, nbins=MOST_TICKS // columns_of(axes)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")

@@ -1,5 +1,7 @@
 """Networks as points in a plane of accuracy: how each method looks, the axis of gains, labels that do not meet."""
 
+from collections.abc import Callable
+from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
@@ -11,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from weightspace.report.intervals import Interval
-from weightspace.report.style import LOOKS, WIDTH_INCHES, Look, draw_crossed_intervals
+from weightspace.report.style import LOOKS, WIDTH_INCHES, Look, add_note, draw_crossed_intervals, house_style
 
-MOST_PANELS = 6
+MOST_PANELS = 8
 LINEAR = 0.01  # gains up to a point are on a linear scale, beyond it on a logarithmic one
 DECADES = (1, 0.3, 0.1, 0.03, 0.01, 0.005)
 GAIN_TICKS = (*(-tick for tick in DECADES), 0, *DECADES[::-1])
@@ -40,7 +42,6 @@ LOOK_OF = {
     "shrunk": LOOKS[3],
     "low_pass": LOOKS[4],
     "averaged": Look("#000000", "P", False, (0, (1, 3))),
-    "recalibrated": Look("#12355b", "o", False, (0, (1, 3))),
 }
 
 
@@ -53,6 +54,15 @@ class Point(NamedTuple):
     label: str  # written beside it; may be empty
 
 
+class Panel(NamedTuple):
+    """Points of one set of originals, and what draws them with all else that is in their axes."""
+
+    title: str
+    n: str  # originals and seeds
+    points: list[Point]
+    draw: Callable[[Axes, list[Point]], None]
+
+
 class Place(NamedTuple):
     """Where a label may be, in pixels."""
 
@@ -61,11 +71,34 @@ class Place(NamedTuple):
     leader: np.ndarray  # boxes along that line
 
 
-def panels(num: int) -> tuple[Figure, list[Axes]]:
+def plot_points(groups: list[list[Panel]], joined: set[str], note: str) -> Figure:
+    """Panels of each set of originals side by side, one legend above and the note below; it says how many sets found no room."""
+    groups = sorted(groups, key=len, reverse=True)  # pairs come first, so that each has a row
+    shown = [group for group, taken in zip(groups, accumulate(map(len, groups)), strict=True) if taken <= MOST_PANELS]
+    with house_style():
+        figure, grid = _grid(sum(map(len, shown)))
+        drawn = list(zip(grid, sum(shown, []), strict=True))
+        space = "\n" if columns_of(grid[0]) > 1 else " "
+        for axes, panel in drawn:
+            panel.draw(axes, panel.points)
+            axes.set_title(f"{panel.title}:{space}{panel.n}")
+        legend_of(figure, grid, 4)
+        add_note(figure, f"{note} {_left_out(len(groups) - len(shown), len(groups))}")
+        figure.draw_without_rendering()
+        for axes, panel in drawn:
+            label_points(axes, panel.points, joined)
+    return figure
+
+
+def _left_out(number: int, total: int) -> str:
+    return f"For want of room {number} of {total} sets of originals are not drawn." if number else ""
+
+
+def _grid(num: int) -> tuple[Figure, list[Axes]]:
     """A figure with one wide panel, or with two in a row."""
     columns = min(num, 2)
     rows = ceil(num / columns)
-    figure = Figure(figsize=(WIDTH_INCHES, 3.6 if num == 1 else 3.0 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, 3.6 if num == 1 else 3.2 * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[num:]:
@@ -90,6 +123,11 @@ def sidestep(point: Point, factor: float) -> Point:
     """A point and its bar at another place."""
     mean, low, high = (factor * value for value in point.across[:3])
     return point._replace(across=Interval(mean, low, high, point.across.n))
+
+
+def columns_of(axes: Axes) -> int:
+    """Panels in a row of the figure that the axes are in."""
+    return axes.get_subplotspec().get_gridspec().ncols
 
 
 def draw_points(axes: Axes, points: list[Point], names: dict[str, str], joined: set[str]) -> None:
@@ -164,9 +202,8 @@ def _best_place(center: np.ndarray, size: np.ndarray, met: tuple[np.ndarray, np.
     ends = np.clip(center, boxes[:, :2], boxes[:, 2:])
     leaders = _around(np.linspace(np.broadcast_to(center, ends.shape), ends, LEADER_PIECES, axis=1), pixels / 2)
     taken, written = met
-    cost = (
-        _shared(boxes, taken).sum(1) + 4 * half.prod() - _shared(boxes, np.array(axes.get_window_extent().extents)[None]).sum(1)
-    )
+    outside = 4 * half.prod() - _shared(boxes, np.array(axes.get_window_extent().extents)[None]).sum(1)
+    cost = _shared(boxes, taken).sum(1) + 10 * outside
     cost += 10 * _shared(leaders.reshape(-1, 4), written).sum(1).reshape(len(boxes), -1).sum(1)
     best = int(np.argmin(cost + FARTHER * distances * pixels**2))
     return Place(boxes[best], ends[best], leaders[best])

@@ -1,5 +1,7 @@
 """Figure predictor_rate: accuracy against bytes, of predictors and of other ways to make a network small."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,33 +9,22 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from weightspace.report.predictor_points import (
-    MOST_PANELS,
-    Point,
-    draw_points,
-    finite_points,
-    gain_axis,
-    label_points,
-    legend_of,
-    panels,
-    side_by_side,
-)
+from weightspace.report.predictor_points import Panel, Point, draw_points, finite_points, gain_axis, plot_points, side_by_side
 from weightspace.report.predictors import (
     KINDS,
     Group,
     describe_group,
-    entries_with,
     gain_of,
-    grouped_by_originals,
+    groups_with,
     point_label,
     ratio_of,
     short_labels,
     values_of,
 )
-from weightspace.report.style import add_note, house_style, nothing_to_draw
+from weightspace.report.style import nothing_to_draw
 
 METRICS = ("bytes", "bytes_original", "accuracy_gain", "accuracy_original")
-DRAWN = ("predicted", "quantized", "pruned", "low_rank", "small", "averaged", "recalibrated")
+DRAWN = ("predicted", "quantized", "pruned", "low_rank", "small", "averaged")
 NAMES = {"predicted": "predictor", **KINDS}
 JOINED = {"quantized", "pruned", "low_rank", "small"}
 GAP = 0.03  # in the logarithm of bytes
@@ -49,23 +40,18 @@ NOTE = (
 
 def plot_predictor_rate(metrics: pd.DataFrame) -> Figure:
     """Accuracy gain against bytes, one panel per set of originals, with the Pareto front of all methods."""
-    entries = [entry for entry in entries_with(metrics, *METRICS) if entry.kind in DRAWN]
-    if not entries:
+    groups = groups_with(metrics, METRICS, DRAWN)
+    if not groups:
         return nothing_to_draw("Accuracy and bytes: no predictor here has been measured for both.")
-    groups = grouped_by_originals(metrics, entries)[:MOST_PANELS]
-    points, notes = zip(*(finite_points(points_of(metrics, group)) for group in groups), strict=True)
-    fronts, points = [front_of(own) for own in points], [side_by_side(own, GAP) for own in points]
-    with house_style():
-        figure, grid = panels(len(groups))
-        for axes, group, own, front, broken in zip(grid, groups, points, fronts, notes, strict=True):
-            _draw_group(axes, own, front, float(values_of(metrics, group.entries[0], "bytes_original").mean()))
-            axes.set_title(f"{group.label}: {describe_group(metrics, group, 'accuracy_gain')}{broken}")
-        legend_of(figure, grid, 4)
-        add_note(figure, NOTE)
-        figure.draw_without_rendering()
-        for axes, own in zip(grid, points, strict=True):
-            label_points(axes, own, JOINED)
-    return figure
+    return plot_points([[panel_of(metrics, group)] for group in groups], JOINED, NOTE)
+
+
+def panel_of(metrics: pd.DataFrame, group: Group) -> Panel:
+    """Gain against bytes of one group; the front is that of points where they belong, not side by side."""
+    points, broken = finite_points(points_of(metrics, group))
+    original = float(values_of(metrics, group.entries[0], "bytes_original").mean())
+    num = f"{describe_group(metrics, group, 'accuracy_gain')}{broken}"
+    return Panel(group.label, num, side_by_side(points, GAP), partial(_draw_panel, front=front_of(points), original=original))
 
 
 def points_of(metrics: pd.DataFrame, group: Group) -> list[Point]:
@@ -87,7 +73,7 @@ def front_of(points: list[Point]) -> np.ndarray:
     return np.array(front)
 
 
-def _draw_group(axes: Axes, points: list[Point], front: np.ndarray, original: float) -> None:
+def _draw_panel(axes: Axes, points: list[Point], front: np.ndarray, original: float) -> None:
     right = 1.25 * max([1.0, *(point.across.high for point in points)])
     left = min([1.0, *(point.across.low for point in points)]) / 1.25
     last = [(right, front[-1, 1])]

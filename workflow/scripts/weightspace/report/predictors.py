@@ -17,7 +17,6 @@ KINDS = {  # of controls, as a reader sees them; their cells are named <predicto
     "shrunk": "original, shrunk",
     "low_pass": "original, low-pass",
     "averaged": "last epochs averaged",
-    "recalibrated": "predicted, batch norm recalibrated",
     "quantized": "original, quantized",
     "pruned": "original, pruned",
     "low_rank": "original, low rank",
@@ -63,6 +62,11 @@ def entries_with(metrics: pd.DataFrame, *names: str) -> list[Entry]:
     return entries
 
 
+def groups_with(metrics: pd.DataFrame, names: tuple[str, ...], kinds: tuple[str, ...]) -> list[Group]:
+    """Predictors and controls of these kinds that have all these metrics, by originals."""
+    return grouped_by_originals(metrics, [entry for entry in entries_with(metrics, *names) if entry.kind in kinds])
+
+
 def grouped_by_originals(metrics: pd.DataFrame, entries: list[Entry]) -> list[Group]:
     """Entries of the same originals together: predictors whose originals measure alike one by one, controls with theirs."""
     groups: list[tuple[np.ndarray, list[Entry]]] = []
@@ -78,8 +82,9 @@ def grouped_by_originals(metrics: pd.DataFrame, entries: list[Entry]) -> list[Gr
 
 
 def shared_label(cells: list[str]) -> str:
-    """The words that all these names begin with; the first name where there are none."""
-    return cell_label("_".join(_shared_words(cells) or [cells[0]]))
+    """The words that all these names begin with; where there are none, the first name and how many others."""
+    others = "" if (shared := _shared_words(cells)) else f" and {len(cells) - 1} more"
+    return cell_label("_".join(shared or [cells[0]])) + others
 
 
 def short_labels(group: Group) -> dict[str, str]:
@@ -93,7 +98,7 @@ def point_label(entry: Entry, short: dict[str, str]) -> str:
     """What is written at a point: a control's number, or the predictor that was predicted with."""
     if entry.kind in UNITS:
         return UNITS[entry.kind].format(entry.number) if entry.number else ""
-    return short.get(entry.predictor, "") if entry.kind in ("predicted", "recalibrated") else ""
+    return short.get(entry.predictor, "") if entry.kind == "predicted" else ""
 
 
 def has_metric(metrics: pd.DataFrame, entry: Entry, metric: str) -> bool:
