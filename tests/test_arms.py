@@ -12,7 +12,7 @@ from weightspace.predictor.arms import make_control, measure_control, stand_of
 from weightspace.predictor.artifact import load_network
 from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.predictor.controls import KINDS
-from weightspace.predictor.job import PHASES, make_task, save_artifacts, train_predictors
+from weightspace.predictor.job import PHASES, make_task, order_originals, save_artifacts, train_predictors
 from weightspace.predictor.originals import Originals, recalibrated
 from weightspace.store import TrainingState
 
@@ -38,7 +38,7 @@ def stands(tmp_path_factory):
     for kind in ("residual", "plain"):
         folder, originals = tmp_path_factory.mktemp(kind), planted_originals(kind)
         config = predictor_config(steps=350, hidden=48, embedding_levels=20, kernel_batch=4096)
-        task = make_task(config, originals, torch.device("cpu"), folder / "orders")
+        task = make_task(config, originals, torch.device("cpu"), order_originals(config, originals, folder / "orders"))
         states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
         predicted = train_predictors(config, task, None, None, states)[0]
         save_artifacts(config, task, predicted, folder)
@@ -93,7 +93,9 @@ def test_each_layer_has_the_predictors_error_and_all_else_is_the_originals(stand
 
 def test_noise_hangs_on_the_seed_and_differs_between_originals(stands, tmp_path):
     stand, _ = stands["residual"]
-    one, same, other = (made(stand, config_of("noise", seed=seed), tmp_path).weights - stand.bench.weights for seed in (0, 0, 1))
+    one, same, other = (
+        made(stand._replace(seed=seed), config_of("noise"), tmp_path).weights - stand.bench.weights for seed in (0, 0, 1)
+    )
     assert torch.equal(one, same)
     name = stand.bench.layout.parts[0].name
     draws = [unflatten(stand.bench.spec, change)[name][n].flatten() for change in (one, other) for n in range(2)]

@@ -57,7 +57,7 @@ def scenario_content():
             }
         },
         "predictor_controls": {
-            "held_noise": {"predictor": "held", "kind": "noise", "seed": 1},
+            "held_noise": {"predictor": "held", "kind": "noise", "seeds": [1]},
             "held_quantized_8": {"predictor": "held", "kind": "quantized", "bits": 8},
         },
     }  # fmt: skip
@@ -235,6 +235,10 @@ WRONG = {
         "recoveries.made.students", {"epochs": 0, "second_order_steps": 0},
         "recoveries.made.students: epochs and second_order_steps are both 0"),
     "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
+    "a control of a seed that its predictor lacks": (
+        "predictor_controls.held_noise.seeds", [1, 7], "predictor_controls.held_noise.seeds: predictor 'held' has no seed 7"
+    ),
+    "the same control twice": ("predictor_controls.held_noise.seeds", [1, 1], "controls.held_noise: seeds names a seed twice"),
     "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
     "thinning as nobody published": (
         "recoveries.made",

@@ -29,7 +29,7 @@ RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplu
 RECOVERY_BASELINES = [
     f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")
 ]
-CONTROLS = [f"rounds_{kind}" for kind in ("low_pass", "quantized_4", "small")]
+CONTROLS = [("joint_noise", 0), ("joint_noise", 1), ("rounds_low_pass", 0), ("rounds_quantized_4", 0), ("rounds_small", 0)]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
@@ -84,8 +84,9 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
-    expected |= {("smoke", "predictor", cell, 0) for cell in ("joint", "rounds")}
-    expected |= {("smoke", "predictor_control", cell, 0) for cell in CONTROLS}
+    expected |= {("smoke", "originals", "residual", 0)}
+    expected |= {("smoke", "predictor", *cell) for cell in (("joint", 0), ("joint", 1), ("rounds", 0))}
+    expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
     assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
@@ -96,7 +97,7 @@ def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
-    expected |= {"train_originals": 1, "train_predictors": 2, "evaluate_predictors": 2, "evaluate_predictor_control": 4}
+    expected |= {"train_originals": 1, "train_predictors": 2, "evaluate_predictors": 3, "evaluate_predictor_control": 5}
     assert timings == expected | dict.fromkeys(ATTACK, 4)
 
 
@@ -143,9 +144,21 @@ def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teac
 
 def test_a_changed_predictor_reruns_itself_and_its_controls(finished):
     finished.edit(lambda content: content["predictors"]["rounds"].update(steps=41))
-    controls = [f"evaluate_predictor_control predictor_control={cell}" for cell in CONTROLS]
+    controls = [
+        f"evaluate_predictor_control predictor_control={cell}, seed={seed}"
+        for cell, seed in CONTROLS
+        if cell.startswith("rounds")
+    ]
     own = ["evaluate_predictors predictor=rounds, seed=0", "train_predictors predictor=rounds"]
     assert finished.planned() == sorted(controls + own + REPORT)
+
+
+def test_another_seed_trains_all_predictors_of_its_cell_anew(finished):
+    finished.edit(lambda content: content["predictors"]["joint"].update(seeds=[1, 0, 2]))
+    planned = [job for job in finished.planned() if "predictor=" in job or "predictor_control=" in job]
+    evaluated = [f"evaluate_predictors predictor=joint, seed={seed}" for seed in (0, 1, 2)]
+    controls = [f"evaluate_predictor_control predictor_control=joint_noise, seed={seed}" for seed in (0, 1)]
+    assert planned == sorted([*controls, *evaluated, "train_predictors predictor=joint"])
 
 
 def test_predictors_without_distillation_are_trained_without_images(finished):
@@ -315,11 +328,12 @@ def test_training_asks_for_a_gpu_where_the_settings_name_one(device, gpus, clone
 def test_the_memory_that_images_take_is_added_to_what_their_jobs_ask_for(clone):
     def memory():
         jobs = dict(JOB.findall(clone.snakemake("--dry-run")))
-        return {rule: int(re.search(r"mem_mb=(\d+)", jobs[rule])[1]) for rule in ("fetch_images", *LEARNING, *TRAINING_CONTROLS)}
+        rules = ("fetch_images", "plot_claims", *LEARNING, *TRAINING_CONTROLS)
+        return {rule: int(re.search(r"mem_mb=(\d+)", jobs[rule])[1]) for rule in rules}
 
     before = memory()
     clone.edit(lambda content: content.update(images_mem_mb=7000))
-    assert memory() == {rule: mem + 7000 for rule, mem in before.items()}
+    assert memory() == {rule: mem + (7000 if rule != "plot_claims" else 0) for rule, mem in before.items()}
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

@@ -107,15 +107,23 @@ def images_to_distill(wildcards):
     return [f"<results>/images/{originals_of(wildcards).images}.safetensors"] if distilled else []
 
 
+def predictor_control_jobs(path):
+    """`path` for each cell and seed of the controls of predictors."""
+    return [
+        path.format(predictor_control=cell, seed=seed)
+        for cell, control in settings.predictor_controls.items()
+        for seed in control.seeds
+    ]
+
+
 def controlled(wildcards):
     """The predictor that a control stands against."""
     return settings.predictors[settings.predictor_controls[wildcards.predictor_control].predictor]
 
 
-def control_file(path, wildcards):
-    """`path` for the predictor that a control stands against, and the control's seed."""
-    control = settings.predictor_controls[wildcards.predictor_control]
-    return path.format(predictor=control.predictor, seed=control.seed)
+def controlled_file(wildcards, file):
+    """A file of the predictor that a control stands against."""
+    return f"<results>/predictor/{settings.predictor_controls[wildcards.predictor_control].predictor}/{file}"
 
 
 wildcard_constraints:

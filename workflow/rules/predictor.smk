@@ -6,6 +6,7 @@ rule train_originals:
         images=lambda w: f"<results>/images/{settings.originals[w.originals].images}.safetensors",
     output:
         originals="<results>/originals/{originals}/originals.safetensors",
+        metrics="<results>/originals/{originals}/metrics.parquet",
     log:
         "<logs>/train_originals/{originals}.log",
     benchmark:
@@ -20,6 +21,7 @@ rule train_originals:
         device=settings.device,
     params:
         originals=lambda w: settings.originals[w.originals].model_dump(mode="json"),
+        scenario=SCENARIO,
         version=VERSION["predictor"],
     script:
         "../scripts/train_originals.py"
@@ -89,14 +91,14 @@ rule evaluate_predictor_control:
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        predictors=lambda w: control_file("<results>/predictor/{predictor}/predictors.safetensors", w),
-        artifacts=lambda w: control_file("<results>/predictor/{predictor}/seed-{seed}/artifacts", w),
+        predictors=lambda w: controlled_file(w, "predictors.safetensors"),
+        artifacts=lambda w: controlled_file(w, f"seed-{w.seed}/artifacts"),
     output:
-        metrics="<results>/predictor_control/{predictor_control}/metrics.parquet",
+        metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:
-        "<logs>/evaluate_predictor_control/{predictor_control}.log",
+        "<logs>/evaluate_predictor_control/{predictor_control}/seed-{seed}.log",
     benchmark:
-        "<benchmarks>/evaluate_predictor_control/{predictor_control}.tsv"
+        "<benchmarks>/evaluate_predictor_control/{predictor_control}-{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: 1
@@ -106,7 +108,7 @@ rule evaluate_predictor_control:
         gpu=gpus(),
         device=settings.device,
     params:
-        control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json"),
+        control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json", exclude={"seeds"}),
         predictor=lambda w: controlled(w).model_dump(mode="json", exclude={"seeds"}),
         recipe=lambda w: settings.originals[controlled(w).originals].model_dump(mode="json"),
         scenario=SCENARIO,

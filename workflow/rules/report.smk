@@ -12,10 +12,9 @@ rule collect_metrics:
             collect(
                 "<results>/recovery_baseline/{recovery_baseline}/metrics.parquet", recovery_baseline=settings.recovery_baselines
             ),
+            collect("<results>/originals/{originals}/metrics.parquet", originals=settings.originals),
             predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/metrics.parquet"),
-            collect(
-                "<results>/predictor_control/{predictor_control}/metrics.parquet", predictor_control=settings.predictor_controls
-            ),
+            predictor_control_jobs("<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet"),
         ],
         merges=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/merges.parquet"),
         neurons=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/neurons.parquet"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from weightspace.config import PredictorConfig, settings_hash
 from weightspace.images import unpack_images
-from weightspace.predictor.job import PHASES, make_task, pack_predicted, train_predictors
+from weightspace.predictor.job import PHASES, make_task, order_originals, pack_predicted, train_predictors
 from weightspace.predictor.originals import unpack_originals
 from weightspace.progress import rule_log
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
@@ -14,10 +14,11 @@ with rule_log(snakemake.log[0]):
     config, device = PredictorConfig(**params.predictor), choose_device(snakemake.resources.device)
     images = next((unpack_images(*load_tensors(path)) for path in inputs.images), None)
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
-    task = make_task(config, unpack_originals(*load_tensors(inputs.originals)), device, Path(inputs.originals).parent / "orders")
+    originals = unpack_originals(*load_tensors(inputs.originals))
+    rank = order_originals(config, originals, Path(inputs.originals).parent / "orders" / f"version-{params.version}")
     key = settings_hash(params.predictor, params.version, *map(content_digest, inputs))
     states = {phase: TrainingState(f"{output.predictors}.{phase}.state", key) for phase in PHASES}
-    predicted = train_predictors(config, task, images, teacher, states)
+    predicted = train_predictors(config, make_task(config, originals, device, rank), images, teacher, states)
     save_tensors(output.predictors, *pack_predicted(predicted))
     for state in states.values():
         state.remove()

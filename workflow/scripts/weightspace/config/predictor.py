@@ -93,7 +93,9 @@ class PredictorConfig(Settings):
     """One kind of predictor for each network of `originals`, once per seed; all of them train as one stack."""
 
     originals: CellName = Field(description="cell of the section originals")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="initial weights and batches")
+    seeds: list[NonNegativeInt] = Field(
+        min_length=1, description="initial weights and batches; all train as one stack, so that another list trains anew"
+    )
     hidden: PositiveInt = Field(description="units of each of the four hidden layers")
     kernel_sizes: list[PositiveInt] | None = Field(
         None, description="sizes of the convolution kernels that are predicted; null: all sizes"
@@ -144,7 +146,9 @@ class PredictorControlConfig(Settings):
         "the predictor's order); averaged: mean weights of the last epochs, with batch-norm statistics of train images; at so "
         "many bytes: quantized, pruned, low_rank, each compressed with zstd; small: a small network distilled from the original"
     )
-    seed: NonNegativeInt = Field(0, description="of the predictor that sets error or bytes, and of the control's own draws")
+    seeds: list[NonNegativeInt] = Field(
+        [0], min_length=1, description="of the predictor that sets error or bytes, and of the control's own draws"
+    )
     bits: Literal[8, 6, 4, 3, 2] | None = Field(None, description="of quantized, per weight")
     kept_share: float | None = Field(None, gt=0, le=1, description="of pruned and low_rank: weights or singular values kept")
     architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
@@ -152,6 +156,8 @@ class PredictorControlConfig(Settings):
 
     @model_validator(mode="after")
     def _has_its_number(self) -> "PredictorControlConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
         if (self.bits is not None) != (self.kind == "quantized"):
             raise ValueError("bits must be given for quantized, and only there")
         if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):

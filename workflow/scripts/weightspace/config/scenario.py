@@ -45,7 +45,8 @@ class Scenario(Settings):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     images_mem_mb: NonNegativeInt = Field(
-        0, description="for images that take gigabytes: how much more memory, in MB, each job asks for than its rule says"
+        0,
+        description="for images that take gigabytes: how much more memory, in MB, jobs that compute ask for than their rules say",
     )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
     zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
@@ -114,8 +115,8 @@ class Scenario(Settings):
                 raise ValueError(
                     f"predictor_controls.{name}: figures look for the name {start}, or that and more after an underscore"
                 )
-            if cell.seed not in self.predictors[cell.predictor].seeds:
-                raise ValueError(f"predictor_controls.{name}.seed: predictor {cell.predictor!r} has no seed {cell.seed}")
+            if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
+                raise ValueError(f"predictor_controls.{name}.seeds: predictor {cell.predictor!r} has no seed {missing[0]}")
         return self
 
     def _references(self) -> Iterator[tuple[str, str, str]]:

@@ -38,17 +38,18 @@ class Stand(NamedTuple):
     bench: Bench
     originals: Originals
     predicted: Float[Tensor, "model weight"]  # the predictor's networks
+    seed: int  # of the predictor, and of the control's own draws
 
 
 def stand_of(
     config: PredictorConfig, originals: Originals, rank: Int[Tensor, "model kernel"], images: ImageSet, folder: str | Path
 ) -> Stand:
-    """What the controls of a predictor are made from; `folder` has its files, the images lie where networks run."""
+    """What the controls of a predictor of one seed are made from; `folder` has its files, the images lie where networks run."""
     device, layout = images.train_x.device, layout_of(originals.spec.shapes, config.kernel_sizes, config.linear)
     bench, folder = bench_of(originals, layout, rank, images, device), Path(folder)
     networks = [load_network(folder / f"original-{n}.safetensors") for n in range(len(rank))]
     rows = [flatten(bench.spec, {name: tensor.unsqueeze(0) for name, tensor in network.items()}) for network in networks]
-    return Stand(bench, originals, torch.cat(rows).to(device))
+    return Stand(bench, originals, torch.cat(rows).to(device), config.seeds[0])
 
 
 def measure_control(
@@ -86,7 +87,7 @@ def make_control(
 def _at_equal_error(config: PredictorControlConfig, stand: Stand) -> Float[Tensor, "model weight"]:
     bench = stand.bench
     theirs, ours = (unflatten(bench.spec, stack) for stack in (bench.weights, stand.predicted))
-    draws = [generator_for("control", config.predictor, config.kind, config.seed, n) for n in range(len(bench.weights))]
+    draws = [generator_for("control", config.predictor, config.kind, stand.seed, n) for n in range(len(bench.weights))]
     changed = at_equal_error(config.kind, bench.layout, (theirs, ours), bench.rank, draws)
     return flatten(bench.spec, theirs | changed)
 
@@ -118,7 +119,7 @@ def _small(
     rows = torch.arange(num) % len(taught_by.weights)
     answerers = Answerers(taught_by.spec, taught_by.weights[rows].to(stand.bench.weights.device))
     recipe = recipe.model_copy(update={"architecture": config.architecture, "num": num})
-    trained = train_originals(recipe, images, ("small", config.predictor, config.seed), state, answerers)
+    trained = train_originals(recipe, images, ("small", config.predictor, stand.seed), state, answerers)
     whole, rounded = unflatten(trained.spec, trained.weights), []  # no layer is: a file like those of plain compression
     blobs = [compress_quantized({name: stack[n] for name, stack in whole.items()}, rounded, 8).blob for n in range(num)]
     size = torch.tensor([float(len(blob)) for blob in blobs])

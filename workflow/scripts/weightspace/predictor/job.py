@@ -66,15 +66,22 @@ class Task(NamedTuple):
     target: Target
 
 
-def make_task(config: PredictorConfig, originals: Originals, device: torch.device, known: Tensor | str | Path) -> Task:
-    """The kernels of all originals, in their orders; `known` are the ranks, or the folder where orders are kept.
+def order_originals(config: PredictorConfig, originals: Originals, folder: str | Path) -> Int[Tensor, "model kernel"]:
+    """The order of each original's kernels; `folder` keeps orders."""
+    layout, kernels = kernels_of(config, originals)
+    return torch.stack([kept_order(layout, own, config.order, folder) for own in kernels])
 
-    Raises InputError if nothing is predicted, or a kernel is of an even size.
-    """
+
+def kernels_of(config: PredictorConfig, originals: Originals) -> tuple[Layout, Float[Tensor, "model kernel element"]]:
+    """What of the originals is predicted. Raises InputError if nothing is, or a kernel is of an even size."""
     layout = layout_of(originals.spec.shapes, config.kernel_sizes, config.linear)
-    kernels = to_kernels(layout, unflatten(originals.spec, originals.weights))
-    known = known if isinstance(known, Tensor) else torch.stack([kept_order(layout, own, config.order, known) for own in kernels])
-    return Task(originals, layout, target_of(layout, kernels.to(device), known.to(device), config))
+    return layout, to_kernels(layout, unflatten(originals.spec, originals.weights))
+
+
+def make_task(config: PredictorConfig, originals: Originals, device: torch.device, rank: Int[Tensor, "model kernel"]) -> Task:
+    """The kernels of all originals, in their orders."""
+    layout, kernels = kernels_of(config, originals)
+    return Task(originals, layout, target_of(layout, kernels.to(device), rank.to(device), config))
 
 
 def train_predictors(
@@ -103,8 +110,9 @@ def train_predictors(
         weights = train_afterwards(config, target, lesson, weights, states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
-    if not weights.isfinite().all():
-        raise InputError("a predictor diverged: lower its learning_rate")
+    for (_, seed, n), own in zip(names, weights, strict=True):
+        if not own.isfinite().all():
+            raise InputError(f"the predictor of seed {seed} for original {n} diverged: lower its learning_rate")
     parts = zip(config.seeds, rounds.cpu().split(num, dim=1), weights.cpu().split(num), strict=True)
     return {seed: Predicted(*own, task.target.rank.cpu()) for seed, *own in parts}
 

@@ -111,6 +111,12 @@ def accuracy(logits: Float[Tensor, "model image class"], labels: Int[Tensor, " i
     return (logits.argmax(-1) == labels).double().mean(1)
 
 
+def measure_originals(source: Source, originals: Originals, images: ImageSet) -> list[dict]:
+    """Rows of the networks themselves; the images lie where they run."""
+    logits = answers(originals.spec, originals.weights.to(images.train_x.device), images, "test")
+    return rows_of(source, {"test_accuracy": accuracy(logits, images.test_y)})
+
+
 def mcnemar(gained: Int[Tensor, " model"], lost: Int[Tensor, " model"]) -> Float[Tensor, " model"]:
     """Probability of counts at least as unequal if an image is gained or lost with probability 1/2 each: McNemar's exact test."""
     fewer, both = (tensor.numpy(force=True) for tensor in (torch.minimum(gained, lost), gained + lost))

@@ -23,7 +23,6 @@ SHRINK = 0.93  # of the unused kernels, before the tree is built anew without th
 SMALL = 256  # unused kernels that are compared one by one
 SLACK = 1e-13  # in squared distance: kernels so much farther than the nearest may have its cosine, up to rounding
 ORDERS = ("none", "in_filter", "cross_filter", "serpentine")
-VERSION = 1  # of the orders that this file computes: raise it when they change, and none that is kept is found again
 
 
 def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order: str) -> Int[Tensor, " kernel"]:
@@ -52,10 +51,12 @@ def kept_order(
     """`kernel_order`, from `folder` where these kernels have been ordered before; else computed and kept there.
 
     Jobs may share the folder: a file is whole when it gets its name, and has the same content whoever writes it. A damaged
-    file is made anew.
+    file is made anew. Orders by another version of this code belong into another folder.
     """
+    if order == "none":
+        return kernel_order(layout, kernels, order)
     values = kernels.detach().double().contiguous().numpy(force=True)
-    content = sha256(f"{VERSION} {order} {layout} {values.shape}".encode() + values.tobytes())
+    content = sha256(f"{order} {layout} {values.shape}".encode() + values.tobytes())
     path = Path(folder) / f"{content.hexdigest()}.safetensors"
     if path.exists():
         try:

@@ -51,7 +51,8 @@ NOTE = (
 )
 NOTE_RECALIBRATED = (
     "Batch norm recalibrated: the networks of all methods have their batch-norm statistics measured anew on train images; 0 is "
-    "still the original as it was trained, and the open star the original with its statistics measured anew."
+    "still the original as it was trained, and the open star the original with its statistics measured anew. Averages "
+    "have them anew in either panel."
 )
 
 
