@@ -22,7 +22,7 @@ from weightspace.store import TrainingState
 
 FRAME = 4  # black pixels around an image that is cropped
 FALL = 0.1  # of the learning rate at a milestone
-RECALIBRATION_BATCH = 512  # images at most, whose statistics count as one batch's
+RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
 
 class Originals(NamedTuple):
