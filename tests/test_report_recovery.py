@@ -283,7 +283,10 @@ def test_a_network_with_units_missing_does_not_have_a_small_overhead():
 
 
 def test_small_and_large_numbers_keep_their_digits():
-    assert number_with_interval(0.001532, 0.0012, 0.0019) == "0.00153 [0.0012, 0.0019]"
+    assert number_with_interval(0.001532, 0.0012, 0.0019) == "0.0015 [0.0012, 0.0019]"
+    assert number_with_interval(-4.4e-5, -0.00244, 0.0026) == "-0.0000 [-0.0024, 0.0026]"
+    assert number_with_interval(-0.0001, -0.00031, 5.8e-05) == "-0.00010 [-0.00031, 0.00006]"
+    assert number_with_interval(2.31e-13, 1e-13, 4e-13) == "2.3e-13 [1e-13, 4e-13]"
     assert number_with_interval(258.0, 256.0, 260.0) == "258.0 [256.0, 260.0]"
     assert number_with_interval(0.0, 0.0, 0.0) == "0.000 [0.000, 0.000]"
     assert number_with_interval(0.003, -0.5, 0.6) == "0.003 [-0.500, 0.600]"

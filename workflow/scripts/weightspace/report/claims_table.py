@@ -13,7 +13,7 @@ from weightspace.report.style import WIDTH_INCHES, house_style
 LINE_INCHES = 0.118
 COLUMNS = (  # heading, left edge, letters in a line
     ("claim", 0.0, 62),
-    ("published", 0.445, 27),
+    ("published", 0.445, 24),
     ("measured here\n[95 % interval]", 0.63, 18),
     ("n", 0.765, 11),
     ("verdict", 0.865, 18),

@@ -1,6 +1,7 @@
 """Names and numbers as a reader sees them."""
 
 import re
+from math import floor, log10
 from textwrap import fill
 
 from weightspace.report.intervals import Interval
@@ -45,9 +46,12 @@ def number(value: float) -> str:
 
 
 def number_with_interval(mean: float, low: float, high: float) -> str:
-    """Three decimals; three digits where all three are small, one decimal where one is large."""
+    """Three decimals; one where one of the three is large; where all are small, as many as show two digits of the largest."""
     size = max(map(abs, (mean, low, high)))
-    form = ".3g" if 0 < size < 0.01 else ".1f" if size >= 100 else ".3f"
+    if 1e-4 <= size < 0.01:
+        form = f".{1 - floor(log10(size))}f"
+    else:
+        form = ".2g" if 0 < size < 1e-4 else ".1f" if size >= 100 else ".3f"
     return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 

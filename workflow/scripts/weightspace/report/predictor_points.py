@@ -16,6 +16,7 @@ from weightspace.report.intervals import Interval
 from weightspace.report.style import LOOKS, WIDTH_INCHES, Look, add_note, draw_crossed_intervals, house_style
 
 MOST_PANELS = 8
+MOST_LABELS = 10  # in a panel that shares its row with another
 LINEAR = 0.01  # gains up to a point are on a linear scale, beyond it on a logarithmic one
 DECADES = (1, 0.3, 0.1, 0.03, 0.01, 0.005)
 GAIN_TICKS = (*(-tick for tick in DECADES), 0, *DECADES[::-1])
@@ -72,13 +73,18 @@ class Place(NamedTuple):
 
 
 def plot_points(groups: list[list[Panel]], joined: set[str], note: str) -> Figure:
-    """Panels of each set of originals side by side, one legend above and the note below; it says how many sets found no room."""
-    groups = sorted(groups, key=len, reverse=True)  # pairs come first, so that each has a row
+    """Panels of each set of originals, one legend above and the note below; it says how many sets found no room.
+
+    Two panels share a row where none has many labels; pairs come first then, so that each has a row.
+    """
+    labels = [sum(bool(point.label) for point in panel.points) for group in groups for panel in group]
+    columns = 1 if max(labels) > MOST_LABELS else min(len(labels), 2)
+    groups = sorted(groups, key=len, reverse=True) if columns > 1 else groups
     shown = [group for group, taken in zip(groups, accumulate(map(len, groups)), strict=True) if taken <= MOST_PANELS]
     with house_style():
-        figure, grid = _grid(sum(map(len, shown)))
+        figure, grid = _grid(sum(map(len, shown)), columns)
         drawn = list(zip(grid, sum(shown, []), strict=True))
-        space = "\n" if columns_of(grid[0]) > 1 else " "
+        space = "\n" if columns > 1 else " "
         for axes, panel in drawn:
             panel.draw(axes, panel.points)
             axes.set_title(f"{panel.title}:{space}{panel.n}")
@@ -94,11 +100,10 @@ def _left_out(number: int, total: int) -> str:
     return f"For want of room {number} of {total} sets of originals are not drawn." if number else ""
 
 
-def _grid(num: int) -> tuple[Figure, list[Axes]]:
-    """A figure with one wide panel, or with two in a row."""
-    columns = min(num, 2)
+def _grid(num: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels in a row."""
     rows = ceil(num / columns)
-    figure = Figure(figsize=(WIDTH_INCHES, 3.6 if num == 1 else 3.2 * rows), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, (3.6 if columns == 1 else 3.2) * rows), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for spare in grid[num:]:
