@@ -238,7 +238,11 @@ WRONG = {
     "a control of a seed that its predictor lacks": (
         "predictor_controls.held_noise.seeds", [1, 7], "predictor_controls.held_noise.seeds: predictor 'held' has no seed 7"
     ),
-    "the same control twice": ("predictor_controls.held_noise.seeds", [1, 1], "controls.held_noise: seeds names a seed twice"),
+    "the same control twice": (
+        "predictor_controls.held_noise.seeds",
+        [1, 1],
+        "predictor_controls.held_noise: seeds names a seed twice",
+    ),
     "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
     "thinning as nobody published": (
         "recoveries.made",
