@@ -39,18 +39,9 @@ def gpus():
     return int(settings.device == "cuda")
 
 
-def autoencoder_jobs(path):
-    """`path` for each cell and seed of the autoencoders."""
-    return [
-        path.format(autoencoder=cell, seed=seed)
-        for cell, autoencoder in settings.autoencoders.items()
-        for seed in autoencoder.seeds
-    ]
-
-
-def recovery_jobs(path):
-    """`path` for each cell and seed of the recoveries."""
-    return [path.format(recovery=cell, seed=seed) for cell, recovery in settings.recoveries.items() for seed in recovery.seeds]
+def of_each_seed(cells, file):
+    """`file`, the cell's name and the seed in its braces, for each cell and seed of a section."""
+    return [file.format(name, seed) for name, cell in cells.items() for seed in cell.seeds]
 
 
 def one_of(cells):
@@ -91,11 +82,6 @@ def first_seed(wildcards, file):
     return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
 
 
-def predictor_jobs(path):
-    """`path` for each cell and seed of the predictors."""
-    return [path.format(predictor=cell, seed=seed) for cell, predictor in settings.predictors.items() for seed in predictor.seeds]
-
-
 def originals_of(wildcards):
     """The cell of the originals that a predictor holds."""
     return settings.originals[settings.predictors[wildcards.predictor].originals]
@@ -105,15 +91,6 @@ def images_to_distill(wildcards):
     """The images that a predictor learns from; none without distillation."""
     distilled = settings.predictors[wildcards.predictor].distillation is not None
     return [f"<results>/images/{originals_of(wildcards).images}.safetensors"] if distilled else []
-
-
-def predictor_control_jobs(path):
-    """`path` for each cell and seed of the controls of predictors."""
-    return [
-        path.format(predictor_control=cell, seed=seed)
-        for cell, control in settings.predictor_controls.items()
-        for seed in control.seeds
-    ]
 
 
 def controlled(wildcards):

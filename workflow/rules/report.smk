@@ -5,21 +5,21 @@ rule collect_metrics:
     input:
         metrics=[
             collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
-            autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet"),
-            autoencoder_jobs("<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet"),
+            of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/losses.parquet"),
+            of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/metrics.parquet"),
             collect("<results>/baseline/{baseline}/metrics.parquet", baseline=settings.baselines),
-            recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/metrics.parquet"),
+            of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/metrics.parquet"),
             collect(
                 "<results>/recovery_baseline/{recovery_baseline}/metrics.parquet", recovery_baseline=settings.recovery_baselines
             ),
             collect("<results>/originals/{originals}/metrics.parquet", originals=settings.originals),
-            predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/metrics.parquet"),
-            predictor_control_jobs("<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet"),
+            of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/metrics.parquet"),
+            of_each_seed(settings.predictor_controls, "<results>/predictor_control/{}/seed-{}/metrics.parquet"),
         ],
-        merges=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/merges.parquet"),
-        neurons=recovery_jobs("<results>/recovery/{recovery}/seed-{seed}/neurons.parquet"),
-        kernels=predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/kernels.parquet"),
-        spectra=predictor_jobs("<results>/predictor/{predictor}/seed-{seed}/spectra.parquet"),
+        merges=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/merges.parquet"),
+        neurons=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/neurons.parquet"),
+        kernels=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/kernels.parquet"),
+        spectra=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/spectra.parquet"),
     output:
         metrics="<results>/metrics.parquet",
         recovery_merges="<results>/recovery_merges.parquet",

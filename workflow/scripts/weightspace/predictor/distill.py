@@ -15,9 +15,7 @@ from weightspace.predictor.kernels import Layout, from_kernels
 from weightspace.predictor.learn import Schedule, learn, resumed
 from weightspace.predictor.model import predict
 from weightspace.predictor.originals import Answerers, divergence, draw_moves, moved
-from weightspace.predictor.ranger import start_averages
 from weightspace.predictor.reconstruct import (
-    Descent,
     Target,
     draw,
     predict_rows,
@@ -25,6 +23,7 @@ from weightspace.predictor.reconstruct import (
     residual,
     spec_of,
     start_descent,
+    start_from,
 )
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
@@ -155,10 +154,7 @@ def train_afterwards(
     Ranger starts anew.
     """
     spec, how = spec_of(config, target), config.distillation
-    now = resumed(state, target)
-    if now is None:
-        weights = begun.clone()
-        now = Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
+    now = resumed(state, target) or start_from(begun.clone())
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         kernels = predict(spec, leaf, target.table[target.rank])

@@ -79,7 +79,7 @@ def kernels_of(config: PredictorConfig, originals: Originals) -> tuple[Layout, F
 
 
 def make_task(config: PredictorConfig, originals: Originals, device: torch.device, rank: Int[Tensor, "model kernel"]) -> Task:
-    """The kernels of all originals, in their orders."""
+    """The kernels of all originals, in their orders. Raises InputError as `kernels_of`."""
     layout, kernels = kernels_of(config, originals)
     return Task(originals, layout, target_of(layout, kernels.to(device), rank.to(device), config))
 

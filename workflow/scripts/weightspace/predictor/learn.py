@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.nets.spec import NetSpec
-from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step
-from weightspace.predictor.reconstruct import Descent, Target
+from weightspace.predictor.ranger import cosine_rate, ranger_step
+from weightspace.predictor.reconstruct import Descent, Target, saved_descent
 from weightspace.progress import Progress
 from weightspace.store import TrainingState
 
@@ -45,7 +45,5 @@ def learn(
 
 def resumed(state: TrainingState | None, target: Target) -> Descent | None:
     """A stack as its state file holds it; None where there is none."""
-    if state is None or (saved := state.load()) is None:
-        return None
-    tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
-    return Descent(tensors["weights"], Averages(*(tensors[n] for n in Averages._fields)), tensors["square"], saved[1]["step"])
+    saved = state.load() if state else None
+    return None if saved is None else saved_descent(saved, target)

@@ -183,7 +183,11 @@ def start_descent(config: PredictorConfig, target: Target, identities: Sequence[
     """Before the first step: each model's own initial weights."""
     spec = spec_of(config, target)
     weights = torch.stack([initial_predictor(spec, generator_for("predictor", *identity)) for identity in identities])
-    weights = weights.to(target.kernels)
+    return start_from(weights.to(target.kernels))
+
+
+def start_from(weights: Float[Tensor, "model weight"]) -> Descent:
+    """Before the first step of a phase: these weights, which change in place from then on, and a Ranger that has seen nothing."""
     return Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
 
 
@@ -202,7 +206,7 @@ def reconstruct(
     spec, rounds, begun = spec_of(config, target), [], None
     saved = state.load() if state else None
     if saved is not None:
-        begun = _begun(saved, target)
+        begun = saved_descent(saved, target)
         rounds = [_ended(spec, weights, target) for weights in saved[0]["ended"].to(target.kernels)]
     for number in range(len(rounds) + 1, config.rounds + 1):
         wanted = retarget(target, rounds[-1].kernels) if rounds else target
@@ -227,8 +231,8 @@ def _tensors(now: Descent, rounds: list[Round]) -> dict[str, Tensor]:
     return {"weights": now.weights, **now.averages._asdict(), "square": now.square, "ended": ended}
 
 
-def _begun(saved: tuple[dict[str, Tensor], dict], target: Target) -> Descent:
-    """A round as a state file holds it."""
+def saved_descent(saved: tuple[dict[str, Tensor], dict], target: Target) -> Descent:
+    """A stack as a state file holds it."""
     tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
     averages = Averages(*(tensors[name] for name in Averages._fields))
     return Descent(tensors["weights"], averages, tensors["square"], saved[1]["step"])

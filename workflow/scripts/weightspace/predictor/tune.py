@@ -11,9 +11,7 @@ from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor.learn import Schedule, learn, resumed
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.quantize import fake_quantize_weights
-from weightspace.predictor.ranger import start_averages
 from weightspace.predictor.reconstruct import (
-    Descent,
     Target,
     draw,
     predict_rows,
@@ -21,6 +19,7 @@ from weightspace.predictor.reconstruct import (
     residual,
     retarget,
     spec_of,
+    start_from,
 )
 from weightspace.store import TrainingState
 
@@ -42,7 +41,7 @@ def tune(
     how, spec = config.quantization, spec_of(config, target)
     wanted = retarget(target, predict_all(spec, weights, target.table, target.rank) * target.mask)
     names = [(*identity, "tuning") for identity in identities]
-    now = resumed(state, target) or Descent(weights.clone(), start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
+    now = resumed(state, target) or start_from(weights.clone())
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         batch = draw(config, wanted, names, step)
