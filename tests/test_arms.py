@@ -40,7 +40,7 @@ def stands(tmp_path_factory):
         config = predictor_config(steps=350, hidden=48, embedding_levels=20, kernel_batch=4096)
         task = make_task(config, originals, torch.device("cpu"), order_originals(config, originals, folder / "orders"))
         states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
-        predicted = train_predictors(config, task, None, None, states)[0]
+        predicted = train_predictors({"any": (config, task)}, None, None, states)["any"][0]
         save_artifacts(config, task, predicted, folder)
         found[kind] = (stand_of(config, originals, predicted.rank, planted_images(), folder), folder)
     return found

@@ -34,12 +34,15 @@ def content():
         "originals": {
             "nets": {"images": "digits", "architecture": "resnet8"},
             "others": {"images": "large", "architecture": "resnet8"},
+            "wide": {"images": "digits", "architecture": ["conv 4 5", "activation", *NET]},
         },
         "predictors": {
             "held": {
                 "originals": "nets", "seeds": [0], "hidden": 4, "steps": 3,
                 "distillation": {"when": "jointly", "logit_weight": 0.1, "teacher": "nets"},
-            }
+            },
+            "deep": {"originals": "nets", "seeds": [0], "hidden": 4, "steps": 3},
+            "wide": {"originals": "wide", "seeds": [0], "hidden": 4, "steps": 3},
         },
         "predictor_controls": {"held_small": {"predictor": "held", "kind": "small", "architecture": NET}},
         "recoveries": {
@@ -83,6 +86,7 @@ UNFIT = {  # setting, its value, what is said of it
     "originals' layers": ("originals.nets.architecture", "resnet99", "there is no architecture 'resnet99'"),
     "an even kernel": ("originals.nets.architecture", ["conv 4 4", *NET], "kernels of size 4 cannot be predicted"),
     "no such kernel": ("predictors.held.kernel_sizes", [5], r"nothing to predict: .* of sizes \[1, 3\]"),
+    "kernels of another size": ("predictors.wide.stack", "deep", "its predictors put out 5 x 5 kernels, those of 'deep' 3 x 3"),
     "a teacher of others": ("predictors.held.distillation.teacher", "others", "'others' is of other images than 'nets'"),
     "a small network's layers": ("predictor_controls.held_small.architecture", "resnet99", "there is no architecture"),
     "a small one's teacher": ("predictor_controls.held_small.teacher", "others", "'others' is of other images"),

@@ -54,7 +54,10 @@ def scenario_content():
             "held": {
                 "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
                 "distillation": {"when": "jointly", "teacher": "nets", "logit_weight": 0.1},
-            }
+            },
+            "alone": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
+            "own": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
+            "shared": {"originals": "nets", "seeds": [1], "hidden": 8, "steps": 3, "order": "none", "stack": "alone"},
         },
         "predictor_controls": {
             "held_noise": {"predictor": "held", "kind": "noise", "seeds": [1]},
@@ -243,6 +246,12 @@ WRONG = {
         [1, 1],
         "predictor_controls.held_noise: seeds names a seed twice",
     ),
+    "a stack of another that shares one": (
+        "predictors.own.stack", "shared", "predictors.own.stack: 'shared' trains with 'alone' itself: name that one"
+    ),
+    "a stack of its own": ("predictors.own.stack", "own", "predictors.own.stack: 'own' trains with 'own' itself"),
+    "another width in a stack": ("predictors.shared.hidden", 9, "predictors.shared.hidden: must be that of 'alone'"),
+    "a distillation in a stack": ("predictors.held.stack", "alone", "predictors.held.stack: predictors with a distillation"),
     "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
     "thinning as nobody published": (
         "recoveries.made",

@@ -133,7 +133,7 @@ def textbook_gradient(config, target, lesson, weights, x, rows):
         how = config.distillation
         loss = how.logit_weight * textbook_divergence(answers, logits) + how.feature_weight * textbook_distance(ours, maps)
         if how.when == "jointly":
-            error = (kernels - target.kernels[n])[target.mask].square().sum() / int(target.mask.sum())
+            error = (kernels - target.kernels[n])[target.mask[n]].square().sum() / int(target.mask[n].sum())
             loss = loss + error.sqrt()
         result.append(torch.autograd.grad(loss, leaf)[0][0])
     return torch.stack(result)
@@ -306,7 +306,7 @@ def test_rebuilt_networks_have_predicted_kernels_and_all_else_of_the_originals()
 
 def run(config, lesson_and_target, models=slice(None), state=None):
     target, lesson = lesson_and_target
-    target = target._replace(kernels=target.kernels[models], rank=target.rank[models], norms=target.norms[models])
+    target = target.of(range(len(target.kernels))[models])
     teacher = lesson.teacher._replace(weights=lesson.teacher.weights[models])
     lesson = lesson._replace(originals=lesson.originals[models], teacher=teacher)
     if config.distillation.when == "jointly":

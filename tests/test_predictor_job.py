@@ -55,7 +55,7 @@ def train_seeds(config, folder, teacher=None, originals=None):
     """Task and predictors by seed."""
     task = task_of(config, folder, originals or planted_originals())
     states = {phase: TrainingState(folder / f"{phase}.state", "key") for phase in PHASES}
-    return task, train_predictors(config, task, planted_images(), teacher, states)
+    return task, train_predictors({"cell": (config, task)}, planted_images(), teacher, states)["cell"]
 
 
 def train(config, folder, teacher=None, originals=None):
@@ -136,19 +136,21 @@ def test_originals_teach_themselves_or_others_teach_them_in_turn(tmp_path, monke
 def test_without_distillation_there_is_no_need_of_images(tmp_path):
     task = task_of(predictor_config(), tmp_path, planted_originals())
     states = {phase: TrainingState(tmp_path / phase, "key") for phase in PHASES}
-    predicted = train_predictors(predictor_config(), task, None, None, states)[0]
+    predicted = train_predictors({"cell": (predictor_config(), task)}, None, None, states)["cell"][0]
     assert predicted.rounds.shape[:2] == (1, 2)
 
 
 @pytest.mark.parametrize("variant", ["rounds", "jointly", "8 bits"])
 def test_packed_predictors_come_back(tmp_path, variant):
     _, predicted = train_seeds(predictor_config(seeds=[3, 0], **VARIANTS[variant]), tmp_path)
-    save_tensors(tmp_path / "file", *pack_predicted(predicted))
+    cells = {"one": predicted, "the.other": {0: predicted[3]}}
+    save_tensors(tmp_path / "file", *pack_predicted(cells))
     back = unpack_predicted(*load_tensors(tmp_path / "file"))
-    assert back.keys() == predicted.keys() == {3, 0}
-    for seed, own in predicted.items():
-        for ours, theirs in zip(back[seed], own, strict=True):
-            assert torch.equal(ours, theirs)
+    assert {cell: list(seeds) for cell, seeds in back.items()} == {"one": [3, 0], "the.other": [0]}
+    for cell, seeds in cells.items():
+        for seed, own in seeds.items():
+            for ours, theirs in zip(back[cell][seed], own, strict=True):
+                assert torch.equal(ours, theirs)
 
 
 LOUD = {  # distillation that moves weights by far more than rounding does
@@ -168,6 +170,22 @@ def test_a_seeds_predictors_are_the_same_whatever_other_seeds_there_are(tmp_path
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["rounds", "8 bits"])
+def test_a_cells_predictors_are_the_same_whatever_other_cells_share_its_job(tmp_path, variant):
+    cells, alone = {}, {}
+    for cell, kind, changes in (("first", "plain", {}), ("second", "residual", {"seeds": [3, 0], "order": "none"})):
+        config = predictor_config(**VARIANTS[variant] | {"originals": kind} | changes)
+        task, alone[cell] = train_seeds(config, tmp_path / cell, originals=planted_originals(kind))
+        cells[cell] = (config, task)
+    states = {phase: TrainingState(tmp_path / phase, "key") for phase in PHASES}
+    together = train_predictors(cells, None, None, states)
+    assert {cell: list(seeds) for cell, seeds in together.items()} == {"first": [0], "second": [3, 0]}
+    for cell, seeds in together.items():
+        for seed, own in seeds.items():
+            for ours, theirs in zip(own, alone[cell][seed], strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
 def test_a_predictor_that_diverged_is_named(tmp_path, monkeypatch):
     def ruined(config, target, names, state):
         rounds = reconstruct(config, target, names, state)
@@ -175,7 +193,7 @@ def test_a_predictor_that_diverged_is_named(tmp_path, monkeypatch):
         return rounds
 
     monkeypatch.setattr(module, "reconstruct", ruined)
-    with pytest.raises(InputError, match="of seed 0 for original 1 diverged"):
+    with pytest.raises(InputError, match="^cell: the predictor of seed 0 for original 1 diverged"):
         train_seeds(predictor_config(seeds=[3, 0]), tmp_path)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from planted_predictors import DyingState, KilledError
 from weightspace.config import PredictorConfig
+from weightspace.errors import InputError
 from weightspace.predictor import reconstruct as module
 from weightspace.predictor.kernels import layout_of, to_kernels
 from weightspace.predictor.model import predict_all
@@ -15,6 +16,7 @@ from weightspace.predictor.reconstruct import (
     Batch,
     descend,
     draw,
+    joined,
     mean_square,
     predict_rows,
     reconstruct,
@@ -37,16 +39,26 @@ def config_of(**changes):
     return PredictorConfig(**settings | changes)
 
 
-def target_for(config, models=3, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(0)
-    drawn = [{name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()} for _ in range(models)]
-    kernels = to_kernels(LAYOUT, {name: torch.stack([one[name] for one in drawn]) for name in SHAPES})
-    ranks = torch.stack([kernel_order(LAYOUT, own, config.order) for own in kernels])
-    return target_of(LAYOUT, kernels.to(dtype), ranks, config)
+def target_for(config, models=3, dtype=torch.float32, shapes=SHAPES):
+    generator, layout = torch.Generator().manual_seed(0), layout_of(shapes, None, False)
+    drawn = [{name: torch.randn(shape, generator=generator) for name, shape in shapes.items()} for _ in range(models)]
+    kernels = to_kernels(layout, {name: torch.stack([one[name] for one in drawn]) for name in shapes})
+    ranks = torch.stack([kernel_order(layout, own, config.order) for own in kernels])
+    return target_of(layout, kernels.to(dtype), ranks, config)
 
 
 def only(target, n):
-    return target._replace(kernels=target.kernels[n : n + 1], rank=target.rank[n : n + 1], norms=target.norms[n : n + 1])
+    return target.of([n])
+
+
+def unlike_targets(dtype=torch.float64, **changes):
+    """Targets of three sizes, the largest neither first nor last, and of two orders."""
+    shapes = [{"conv1.weight": (3, 2, 3, 3)}, SHAPES, {"conv1.weight": (4, 3, 1, 1), "conv2.weight": (2, 4, 3, 3)}]
+    orders = ["none", "cross_filter", "none"]
+    return [
+        target_for(config_of(order=order, **changes), models, dtype, own)
+        for order, models, own in zip(orders, [2, 1, 3], shapes, strict=True)
+    ]
 
 
 def textbook_gradient(spec, weights, target, rows):
@@ -56,7 +68,7 @@ def textbook_gradient(spec, weights, target, rows):
     """
     leaf = weights.clone().requires_grad_()
     everything = predict_all(spec, weights, target.table, target.rank)[0].requires_grad_()
-    loss = ((everything - target.kernels[0])[target.mask].square().sum() / int(target.mask.sum())).sqrt()
+    loss = ((everything - target.kernels[0])[target.mask[0]].square().sum() / int(target.mask[0].sum())).sqrt()
     (at_kernels,) = torch.autograd.grad(loss, everything)
     gradient = torch.zeros_like(leaf)
     for row in rows.tolist():
@@ -87,7 +99,7 @@ def test_the_mean_square_is_over_weights_alone(float64):
     target = target_for(config, dtype=torch.float64)
     spec, state = spec_of(config, target), start_descent(config, target, NAMES)
     weights = state.weights
-    errors = (predict_all(spec, weights, target.table, target.rank) - target.kernels)[:, target.mask].square().mean(1)
+    errors = (predict_all(spec, weights, target.table, target.rank) - target.kernels)[:, target.mask[0]].square().mean(1)
     torch.testing.assert_close(mean_square(spec, weights, target), errors)
 
 
@@ -179,13 +191,62 @@ def test_a_stack_is_trained_as_each_predictor_alone(error):
         torch.testing.assert_close(stack.weights[n : n + 1], alone.weights, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("batch", [4, 10, 4096])
+@pytest.mark.parametrize("error", ["exact", "fast"])
+def test_predictors_of_originals_of_several_sizes_are_trained_as_each_size_alone(error, batch):
+    config = config_of(error=error, kernel_batch=batch, rounds=2, norm_weighted_share=0.5)
+    targets, names = unlike_targets(), [("test", n) for n in range(6)]
+    whole = reconstruct(config, joined(targets), names)
+    for own, target in enumerate(targets):
+        models = slice(*((0, 2), (2, 3), (3, 6))[own])
+        for together, alone in zip(whole, reconstruct(config, target, names[models]), strict=True):
+            num = target.kernels.shape[1]
+            torch.testing.assert_close(together.weights[models], alone.weights, rtol=1e-7, atol=1e-9)
+            torch.testing.assert_close(together.kernels[models, :num], alone.kernels, rtol=1e-7, atol=1e-9)
+            assert not together.kernels[models, num:].any()
+
+
+@pytest.mark.parametrize("batch", [4, 10, 4096])
+def test_a_smaller_original_of_a_stack_has_draws_of_its_own_kernels_and_zeros_for_the_rest(batch):
+    targets, config = unlike_targets(), config_of(kernel_batch=batch, norm_weighted_share=0.5)
+    target, names = joined(targets), [("test", n) for n in range(6)]
+    alone = [len(own.kernels) * [own] for own in targets]
+    for step in range(20):
+        batches = draw(config, target, names, step)
+        for n, own in enumerate(sum(alone, [])):
+            rows = draw(
+                config, own.of([0])._replace(norms=target.norms[n : n + 1, : own.kernels.shape[1]]), [names[n]], step
+            ).rows[0]
+            assert torch.equal(batches.rows[n, : len(rows)], rows)
+            assert not target.mask[n, batches.rows[n, len(rows) :]].any()
+
+
+def test_what_is_joined_can_be_taken_out_again():
+    targets = unlike_targets()
+    target, begin = joined(targets), 0
+    assert target.num_weights == tuple(int(own.sum()) for own in target.mask)
+    for one in targets:
+        models, num = range(begin, begin + len(one.kernels)), one.kernels.shape[1]
+        own, begin = target.of(models), models.stop
+        assert (own.num_kernels, own.num_weights) == (one.num_kernels, one.num_weights)
+        assert torch.equal(own.kernels[:, :num], one.kernels)
+        assert torch.equal(own.mask[:, :num], one.mask)
+        assert torch.equal(own.table[own.rank[:, :num]], one.table[one.rank])
+
+
+def test_predictors_that_put_out_kernels_of_other_sizes_share_no_stack():
+    sizes = [target_for(config_of(order="none"), shapes={"conv1.weight": (2, 2, side, side)}) for side in (3, 5)]
+    with pytest.raises(InputError, match="9 and 25 numbers cannot share a stack"):
+        joined(sizes)
+
+
 def test_a_wide_predictor_reconstructs_a_small_network():
     config = config_of(hidden=64, steps=1500, embedding_levels=20, kernel_batch=4096)
     target = target_for(config, models=1)
     (done,) = reconstruct(config, target, NAMES[:1])
-    error = (done.kernels - target.kernels)[:, target.mask].square().mean().sqrt()
+    error = (done.kernels - target.kernels)[:, target.mask[0]].square().mean().sqrt()
     assert error < 0.02  # weights have deviation 1
-    assert (done.kernels[:, ~target.mask] == 0).all()
+    assert (done.kernels[~target.mask] == 0).all()
 
 
 def test_each_round_fits_fresh_predictors_to_what_the_one_before_has_put_out():

@@ -29,7 +29,11 @@ RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplu
 RECOVERY_BASELINES = [
     f"evaluate_recovery_baseline recovery_baseline=discrete_{kind}" for kind in ("distilled", "pruned", "single")
 ]
-CONTROLS = [("joint_noise", 0), ("joint_noise", 1), ("rounds_low_pass", 0), ("rounds_quantized_4", 0), ("rounds_small", 0)]
+PREDICTORS = [("alone", 0), ("alone_cnn", 0), ("alone_cnn", 1), ("joint", 0), ("joint", 1), ("rounds", 0)]
+CONTROLS = [
+    ("alone_cnn_noise", 0), ("joint_noise", 0), ("joint_noise", 1), ("rounds_low_pass", 0), ("rounds_quantized_4", 0),
+    ("rounds_small", 0),
+]  # fmt: skip
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
@@ -84,8 +88,8 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
-    expected |= {("smoke", "originals", "residual", 0)}
-    expected |= {("smoke", "predictor", *cell) for cell in (("joint", 0), ("joint", 1), ("rounds", 0))}
+    expected |= {("smoke", "originals", cell, 0) for cell in ("cnn", "residual")}
+    expected |= {("smoke", "predictor", *cell) for cell in PREDICTORS}
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
@@ -97,7 +101,7 @@ def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
-    expected |= {"train_originals": 1, "train_predictors": 2, "evaluate_predictors": 3, "evaluate_predictor_control": 5}
+    expected |= {"train_originals": 2, "train_predictors": 3, "evaluate_predictors": 6, "evaluate_predictor_control": 6}
     assert timings == expected | dict.fromkeys(ATTACK, 4)
 
 
@@ -161,10 +165,18 @@ def test_another_seed_trains_all_predictors_of_its_cell_anew(finished):
     assert planned == sorted([*controls, *evaluated, "train_predictors predictor=joint"])
 
 
+def test_cells_that_share_a_stack_train_in_one_job_anew(finished):
+    finished.edit(lambda content: content["predictors"]["alone_cnn"].update(order="none"))
+    planned = [job for job in finished.planned() if "predictor=" in job or "predictor_control=" in job]
+    evaluated = [f"evaluate_predictors predictor={cell}, seed={seed}" for cell, seed in PREDICTORS if cell.startswith("alone")]
+    control = "evaluate_predictor_control predictor_control=alone_cnn_noise, seed=0"
+    assert planned == sorted([control, *evaluated, "train_predictors predictor=alone"])
+
+
 def test_predictors_without_distillation_are_trained_without_images(finished):
     finished.edit(lambda content: content["predictors"].update(joint=content["predictors"]["joint"] | {"distillation": None}))
     output = finished.snakemake("--dry-run")
-    (inputs,) = re.findall(r"rule train_predictors:\n    input: (.*)", output)
+    (inputs,) = re.findall(r"rule train_predictors:\n    input: (.*)\n    output: .*/joint/", output)
     assert inputs == "results/smoke/originals/residual/originals.safetensors"
 
 

@@ -93,14 +93,25 @@ def images_to_distill(wildcards):
     return [f"<results>/images/{originals_of(wildcards).images}.safetensors"] if distilled else []
 
 
+def sharing(wildcards):
+    """Predictor cells that train in the job of one of them, this one first."""
+    others = {name: cell for name, cell in settings.predictors.items() if cell.stack == wildcards.predictor}
+    return {wildcards.predictor: settings.predictors[wildcards.predictor], **others}
+
+
+def controlled_name(wildcards):
+    """The cell of the predictor that a control stands against."""
+    return settings.predictor_controls[wildcards.predictor_control].predictor
+
+
 def controlled(wildcards):
     """The predictor that a control stands against."""
-    return settings.predictors[settings.predictor_controls[wildcards.predictor_control].predictor]
+    return settings.predictors[controlled_name(wildcards)]
 
 
-def controlled_file(wildcards, file):
-    """A file of the predictor that a control stands against."""
-    return f"<results>/predictor/{settings.predictor_controls[wildcards.predictor_control].predictor}/{file}"
+def trained_with(predictor):
+    """The file of the job that a cell of predictors trains in."""
+    return f"<results>/predictor/{settings.predictors[predictor].stack or predictor}/predictors.safetensors"
 
 
 wildcard_constraints:

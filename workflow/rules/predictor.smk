@@ -29,7 +29,7 @@ rule train_originals:
 
 rule train_predictors:
     input:
-        originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
+        originals=lambda w: [f"<results>/originals/{cell.originals}/originals.safetensors" for cell in sharing(w).values()],
         images=lambda w: images_to_distill(w),
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
@@ -49,7 +49,7 @@ rule train_predictors:
         gpu=gpus(),
         device=settings.device,
     params:
-        predictor=lambda w: settings.predictors[w.predictor].model_dump(mode="json"),
+        predictors=lambda w: {name: cell.model_dump(mode="json") for name, cell in sharing(w).items()},
         version=VERSION["predictor"],
     script:
         "../scripts/train_predictors.py"
@@ -57,9 +57,9 @@ rule train_predictors:
 
 rule evaluate_predictors:
     input:
-        originals=rules.train_predictors.input.originals,
+        originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
         images=lambda w: f"<results>/images/{originals_of(w).images}.safetensors",
-        predictors=rules.train_predictors.output.predictors,
+        predictors=lambda w: trained_with(w.predictor),
     output:
         artifacts=directory("<results>/predictor/{predictor}/seed-{seed}/artifacts"),
         metrics="<results>/predictor/{predictor}/seed-{seed}/metrics.parquet",
@@ -91,8 +91,8 @@ rule evaluate_predictor_control:
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        predictors=lambda w: controlled_file(w, "predictors.safetensors"),
-        artifacts=lambda w: controlled_file(w, f"seed-{w.seed}/artifacts"),
+        predictors=lambda w: trained_with(controlled_name(w)),
+        artifacts=lambda w: f"<results>/predictor/{controlled_name(w)}/seed-{w.seed}/artifacts",
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:

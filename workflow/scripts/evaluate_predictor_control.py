@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
     images = unpack_images(*load_tensors(inputs.images)).to(choose_device(snakemake.resources.device))
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
     originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
-    stand = stand_of(predictor, originals, predicted[source.seed].rank, images, inputs.artifacts)
+    stand = stand_of(predictor, originals, predicted[config.predictor][source.seed].rank, images, inputs.artifacts)
     state = TrainingState(
         f"{metrics}.state",
         settings_hash(source.seed, *map(str, params), *map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])),

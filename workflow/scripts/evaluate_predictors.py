@@ -16,7 +16,7 @@ with rule_log(snakemake.log[0]):
     source = Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
     config, device = PredictorConfig(**params.predictor, seeds=[source.seed]), choose_device(snakemake.resources.device)
     originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
-    predicted = predicted[source.seed]
+    predicted = predicted[source.cell][source.seed]
     task, folder = make_task(config, originals, device, predicted.rank), Path(output.artifacts)
     bench = bench_of(originals, task.layout, predicted.rank, unpack_images(*load_tensors(inputs.images)), device)
     networks = save_artifacts(config, task, predicted, folder).to(device)

@@ -1,4 +1,4 @@
-"""Rule train_predictors: predictors of all originals of a cell, for all seeds; without distillation no image is read."""
+"""Rule train_predictors: predictors of a cell, and of those that share its job; without distillation no image is read."""
 
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from weightspace.store import TrainingState, choose_device, content_digest, load
 
 with rule_log(snakemake.log[0]):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
-    config, device = PredictorConfig(**params.predictor), choose_device(snakemake.resources.device)
+    device, cells = choose_device(snakemake.resources.device), {}
     images = next((unpack_images(*load_tensors(path)) for path in inputs.images), None)
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
-    originals = unpack_originals(*load_tensors(inputs.originals))
-    rank = order_originals(config, originals, Path(inputs.originals).parent / "orders" / f"version-{params.version}")
-    key = settings_hash(params.predictor, params.version, *map(content_digest, inputs))
+    for (cell, chosen), path in zip(params.predictors.items(), inputs.originals, strict=True):
+        config, originals = PredictorConfig(**chosen), unpack_originals(*load_tensors(path))
+        rank = order_originals(config, originals, Path(path).parent / "orders" / f"version-{params.version}")
+        cells[cell] = (config, make_task(config, originals, device, rank))
+    key = settings_hash(params.predictors, params.version, *map(content_digest, inputs))
     states = {phase: TrainingState(f"{output.predictors}.{phase}.state", key) for phase in PHASES}
-    predicted = train_predictors(config, make_task(config, originals, device, rank), images, teacher, states)
-    save_tensors(output.predictors, *pack_predicted(predicted))
+    save_tensors(output.predictors, *pack_predicted(train_predictors(cells, images, teacher, states)))
     for state in states.values():
         state.remove()

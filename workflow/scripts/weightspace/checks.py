@@ -16,6 +16,7 @@ from weightspace.config import (
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 
+LEAST_SIZE = 3  # of the kernels that a predictor puts out, as in predictor.kernels
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
@@ -77,17 +78,29 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
 
 
 def _predictor_problems(scenario: Scenario, key: str, cell: PredictorConfig) -> Iterator[tuple[str, str]]:
-    originals = scenario.originals[cell.originals]
-    images = scenario.images[originals.images]
-    shapes = build_spec(originals.architecture, "relu", images.image_shape, images.num_classes).shapes
-    kernels = {shape[2] for shape in shapes.values() if len(shape) == 4}
-    chosen = kernels if cell.kernel_sizes is None else kernels & set(cell.kernel_sizes)
+    kernels, chosen = _kernel_sizes(scenario, cell)
     if even := [size for size in chosen if size % 2 == 0]:
         yield f"{key}.kernel_sizes", f"kernels of size {even[0]} cannot be predicted, only odd ones: name the sizes that can"
     if not chosen and not cell.linear:
         yield f"{key}.kernel_sizes", f"nothing to predict: originals {cell.originals!r} have kernels of sizes {sorted(kernels)}"
     if cell.distillation and cell.distillation.teacher:
         yield from _teacher_problems(scenario, f"{key}.distillation.teacher", cell.distillation.teacher, cell.originals)
+    if cell.stack:
+        sizes = [max([LEAST_SIZE, *_kernel_sizes(scenario, one)[1]]) for one in (cell, scenario.predictors[cell.stack])]
+        if sizes[0] != sizes[1]:
+            yield (
+                f"{key}.stack",
+                f"its predictors put out {sizes[0]} x {sizes[0]} kernels, those of {cell.stack!r} {sizes[1]} x {sizes[1]}",
+            )
+
+
+def _kernel_sizes(scenario: Scenario, cell: PredictorConfig) -> tuple[set[int], set[int]]:
+    """Sizes of the originals' kernels, and of those that are predicted."""
+    originals = scenario.originals[cell.originals]
+    images = scenario.images[originals.images]
+    shapes = build_spec(originals.architecture, "relu", images.image_shape, images.num_classes).shapes
+    kernels = {shape[2] for shape in shapes.values() if len(shape) == 4}
+    return kernels, kernels if cell.kernel_sizes is None else kernels & set(cell.kernel_sizes)
 
 
 def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig) -> Iterator[tuple[str, str]]:

@@ -122,6 +122,11 @@ class PredictorConfig(Settings):
     weight_decay: NonNegativeFloat = Field(1e-3, description="decoupled")
     distillation: DistillationConfig | None = Field(None, description="null: reconstruction alone, without images")
     quantization: QuantizationConfig | None = Field(None, description="of the predictor that is kept; null: float32")
+    stack: CellName | None = Field(
+        None,
+        description="cell of this section in whose job, and as one stack with whose predictors, this one trains, for small ones "
+        "on a GPU; both have the same settings but for originals, seeds and order, and no distillation",
+    )
 
     @model_validator(mode="after")
     def _reads(self) -> "PredictorConfig":

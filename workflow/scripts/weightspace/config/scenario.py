@@ -35,9 +35,11 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("originals", "images", "images"),
     ("predictors", "originals", "originals"),
     ("predictors", "distillation.teacher", "originals"),
+    ("predictors", "stack", "predictors"),
     ("predictor_controls", "predictor", "predictors"),
     ("predictor_controls", "teacher", "originals"),
 )
+OWN_IN_A_STACK = ("originals", "seeds", "order", "stack")  # settings of a predictor
 
 
 class Scenario(Settings):
@@ -104,6 +106,21 @@ class Scenario(Settings):
                 raise ValueError(f"recovery_baselines.{name}.recovery: a black box has no size that a baseline could have")
             if name != f"{cell.recovery}_{cell.kind}":
                 raise ValueError(f"recovery_baselines.{name}: figures look for the name {cell.recovery}_{cell.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _predictors_fit_their_stacks(self) -> "Scenario":
+        for name, cell in self.predictors.items():
+            if cell.stack is None:
+                continue
+            first = self.predictors[cell.stack]
+            if first.stack is not None:
+                raise ValueError(f"predictors.{name}.stack: {cell.stack!r} trains with {first.stack!r} itself: name that one")
+            if cell.distillation is not None:
+                raise ValueError(f"predictors.{name}.stack: predictors with a distillation have a stack of their own")
+            for key in PredictorConfig.model_fields:
+                if key not in OWN_IN_A_STACK and getattr(cell, key) != getattr(first, key):
+                    raise ValueError(f"predictors.{name}.{key}: must be that of {cell.stack!r}, in whose stack it trains")
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ from weightspace.predictor.model import predict
 from weightspace.predictor.originals import Answerers, divergence, draw_moves, moved
 from weightspace.predictor.reconstruct import (
     Target,
+    batch_square,
     draw,
     predict_rows,
     reconstruction_gradient,
@@ -131,7 +132,7 @@ def train_jointly(
         predicted = predict_rows(spec, leaf, target, batch.rows)
         with torch.no_grad():
             kernels = predict(spec, leaf, target.table[target.rank])
-            square = ((kernels - target.kernels) * target.mask).square().sum((1, 2)) / target.num_weights
+            square = batch_square(target, (kernels - target.kernels) * target.mask)
         gradient = reconstruction_gradient(target, residual(target, predicted.detach(), batch.rows), square)
         if step > config.distillation.warmup_steps:
             x = shown(config.distillation, lesson, step)

@@ -1,6 +1,6 @@
 """Predictors of all originals of a cell, from the originals to what files hold and what is measured.
 
-The predictors of all seeds train as one stack, first those of the first seed; from then on each seed goes its own way.
+The predictors of all seeds, and of cells that share a job, train as one stack; from then on each seed goes its own way.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ from weightspace.predictor.measure import Bench, compare_answers, compare_weight
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.orders import kept_order
 from weightspace.predictor.originals import Answerers, Originals
-from weightspace.predictor.reconstruct import Target, reconstruct, spec_of, target_of
+from weightspace.predictor.reconstruct import Target, joined, reconstruct, spec_of, target_of
 from weightspace.predictor.tune import tune
 from weightspace.store import TrainingState
 
@@ -47,15 +47,25 @@ class Predicted(NamedTuple):
     rank: Int[Tensor, "model kernel"]  # row of the table of coordinates of each kernel
 
 
-def pack_predicted(predicted: dict[int, Predicted]) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them, of the predictors of each seed."""
-    tensors = {name: torch.stack([getattr(own, name) for own in predicted.values()]) for name in Predicted._fields}
-    return tensors, {"seeds": list(predicted)}
+PredictedCells = dict[str, dict[int, Predicted]]  # by cell and seed
 
 
-def unpack_predicted(tensors: dict[str, Tensor], metadata: dict) -> dict[int, Predicted]:
+def pack_predicted(predicted: PredictedCells) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and JSON-able metadata, as `store.save_tensors` takes them, of all predictors of a job."""
+    tensors = {
+        f"{cell}.{name}": torch.stack([getattr(own, name) for own in seeds.values()])
+        for cell, seeds in predicted.items()
+        for name in Predicted._fields
+    }
+    return tensors, {"seeds": {cell: list(seeds) for cell, seeds in predicted.items()}}
+
+
+def unpack_predicted(tensors: dict[str, Tensor], metadata: dict) -> PredictedCells:
     """Inverse of `pack_predicted`."""
-    return {seed: Predicted(*(tensors[name][n] for name in Predicted._fields)) for n, seed in enumerate(metadata["seeds"])}
+    return {
+        cell: {seed: Predicted(*(tensors[f"{cell}.{name}"][n] for name in Predicted._fields)) for n, seed in enumerate(seeds)}
+        for cell, seeds in metadata["seeds"].items()
+    }
 
 
 class Task(NamedTuple):
@@ -85,21 +95,26 @@ def make_task(config: PredictorConfig, originals: Originals, device: torch.devic
 
 
 def train_predictors(
-    config: PredictorConfig,
-    task: Task,
+    cells: dict[str, tuple[PredictorConfig, Task]],
     images: ImageSet | None,
     teacher: Originals | None,
     states: dict[str, TrainingState],
-) -> dict[int, Predicted]:
-    """Predictors by seed: reconstruction, distillation, quantization-aware tuning, as far as the settings ask for these.
+) -> PredictedCells:
+    """Predictors of all cells: reconstruction, distillation, quantization-aware tuning, as far as the settings ask for these.
 
-    Draws hang on the originals' cell and the seed alone: cells that differ in one setting start alike and see the same batches.
-    `states` are by phase the side files from which a killed run goes on. Images are there where there is distillation; a
-    `teacher` is where it is not the originals themselves. Raises InputError if one diverged.
+    Several cells differ in originals, seeds and order alone, and have no distillation. Draws hang on the originals' cell and the
+    seed alone: cells that differ in one setting start alike and see the same batches. `states` are by phase the side files
+    from which a killed run goes on. Images are there where there is distillation; a `teacher` is where it is not the
+    originals themselves. Raises InputError if a predictor diverged, or if those of some cells cannot share a stack.
     """
-    seeds, how, num = [(config.originals, seed) for seed in config.seeds], config.distillation, len(task.originals.weights)
-    names, target = [(*seed, n) for seed in seeds for n in range(num)], _repeated(task.target, len(seeds))
-    lesson = _lesson(task, images, teacher or task.originals, seeds) if how else None
+    config, task = next(iter(cells.values()))
+    how, owners = config.distillation, [(cell, seed) for cell, (own, _) in cells.items() for seed in own.seeds]
+    nums = [len(cells[cell][1].originals.weights) for cell, _ in owners]
+    names = [(cells[cell][0].originals, seed, n) for (cell, seed), num in zip(owners, nums, strict=True) for n in range(num)]
+    target = joined([cells[cell][1].target for cell, _ in owners])
+    lesson = (
+        _lesson(task, images, teacher or task.originals, [(config.originals, seed) for seed in config.seeds]) if how else None
+    )
     if how and how.when == "jointly":
         weights = train_jointly(config, target, lesson, [(*name, 1) for name in names], states["distillation"])
         rounds = weights.unsqueeze(0)
@@ -110,17 +125,12 @@ def train_predictors(
         weights = train_afterwards(config, target, lesson, weights, states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
-    for (_, seed, n), own in zip(names, weights, strict=True):
-        if not own.isfinite().all():
-            raise InputError(f"the predictor of seed {seed} for original {n} diverged: lower its learning_rate")
-    parts = zip(config.seeds, rounds.cpu().split(num, dim=1), weights.cpu().split(num), strict=True)
-    return {seed: Predicted(*own, task.target.rank.cpu()) for seed, *own in parts}
-
-
-def _repeated(target: Target, times: int) -> Target:
-    """The target of as many predictors of each original."""
-    each = {"kernels": target.kernels.repeat(times, 1, 1), "rank": target.rank.repeat(times, 1)}
-    return target._replace(**each, norms=target.norms.repeat(times, 1))
+    predicted = {cell: {} for cell in cells}
+    for (cell, seed), *own in zip(owners, rounds.cpu().split(nums, dim=1), weights.cpu().split(nums), strict=True):
+        if diverged := [n for n, values in enumerate(own[1]) if not values.isfinite().all()]:
+            raise InputError(f"{cell}: the predictor of seed {seed} for original {diverged[0]} diverged: lower its learning_rate")
+        predicted[cell][seed] = Predicted(*own, cells[cell][1].target.rank.cpu())
+    return predicted
 
 
 def _lesson(task: Task, images: ImageSet, teacher: Originals, seeds: list[tuple]) -> Lesson:

@@ -62,16 +62,20 @@ def predict(
 def predict_all(
     spec: NetSpec,
     weights: Float[Tensor, "model weight"],
-    table: Float[Tensor, "kernel feature"],
+    table: Float[Tensor, "row feature"],
     rank: Int[Tensor, "model kernel"],
 ) -> Float[Tensor, "model kernel element"]:
     """Kernels of whole networks, in the networks' own order: kernel n is what row rank[n] of the table gives.
 
-    Each model alone, rows of the table in their order, CHUNK at a time, each layer one torch.addmm: a model's kernels do not
-    hang on the stack it is in, and can be made again bit for bit on the same machine.
+    Each model alone, its first to its last row of the table, CHUNK at a time, each layer one torch.addmm: a model's kernels do
+    not hang on the stack it is in, and can be made again bit for bit on the same machine.
     """
-    rows = [torch.cat([_predict_alone(spec, own, part) for part in table.split(CHUNK)]) for own in weights.split(1)]
-    return torch.stack([own[order] for own, order in zip(rows, rank, strict=True)])
+    kernels = []
+    for own, order in zip(weights.split(1), rank, strict=True):
+        first, last = int(order.min()), int(order.max())
+        rows = [_predict_alone(spec, own, part) for part in table[first : last + 1].split(CHUNK)]
+        kernels.append(torch.cat(rows)[order - first])
+    return torch.stack(kernels)
 
 
 def _predict_alone(spec: NetSpec, weights: Tensor, features: Tensor) -> Float[Tensor, "row element"]:

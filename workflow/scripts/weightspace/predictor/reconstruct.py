@@ -10,10 +10,12 @@ from math import sqrt
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightspace.config import PredictorConfig
+from weightspace.errors import InputError
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import CHUNK, embedding, initial_predictor, predict, predict_all, predictor_spec
@@ -27,18 +29,29 @@ KEPT = 0.9  # of the running error, per uniform batch
 
 
 class Target(NamedTuple):
-    """What a stack of predictors has to put out."""
+    """What a stack of predictors has to put out; an original of fewer kernels than another has zeros after its own."""
 
     kernels: Float[Tensor, "model kernel element"]
-    mask: Bool[Tensor, "kernel element"]
-    table: Float[Tensor, "kernel feature"]  # embedding of all coordinates
+    mask: Bool[Tensor, "model kernel element"]  # True where there is a weight
+    table: Float[Tensor, "row feature"]  # embedding of all coordinates
     rank: Int[Tensor, "model kernel"]  # row of the table of each kernel
     norms: Float[Tensor, "model kernel"]  # cumulated over kernels, for draws in proportion
+    num_kernels: tuple[int, ...]  # of each model
+    num_weights: tuple[int, ...]  # of each model: P of NeRN
 
-    @property
-    def num_weights(self) -> int:
-        """Weights per model: P of NeRN."""
-        return int(self.mask.sum())
+    def of(self, models: Sequence[int]) -> "Target":
+        """The same for some models, in turn."""
+        chosen, index = list(models), torch.tensor(models, device=self.kernels.device)
+        tensors = {name: getattr(self, name)[index] for name in ("kernels", "mask", "rank", "norms")}
+        counts = {name: tuple(getattr(self, name)[n] for n in chosen) for name in ("num_kernels", "num_weights")}
+        return self._replace(**tensors, **counts)
+
+    def weights_in(self, batch: int) -> Float[Tensor, " model"]:
+        """Weights that so many kernels of each model have on average; of fewer kernels all weights."""
+        counts = [
+            min(1.0, batch / kernels) * weights for kernels, weights in zip(self.num_kernels, self.num_weights, strict=True)
+        ]
+        return self.kernels.new_tensor(counts)
 
 
 class Batch(NamedTuple):
@@ -72,7 +85,29 @@ def target_of(
 ) -> Target:
     """Kernels of the originals with their coordinates' features; on the kernels' device and of their type."""
     table = embedding(layout.coordinates, config.embedding_base, config.embedding_levels).to(kernels)
-    return Target(kernels, layout.mask.to(kernels.device), table, ranks.to(kernels.device), _cumulated_norms(kernels))
+    mask, ranks = layout.mask.to(kernels.device).expand(len(kernels), -1, -1), ranks.to(kernels.device)
+    counts = (tuple(len(kernels) * [count]) for count in (layout.num_kernels, layout.num_weights))
+    return Target(kernels, mask, table, ranks, _cumulated_norms(kernels), *counts)
+
+
+def joined(targets: Sequence[Target]) -> Target:
+    """One stack of all their models, in turn. Raises InputError where predictors do not put out as many numbers."""
+    if len(sizes := {target.mask.shape[2] for target in targets}) > 1:
+        raise InputError(f"predictors that put out {' and '.join(map(str, sorted(sizes)))} numbers cannot share a stack")
+    most, begins = max(target.kernels.shape[1] for target in targets), [0]
+    for target in targets:
+        begins.append(begins[-1] + len(target.table))
+    kernels, mask = (
+        torch.cat([F.pad(getattr(target, name), (0, 0, 0, most - target.kernels.shape[1])) for target in targets])
+        for name in ("kernels", "mask")
+    )
+    ranks = [
+        F.pad(begin + target.rank, (0, most - target.rank.shape[1]), value=begin)
+        for begin, target in zip(begins, targets, strict=False)
+    ]
+    tables = torch.cat([target.table for target in targets])
+    counts = (sum((getattr(target, name) for target in targets), ()) for name in ("num_kernels", "num_weights"))
+    return Target(kernels, mask, tables, torch.cat(ranks), _cumulated_norms(kernels), *counts)
 
 
 def retarget(target: Target, kernels: Float[Tensor, "model kernel element"]) -> Target:
@@ -86,26 +121,29 @@ def _cumulated_norms(kernels: Tensor) -> Float[Tensor, "model kernel"]:
 
 def spec_of(config: PredictorConfig, target: Target) -> NetSpec:
     """The predictor of a setting."""
-    return predictor_spec(config.embedding_levels, config.hidden, round(sqrt(target.mask.shape[1])))
+    return predictor_spec(config.embedding_levels, config.hidden, round(sqrt(target.mask.shape[2])))
 
 
 # one step
 
 
 def draw(config: PredictorConfig, target: Target, identities: Sequence[tuple], step: int) -> Batch:
-    """Kernels of a step: for each model uniform without replacement, or by norm with replacement; its own draws."""
+    """Kernels of a step: for each model uniform without replacement, or by norm with replacement; its own draws.
+
+    A model of fewer kernels than are drawn of others takes zeros after its own.
+    """
     rows, uniform = [], []
-    num = target.kernels.shape[1]
-    size = min(config.kernel_batch, num)
-    for norms, identity in zip(target.norms, identities, strict=True):
-        generator = generator_for("kernels", *identity, step)
+    size = min(config.kernel_batch, target.kernels.shape[1])
+    for norms, num, identity in zip(target.norms, target.num_kernels, identities, strict=True):
+        generator, few = generator_for("kernels", *identity, step), min(size, num)
         uniform.append(float(torch.rand((), generator=generator)) >= config.norm_weighted_share)
         if uniform[-1]:
-            own = torch.randperm(num, generator=generator)[:size] if size < num else torch.arange(num)
-            rows.append(own.to(norms.device))
+            own = torch.randperm(num, generator=generator)[:few] if few < num else torch.arange(num)
+            own = own.to(norms.device)
         else:
-            places = torch.rand(size, generator=generator, dtype=torch.float64).to(norms.device) * norms[-1]
-            rows.append(torch.searchsorted(norms, places, right=True).clamp_max(num - 1))
+            places = torch.rand(few, generator=generator, dtype=torch.float64).to(norms.device) * norms[-1]
+            own = torch.searchsorted(norms, places, right=True).clamp_max(num - 1)
+        rows.append(F.pad(own, (0, size - few), value=target.kernels.shape[1] - 1))
     return Batch(torch.stack(rows), torch.tensor(uniform, device=target.kernels.device))
 
 
@@ -120,8 +158,8 @@ def residual(
     target: Target, predicted: Float[Tensor, "model batch element"], rows: Int[Tensor, "model batch"]
 ) -> Float[Tensor, "model batch element"]:
     """Prediction minus weight, 0 off the mask."""
-    wanted = target.kernels.gather(1, rows.unsqueeze(2).expand(-1, -1, target.mask.shape[1]))
-    return (predicted - wanted) * target.mask[rows]
+    index = rows.unsqueeze(2).expand(-1, -1, target.mask.shape[2])
+    return (predicted - target.kernels.gather(1, index)) * target.mask.gather(1, index)
 
 
 @torch.no_grad()
@@ -131,7 +169,7 @@ def mean_square(spec: NetSpec, weights: Float[Tensor, "model weight"], target: T
     for rows in torch.arange(target.kernels.shape[1], device=total.device).split(CHUNK):
         own = rows.expand(len(weights), -1)
         total += residual(target, predict_rows(spec, weights, target, own), own).square().sum((1, 2))
-    return total / target.num_weights
+    return total / target.weights_in(target.kernels.shape[1])
 
 
 def running_square(
@@ -145,9 +183,14 @@ def running_square(
     if config.error == "exact" or (state.step - 1) % REFRESH == 0:
         return mean_square(spec, state.weights, target)
     batch, difference = seen
-    share = batch.rows.shape[1] / target.kernels.shape[1]
-    own = difference.square().sum((1, 2)) / (share * target.num_weights)
-    return torch.where(batch.uniform, torch.lerp(own, state.square, KEPT if share < 1 else 0.0), state.square)
+    own = batch_square(target, difference)
+    whole = own.new_tensor([0.0 if num <= batch.rows.shape[1] else KEPT for num in target.num_kernels])
+    return torch.where(batch.uniform, torch.lerp(own, state.square, whole), state.square)
+
+
+def batch_square(target: Target, difference: Float[Tensor, "model batch element"]) -> Float[Tensor, " model"]:
+    """Mean of the squared error of each model over the weights of a batch."""
+    return difference.square().sum((1, 2)) / target.weights_in(difference.shape[1])
 
 
 def reconstruction_gradient(
@@ -157,7 +200,7 @@ def reconstruction_gradient(
 
     Of kernels in the batch alone; those that are in it twice count twice.
     """
-    return difference / (target.num_weights * square.sqrt()).view(-1, 1, 1)
+    return difference / (target.weights_in(target.kernels.shape[1]) * square.sqrt()).view(-1, 1, 1)
 
 
 def descend(config: PredictorConfig, target: Target, identities: Sequence[tuple], state: Descent) -> Iterator[Descent]:

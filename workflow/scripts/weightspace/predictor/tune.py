@@ -13,6 +13,7 @@ from weightspace.predictor.model import predict_all
 from weightspace.predictor.quantize import fake_quantize_weights
 from weightspace.predictor.reconstruct import (
     Target,
+    batch_square,
     draw,
     predict_rows,
     reconstruction_gradient,
@@ -48,9 +49,8 @@ def tune(
         on_grid = flatten(spec, fake_quantize_weights(unflatten(spec, leaf), how.bits, how.per))
         predicted = predict_rows(spec, on_grid, wanted, batch.rows)
         difference = residual(wanted, predicted.detach(), batch.rows)
-        share = batch.rows.shape[1] / wanted.kernels.shape[1]
-        square = difference.square().sum((1, 2)) / (share * wanted.num_weights)
-        return torch.autograd.grad(predicted, leaf, reconstruction_gradient(wanted, difference, square))[0]
+        gradient = reconstruction_gradient(wanted, difference, batch_square(wanted, difference))
+        return torch.autograd.grad(predicted, leaf, gradient)[0]
 
     schedule = Schedule("tuning steps", how.tuned_steps, FIRST_RATE * config.learning_rate, config.last_learning_rate, 0.0)
     return learn(spec, now, gradient_of, schedule, state)
