@@ -1,15 +1,24 @@
 """Exact students give the teacher back: every layer, every unit, nothing more."""
 
+from functools import partial
+
 import pytest
 import torch
 from planted import KINDS, as_students, imitated, students_of, teacher_of, widened
+from planted_predictors import DyingState, KilledError
 from weightspace.config.recovery import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import build_spec
+from weightspace.progress import Progress
+from weightspace.recovery import job
 from weightspace.recovery.compare import Networks, compare, unit_metrics
 from weightspace.recovery.fit import squared_error
+from weightspace.recovery.job import recover_networks
 from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_layers
+from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import collapse_layer, needed, recover
+from weightspace.recovery.search import problem_of
+from weightspace.store import TrainingState
 
 SHALLOW = ["flatten", "linear 6", "activation", "linear classes"]
 DEEP = ["flatten", "linear 6", "activation", "linear 4", "activation", "linear classes"]
@@ -141,6 +150,29 @@ def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too
     loose = ClusterConfig(min_cluster_share=0.1)
     recovered = recover(wide, as_students(students), fit, config_of(cluster=loose))
     assert_recovered(teacher, recovered.network[:2], fit)
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit(tmp_path, capsys, monkeypatch, saves):
+    monkeypatch.setattr(job, "Progress", partial(Progress, every_seconds=0.0))
+    _, (wide, students), fit = planted(SHALLOW, "relu", num=4, queries=300)
+    queries = Queries(*[fit.x.float(), torch.cat([fit.y, -fit.y, fit.y.flip(2)])] * 4, asked=1)
+    problem, config = problem_of(wide, queries, torch.device("cpu")), config_of(finish_steps=3, minimize=False)
+    config = config.model_copy(update={"students": StudentsConfig(num=4)})
+    given = (wide, as_students(students.repeat(3, 1)), problem, config)
+    whole, clusterings = recover_networks(*given, TrainingState(tmp_path / "whole", "key"))
+    with pytest.raises(KilledError):
+        recover_networks(*given, DyingState(tmp_path / "state", saves))
+    capsys.readouterr()
+    resumed, again = recover_networks(*given, TrainingState(tmp_path / "state", "key"))
+    assert len(resumed) == len(whole) == 3
+    for ours, theirs in zip(resumed, whole, strict=True):
+        assert torch.equal(ours.weights, theirs.weights)
+        assert ours.about == theirs.about
+    assert not torch.equal(whole[0].weights, whole[1].weights)
+    assert [own.merges.tolist() for own in again] == [own.merges.tolist() for own in clusterings]
+    said = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("teachers")]
+    assert said == [f"{saves}/3:", *(f"{done}/3" for done in range(saves + 1, 4))]
 
 
 def test_students_that_agree_in_nothing_are_thinned_one_by_one():

@@ -89,13 +89,15 @@ def recover_networks(
     networks = unpack_networks(*saved) if saved else []
     progress = Progress("teachers", len(problem.train.y), len(networks))
     for teacher in range(len(problem.train.y)):
-        if teacher >= len(networks) or teacher == 0:  # the first one's clusterings are not in the state
+        is_new = teacher >= len(networks)
+        if is_new or teacher == 0:  # the first one's clusterings are not in the state
             own = slice(teacher * num, (teacher + 1) * num)
             fit = problem.train._replace(owner=torch.full((num,), teacher, device=students.weights.device))
             recovered = procedure(spec, Students(students.weights[own], students.error[own]), fit, config, mask)
             found = answerer(recovered.network, problem, teacher, _about(recovered), recovered.skip)
             networks[teacher:] = [found, *networks[teacher + 1 :]]
             first = first or recovered.clusterings
+        if is_new:
             progress.update(teacher + 1)
         packed = pack_networks(networks)
         state.save_if_due(lambda packed=packed: packed[0], **packed[1])
