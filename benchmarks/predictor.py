@@ -1,4 +1,4 @@
-"""Speed of predictors: reconstruction steps and orders of kernels, ours against the plain way, in one run.
+"""Speed of predictors: reconstruction steps, stacks and orders of kernels, ours against the plain way, in one run.
 
     PYTHONPATH=workflow/scripts python benchmarks/predictor.py [--steps 20] [--rounds 3] [--threads 1] [--device cpu] [--quick]
 
@@ -7,6 +7,8 @@ code of NeRN trains without distillation: torch modules; the table of features i
 each step; all kernels are predicted, those outside the batch without gradient, and put into a network; a batch of images is
 fetched, and the original and this network answer it. fast and exact are our two errors. All take the same steps from the same
 weights: the largest difference of weights after them is printed, of exact from plain.
+
+Stack: steps of predictors of several ResNet-20 and ResNet-8, all as one stack against one after the other.
 
 Order: cross-filter, one layer of random kernels. plain follows the official code's loop; its time at smaller sizes is scaled up
 by the square of the size.
@@ -29,12 +31,12 @@ from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import Layout, from_kernels, layout_of
 from weightspace.predictor.orders import greedy_sequence
 from weightspace.predictor.ranger import cosine_rate
-from weightspace.predictor.reconstruct import Target, descend, draw, spec_of, start_descent, target_of
+from weightspace.predictor.reconstruct import Target, descend, draw, joined, spec_of, start_descent, target_of
 from weightspace.rng import generator_for
 from weightspace.store import choose_device
 
 CONFIG = PredictorConfig(originals="resnet20", seeds=[0], hidden=140, order="none", steps=68_600)
-NAMES = [("benchmark", "predictor")]
+STACKED = {"resnet20": 3, "resnet8": 3}  # networks
 NUM_IMAGES, IMAGE_BATCH = 2_560, 256
 
 
@@ -91,7 +93,7 @@ class Plain:
         self.convs = [module for module in self.student.modules() if isinstance(module, nn.Conv2d)]
         layers = [nn.Linear(layer.fan_in[0], layer.out) for layer in spec_of(CONFIG, target).layers]
         self.predictor = nn.Sequential(*chain(*zip(layers, repeat(nn.ReLU()), strict=False)))[:-1].to(device)
-        start = unflatten(spec_of(CONFIG, target), start_descent(CONFIG, target, NAMES).weights)
+        start = unflatten(spec_of(CONFIG, target), start_descent(CONFIG, target, names_of(target)).weights)
         for parameter, value in zip(self.predictor.parameters(), start.values(), strict=True):
             parameter.data.copy_(value[0])
         self.features = [target.table[part.rows] for part in layout.parts]
@@ -102,7 +104,7 @@ class Plain:
         """Kernels of the whole network, with gradient those of the batch alone."""
         table = torch.vstack(self.features)
         norms = torch.cat([weight.double().flatten(3).norm(dim=3).flatten() for weight in self.weights]).cumsum(0)
-        rows = draw(CONFIG, self.target._replace(norms=norms.unsqueeze(0)), NAMES, step).rows[0]
+        rows = draw(CONFIG, self.target._replace(norms=norms.unsqueeze(0)), names_of(self.target), step).rows[0]
         others = torch.ones(len(table), dtype=torch.bool, device=table.device).index_fill(0, rows, False)
         predicted = torch.zeros_like(self.target.kernels[0])
         predicted[rows] = self.predictor(table[rows])
@@ -133,8 +135,21 @@ class Plain:
 
 def ours(target: Target, error: str) -> Iterator[Tensor]:
     """Flat weights of our predictors after each step."""
-    config = CONFIG.model_copy(update={"error": error})
-    return (state.weights[0] for state in descend(config, target, NAMES, start_descent(config, target, NAMES)))
+    config, names = CONFIG.model_copy(update={"error": error}), names_of(target)
+    return (state.weights[0] for state in descend(config, target, names, start_descent(config, target, names)))
+
+
+def names_of(target: Target) -> list[tuple]:
+    """Of the draws of each predictor."""
+    return [("benchmark", "predictor", n) for n in range(len(target.kernels))]
+
+
+def random_target(architecture: str, num: int, device: torch.device) -> tuple[Layout, Target]:
+    """The kernels of random networks."""
+    layout = layout_of(build_spec(architecture, "relu", (3, 32, 32), 10).shapes, None, False)
+    generator = generator_for("benchmark", "original", architecture)
+    kernels = 0.1 * torch.randn(num, layout.num_kernels, layout.size**2, generator=generator) * layout.mask
+    return layout, target_of(layout, kernels.to(device), torch.arange(layout.num_kernels).expand(num, -1), CONFIG)
 
 
 def seconds_per_step(run: Iterator[Tensor], steps: int) -> tuple[float, Tensor]:
@@ -148,11 +163,9 @@ def seconds_per_step(run: Iterator[Tensor], steps: int) -> tuple[float, Tensor]:
 
 def compare_reconstruction(steps: int, rounds: int, device: torch.device) -> None:
     """Print steps per second of each way."""
-    layout = layout_of(build_spec("resnet20", "relu", (3, 32, 32), 10).shapes, None, False)
-    generator = generator_for("benchmark", "original")
-    kernels = 0.1 * torch.randn(1, layout.num_kernels, layout.size**2, generator=generator) * layout.mask
-    target = target_of(layout, kernels.to(device), torch.arange(layout.num_kernels).unsqueeze(0), CONFIG)
-    loader = DataLoader(TensorDataset(torch.randn(NUM_IMAGES, 3, 32, 32, generator=generator)), IMAGE_BATCH, shuffle=True)
+    layout, target = random_target("resnet20", 1, device)
+    images = torch.randn(NUM_IMAGES, 3, 32, 32, generator=generator_for("benchmark", "images"))
+    loader = DataLoader(TensorDataset(images), IMAGE_BATCH, shuffle=True)
     makers = {
         "fast": lambda: ours(target, "fast"),
         "exact": lambda: ours(target, "exact"),
@@ -171,6 +184,18 @@ def compare_reconstruction(steps: int, rounds: int, device: torch.device) -> Non
     for way in ("exact", "fast"):
         ratios = [slow / quick for slow, quick in zip(times["plain"], times[way], strict=True)]
         print(f"{way} reconstruction ratio {median(ratios):.2f}")
+
+
+def compare_stacks(steps: int, rounds: int, device: torch.device) -> None:
+    """Print what a step of predictors of two sizes takes in both ways."""
+    targets = [random_target(name, num, device)[1] for name, num in STACKED.items()]
+    alone = [target.of([n]) for target in targets for n in range(len(target.kernels))]
+    ratios = []
+    for _ in range(rounds):
+        together, _ = seconds_per_step(ours(joined(targets), "fast"), steps)
+        ratios.append(sum(seconds_per_step(ours(target, "fast"), steps)[0] for target in alone) / together)
+    print(f"{', '.join(f'{num} {name}' for name, num in STACKED.items())}: {together:.3f} s a step as one stack")
+    print(f"stack ratio {median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
 
 
 def plain_sequence(kernels: np.ndarray) -> list[int]:
@@ -212,6 +237,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     steps, rounds = (3, 1) if options.quick else (options.steps, options.rounds)
     compare_reconstruction(steps, rounds, choose_device(options.device))
+    compare_stacks(steps, rounds, choose_device(options.device))
     compare_orders(4_096 if options.quick else 262_144, [1_024] if options.quick else [4_096, 8_192])
 
 
