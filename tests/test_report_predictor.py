@@ -322,6 +322,20 @@ def test_an_error_of_zero_and_a_gain_beyond_ten_points_are_drawn(rich):
     assert figure.axes[0].transAxes.inverted().transform(figure.axes[0].transData.transform(place)).min() > 0
 
 
+@pytest.mark.parametrize("number", [6, 7])
+def test_of_more_predictors_than_can_be_named_those_with_a_control_or_an_error_of_their_own_are(number):
+    sizes = planted_metrics(matched=["noise"])
+    alike = planted_metrics(tuple(f"digits_h24_way_{n}" for n in range(number)))
+    figure = plot_predictor_error(pd.concat([sizes, alike]))
+    found, (axes,) = errorbars(figure.axes[0]), figure.axes
+    assert len(found["predictor"]) == (10 if number == 6 else 4)
+    assert len(found.get("other predictors", [])) == (0 if number == 6 else 7)
+    assert len([label for label in axes.texts if label.get_text()]) == len(found["predictor"])
+    assert ("without a control" in drawn(figure)) == (number == 7)
+    without = pd.concat([sizes[sizes["stage"] == "predictor"], alike])
+    assert len(errorbars(plot_predictor_error(without).axes[0])["predictor"]) == (10 if number == 6 else 3)
+
+
 def test_a_value_that_is_not_finite_is_counted_and_not_drawn(rich):
     broken = (rich["cell"] == "digits_h24") & (rich["metric"] == "accuracy_gain") & (rich["subject"] == "1")
     table = rich.assign(value=rich["value"].mask(broken))

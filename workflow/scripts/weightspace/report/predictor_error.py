@@ -9,6 +9,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from weightspace.report.intervals import Interval, mean_interval
 from weightspace.report.predictor_points import (
+    MOST_LABELS,
+    OTHER,
     Panel,
     Point,
     columns_of,
@@ -35,8 +37,9 @@ from weightspace.report.style import nothing_to_draw
 
 METRICS = ("relative_error", "accuracy_gain", "accuracy_original")
 DRAWN = ("predicted", "noise", "truncated", "shrunk", "low_pass", "averaged")
-NAMES = {"predicted": "predictor", **KINDS}
+NAMES = {"predicted": "predictor", OTHER: "other predictors", **KINDS}
 SIDESTEPS = {"noise": 0.97, "truncated": 0.985, "shrunk": 1.015, "low_pass": 1.03}  # all have a predictor's error
+NEAR = 1.15  # ratio of errors below which many predictors crowd
 TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 RECALIBRATED = "_recalibrated"  # ends the metrics of networks with the batch-norm statistics of train images
 VERSIONS = {"": "", RECALIBRATED: ", batch norm recalibrated"}
@@ -48,6 +51,9 @@ NOTE = (
     "the gain is not the predictor's. Bars: 95 % bootstrap intervals over originals and seeds; a single original or seed stands "
     "for no variation. Both axes are linear near 0 (gains within ±1 point, errors below the first tick), logarithmic beyond. "
     "Lines join a method's points by error."
+)
+NOTE_OTHER = (
+    "Other predictors: without a control, and with nearly the error of another one; the figure of accuracy over bytes names them."
 )
 NOTE_RECALIBRATED = (
     "Batch norm recalibrated: the networks of all methods have their batch-norm statistics measured anew on train images; 0 is "
@@ -65,8 +71,9 @@ def plot_predictor_error(metrics: pd.DataFrame) -> Figure:
     if not groups:
         return nothing_to_draw("Accuracy and error: no predictor here has been measured for both.")
     panels = [panels_of(metrics, group) for group in groups]
-    note = f"{NOTE} {NOTE_RECALIBRATED}" if any(len(pair) > 1 for pair in panels) else NOTE
-    return plot_points(panels, set(DRAWN), note)
+    crowded = any(point.kind == OTHER for pair in panels for panel in pair for point in panel.points)
+    notes = [NOTE, *([NOTE_OTHER] if crowded else []), *([NOTE_RECALIBRATED] if max(map(len, panels)) > 1 else [])]
+    return plot_points(panels, set(DRAWN), " ".join(notes))
 
 
 def panels_of(metrics: pd.DataFrame, group: Group) -> list[Panel]:
@@ -89,17 +96,32 @@ def panels_of(metrics: pd.DataFrame, group: Group) -> list[Panel]:
 
 def points_of(metrics: pd.DataFrame, group: Group, suffix: str) -> list[Point]:
     """Relative error of the weights, and gain, of each predictor and control of a group; controls beside their predictor."""
-    short = short_labels(group)
+    errors = {entry: interval_of(metrics, entry, "relative_error", 0.0, float("inf")) for entry in group.entries}
+    short, others = short_labels(group), crowded_predictors(errors)
     points = [
-        Point(
-            interval_of(metrics, entry, "relative_error", 0.0, float("inf")),
-            gain_of(metrics, entry, suffix),
-            entry.kind,
-            short.get(entry.cell, ""),  # of controls none: their errors are the predictors'
-        )
-        for entry in group.entries
-    ]
+        Point(error, gain_of(metrics, entry, suffix), OTHER, "")
+        if entry in others
+        else Point(error, gain_of(metrics, entry, suffix), entry.kind, short.get(entry.cell, ""))
+        for entry, error in errors.items()
+    ]  # controls have no label: their errors are the predictors'
+    points.sort(key=lambda point: point.kind != OTHER)  # those are drawn below all else
     return [sidestep(point, SIDESTEPS.get(point.kind, 1.0)) for point in points]
+
+
+def crowded_predictors(errors: dict[Entry, Interval]) -> set[Entry]:
+    """Of more predictors than can be named those without a control whose error another one nearly has."""
+    predictors = [entry for entry in errors if entry.kind == "predicted"]
+    compared = {entry.predictor for entry in errors if entry.kind in SIDESTEPS}
+    if len(predictors) <= MOST_LABELS:
+        return set()
+
+    def is_near(one: Entry, other: Entry) -> bool:
+        low, high = sorted([errors[one].mean, errors[other].mean])
+        return high < NEAR * low
+
+    return {
+        one for one in predictors if one.cell not in compared and any(is_near(one, other) for other in predictors if other != one)
+    }
 
 
 def original_gain(metrics: pd.DataFrame, entry: Entry, suffix: str) -> Interval:

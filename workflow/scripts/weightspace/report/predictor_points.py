@@ -32,8 +32,10 @@ LEADER = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0,
 LEADER_PIECES = 8
 LEAST_LEADER = 7  # points from the marker to the label; nearer labels need no line
 FARTHER = 0.6  # square points of overlap that a label may have to be a point nearer
+OTHER = "other"  # kind of a predictor that is drawn without a name
 LOOK_OF = {
     "predicted": LOOKS[0],
+    OTHER: Look("#9fb0c6", ".", True, "-"),
     "quantized": LOOKS[1],
     "pruned": LOOKS[2],
     "low_rank": LOOKS[3],
