@@ -190,11 +190,11 @@ def compare_stacks(steps: int, rounds: int, device: torch.device) -> None:
     """Print what a step of predictors of two sizes takes in both ways."""
     targets = [random_target(name, num, device)[1] for name, num in STACKED.items()]
     alone = [target.of([n]) for target in targets for n in range(len(target.kernels))]
-    ratios = []
+    together, ratios = [], []
     for _ in range(rounds):
-        together, _ = seconds_per_step(ours(joined(targets), "fast"), steps)
-        ratios.append(sum(seconds_per_step(ours(target, "fast"), steps)[0] for target in alone) / together)
-    print(f"{', '.join(f'{num} {name}' for name, num in STACKED.items())}: {together:.3f} s a step as one stack")
+        together.append(seconds_per_step(ours(joined(targets), "fast"), steps)[0])
+        ratios.append(sum(seconds_per_step(ours(target, "fast"), steps)[0] for target in alone) / together[-1])
+    print(f"{', '.join(f'{num} {name}' for name, num in STACKED.items())}: {median(together):.3f} s a step as one stack")
     print(f"stack ratio {median(ratios):.2f} (min {min(ratios):.2f}, max {max(ratios):.2f})")
 
 

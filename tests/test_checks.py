@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from weightspace.checks import check_scenario
+from weightspace.checks import LEAST_SIZE, check_scenario
 from weightspace.config import Scenario, TrainedTeachers, checked, read_yaml
 from weightspace.errors import InputError
+from weightspace.predictor import kernels
 
 SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
 NET = ["flatten", "linear 4", "activation", "linear classes"]
@@ -71,6 +72,10 @@ def test_every_shipped_scenario_fits(path):
 
 def test_what_fits_is_not_refused():
     check_scenario(checked(Scenario, content(), "scenario"), "planted")
+
+
+def test_the_least_size_of_kernels_is_that_of_the_predictors():
+    assert LEAST_SIZE == kernels.LEAST_SIZE
 
 
 UNFIT = {  # setting, its value, what is said of it

@@ -250,6 +250,7 @@ WRONG = {
         "predictors.own.stack", "shared", "predictors.own.stack: 'shared' trains with 'alone' itself: name that one"
     ),
     "a stack of its own": ("predictors.own.stack", "own", "predictors.own.stack: 'own' trains with 'own' itself"),
+    "a stack of a distillation": ("predictors.own.stack", "held", "predictors.own.stack: predictors with a distillation"),
     "another width in a stack": ("predictors.shared.hidden", 9, "predictors.shared.hidden: must be that of 'alone'"),
     "a distillation in a stack": ("predictors.held.stack", "alone", "predictors.held.stack: predictors with a distillation"),
     "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),

@@ -153,7 +153,7 @@ def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too
 
 
 @pytest.mark.parametrize("saves", [1, 2, 3])
-def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit(tmp_path, capsys, monkeypatch, saves):
+def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit_and_says_from_where(tmp_path, capsys, monkeypatch, saves):
     monkeypatch.setattr(job, "Progress", partial(Progress, every_seconds=0.0))
     _, (wide, students), fit = planted(SHALLOW, "relu", num=4, queries=300)
     queries = Queries(*[fit.x.float(), torch.cat([fit.y, -fit.y, fit.y.flip(2)])] * 4, asked=1)

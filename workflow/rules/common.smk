@@ -94,9 +94,9 @@ def images_to_distill(wildcards):
 
 
 def sharing(wildcards):
-    """Predictor cells that train in the job of one of them, this one first."""
-    others = {name: cell for name, cell in settings.predictors.items() if cell.stack == wildcards.predictor}
-    return {wildcards.predictor: settings.predictors[wildcards.predictor], **others}
+    """Predictor cells that train in the job of one of them, this one first, then by name: in whatever order they are written."""
+    others = sorted(name for name, cell in settings.predictors.items() if cell.stack == wildcards.predictor)
+    return {name: settings.predictors[name] for name in [wildcards.predictor, *others]}
 
 
 def controlled_name(wildcards):

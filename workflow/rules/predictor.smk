@@ -40,6 +40,8 @@ rule train_predictors:
         "<logs>/train_predictors/{predictor}.log",
     benchmark:
         "<benchmarks>/train_predictors/{predictor}.tsv"
+    wildcard_constraints:
+        predictor=one_of([name for name, cell in settings.predictors.items() if cell.stack is None]),
     conda:
         "../../environment.yml"
     threads: 1

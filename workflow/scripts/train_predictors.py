@@ -18,7 +18,7 @@ with rule_log(snakemake.log[0]):
         config, originals = PredictorConfig(**chosen), unpack_originals(*load_tensors(path))
         rank = order_originals(config, originals, Path(path).parent / "orders" / f"version-{params.version}")
         cells[cell] = (config, make_task(config, originals, device, rank))
-    key = settings_hash(params.predictors, params.version, *map(content_digest, inputs))
+    key = settings_hash(list(params.predictors.items()), params.version, *map(content_digest, inputs))
     states = {phase: TrainingState(f"{output.predictors}.{phase}.state", key) for phase in PHASES}
     save_tensors(output.predictors, *pack_predicted(train_predictors(cells, images, teacher, states)))
     for state in states.values():

@@ -16,7 +16,7 @@ from weightspace.config import (
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 
-LEAST_SIZE = 3  # of the kernels that a predictor puts out, as in predictor.kernels
+LEAST_SIZE = 3  # predictor.kernels, which decodes without pydantic, has it too
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 

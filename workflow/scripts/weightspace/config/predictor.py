@@ -90,7 +90,7 @@ class QuantizationConfig(Settings):
 
 
 class PredictorConfig(Settings):
-    """One kind of predictor for each network of `originals`, once per seed; all of them train as one stack."""
+    """One kind of predictor for each network of `originals`, once per seed; all train as one stack, or as part of another's."""
 
     originals: CellName = Field(description="cell of the section originals")
     seeds: list[NonNegativeInt] = Field(
@@ -124,8 +124,8 @@ class PredictorConfig(Settings):
     quantization: QuantizationConfig | None = Field(None, description="of the predictor that is kept; null: float32")
     stack: CellName | None = Field(
         None,
-        description="cell of this section in whose job, and as one stack with whose predictors, this one trains, for small ones "
-        "on a GPU; both have the same settings but for originals, seeds and order, and no distillation",
+        description="cell of this section in whose stack this one trains, with the same settings but for originals, seeds and "
+        "order, and without a distillation; null: in its own",
     )
 
     @model_validator(mode="after")

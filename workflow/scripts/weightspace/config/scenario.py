@@ -116,7 +116,7 @@ class Scenario(Settings):
             first = self.predictors[cell.stack]
             if first.stack is not None:
                 raise ValueError(f"predictors.{name}.stack: {cell.stack!r} trains with {first.stack!r} itself: name that one")
-            if cell.distillation is not None:
+            if cell.distillation or first.distillation:
                 raise ValueError(f"predictors.{name}.stack: predictors with a distillation have a stack of their own")
             for key in PredictorConfig.model_fields:
                 if key not in OWN_IN_A_STACK and getattr(cell, key) != getattr(first, key):

@@ -108,10 +108,12 @@ def train_predictors(
     originals themselves. Raises InputError if a predictor diverged, or if those of some cells cannot share a stack.
     """
     config, task = next(iter(cells.values()))
-    how, owners = config.distillation, [(cell, seed) for cell, (own, _) in cells.items() for seed in own.seeds]
-    nums = [len(cells[cell][1].originals.weights) for cell, _ in owners]
-    names = [(cells[cell][0].originals, seed, n) for (cell, seed), num in zip(owners, nums, strict=True) for n in range(num)]
-    target = joined([cells[cell][1].target for cell, _ in owners])
+    how, owners, begin = config.distillation, [], 0
+    for cell, (own, its) in cells.items():
+        models = range(begin, begin := begin + len(its.originals.weights))
+        owners += [(cell, seed, models) for seed in own.seeds]
+    names = [(cells[cell][0].originals, seed, n) for cell, seed, models in owners for n in range(len(models))]
+    target = joined([its.target for _, its in cells.values()]).of([n for *_, models in owners for n in models])
     lesson = (
         _lesson(task, images, teacher or task.originals, [(config.originals, seed) for seed in config.seeds]) if how else None
     )
@@ -125,11 +127,12 @@ def train_predictors(
         weights = train_afterwards(config, target, lesson, weights, states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
-    predicted = {cell: {} for cell in cells}
-    for (cell, seed), *own in zip(owners, rounds.cpu().split(nums, dim=1), weights.cpu().split(nums), strict=True):
-        if diverged := [n for n, values in enumerate(own[1]) if not values.isfinite().all()]:
-            raise InputError(f"{cell}: the predictor of seed {seed} for original {diverged[0]} diverged: lower its learning_rate")
+    predicted, diverged, nums = {cell: {} for cell in cells}, [], [len(models) for *_, models in owners]
+    for (cell, seed, _), *own in zip(owners, rounds.cpu().split(nums, dim=1), weights.cpu().split(nums), strict=True):
+        diverged += [f"{cell}, seed {seed}, original {n}" for n, values in enumerate(own[1]) if not values.isfinite().all()]
         predicted[cell][seed] = Predicted(*own, cells[cell][1].target.rank.cpu())
+    if diverged:
+        raise InputError(f"predictors diverged: {'; '.join(diverged)}: lower the learning_rate, of all cells of the stack")
     return predicted
 
 

@@ -1,11 +1,12 @@
 """Reconstruction: predictors fitted to weights alone, without images, once or round after round.
 
-All predictors of a cell train as one stack, each with its own original, order, initial weights and batches. A step is made of
+Predictors train as one stack, each with its own original, order, initial weights and batches. A step is made of
 small functions, so that other gradients with respect to predicted kernels can be added to the reconstruction's.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 from math import sqrt
 from typing import NamedTuple
 
@@ -29,11 +30,14 @@ KEPT = 0.9  # of the running error, per uniform batch
 
 
 class Target(NamedTuple):
-    """What a stack of predictors has to put out; an original of fewer kernels than another has zeros after its own."""
+    """What a stack of predictors has to put out; an original of fewer kernels than another has zeros after its own.
+
+    The table has the coordinates of each size of originals in turn.
+    """
 
     kernels: Float[Tensor, "model kernel element"]
     mask: Bool[Tensor, "model kernel element"]  # True where there is a weight
-    table: Float[Tensor, "row feature"]  # embedding of all coordinates
+    table: Float[Tensor, "row feature"]  # embedding of coordinates
     rank: Int[Tensor, "model kernel"]  # row of the table of each kernel
     norms: Float[Tensor, "model kernel"]  # cumulated over kernels, for draws in proportion
     num_kernels: tuple[int, ...]  # of each model
@@ -55,9 +59,9 @@ class Target(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Kernels of one step, as many for each model."""
+    """Kernels of one step."""
 
-    rows: Int[Tensor, "model batch"]
+    rows: Int[Tensor, "model batch"]  # where a model has fewer kernels, zeros after its own
     uniform: Bool[Tensor, " model"]  # drawn without replacement; else by norm, with it
 
 
@@ -92,22 +96,22 @@ def target_of(
 
 def joined(targets: Sequence[Target]) -> Target:
     """One stack of all their models, in turn. Raises InputError where predictors do not put out as many numbers."""
+    if len(targets) == 1:
+        return targets[0]
     if len(sizes := {target.mask.shape[2] for target in targets}) > 1:
         raise InputError(f"predictors that put out {' and '.join(map(str, sorted(sizes)))} numbers cannot share a stack")
-    most, begins = max(target.kernels.shape[1] for target in targets), [0]
-    for target in targets:
-        begins.append(begins[-1] + len(target.table))
+    most, tables = max(target.kernels.shape[1] for target in targets), [target.table for target in targets]
     kernels, mask = (
         torch.cat([F.pad(getattr(target, name), (0, 0, 0, most - target.kernels.shape[1])) for target in targets])
         for name in ("kernels", "mask")
     )
+    begins = accumulate([0, *map(len, tables[:-1])])
     ranks = [
         F.pad(begin + target.rank, (0, most - target.rank.shape[1]), value=begin)
-        for begin, target in zip(begins, targets, strict=False)
+        for target, begin in zip(targets, begins, strict=True)
     ]
-    tables = torch.cat([target.table for target in targets])
     counts = (sum((getattr(target, name) for target in targets), ()) for name in ("num_kernels", "num_weights"))
-    return Target(kernels, mask, tables, torch.cat(ranks), _cumulated_norms(kernels), *counts)
+    return Target(kernels, mask, torch.cat(tables), torch.cat(ranks), _cumulated_norms(kernels), *counts)
 
 
 def retarget(target: Target, kernels: Float[Tensor, "model kernel element"]) -> Target:
