@@ -77,9 +77,10 @@ class Place(NamedTuple):
 def plot_points(groups: list[list[Panel]], joined: set[str], note: str) -> Figure:
     """Panels of each set of originals, one legend above and the note below; it says how many sets found no room.
 
-    Two panels share a row where none has many labels; pairs come first then, so that each has a row.
+    Two panels share a row where none has many points that have a label or are too near others for one; pairs come first then,
+    so that each has a row.
     """
-    labels = [sum(bool(point.label) for point in panel.points) for group in groups for panel in group]
+    labels = [sum(bool(point.label) or point.kind == OTHER for point in panel.points) for group in groups for panel in group]
     columns = 1 if max(labels) > MOST_LABELS else min(len(labels), 2)
     groups = sorted(groups, key=len, reverse=True) if columns > 1 else groups
     shown = [group for group, taken in zip(groups, accumulate(map(len, groups)), strict=True) if taken <= MOST_PANELS]
