@@ -1,7 +1,7 @@
 """Distillation's gradients are those of textbook losses, on the inputs that settings promise; killed runs go on."""
 
 from itertools import product
-from math import cos, pi
+from math import cos, log, pi
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from planted_predictors import (
 )
 from weightspace.config import DistillationConfig
 from weightspace.images import normalize
-from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
 from weightspace.predictor import distill as module
@@ -26,6 +26,7 @@ from weightspace.predictor import learn
 from weightspace.predictor.distill import (
     Lesson,
     distillation_loss,
+    floored_divergence,
     inputs,
     joint_gradient,
     map_distance,
@@ -109,9 +110,9 @@ def textbook_distance(ours, theirs):
     return total
 
 
-def textbook_divergence(target, logits):
-    """Mean over images of sum p log(p / q)."""
-    p, q = target.softmax(1), logits.softmax(1)
+def textbook_divergence(target, logits, floor=1e-4):
+    """Mean over images of sum p log(p / (q + floor))."""
+    p, q = target.softmax(1), logits.softmax(1) + floor
     return (p * (p / q).log()).sum(1).mean()
 
 
@@ -222,11 +223,38 @@ def test_the_distance_of_maps_is_that_of_a_loop_where_norms_are_as_small_as_epsi
     torch.testing.assert_close(map_distance(ours, theirs), torch.stack(slow))
 
 
-def test_the_divergence_is_the_textbooks_and_0_only_for_equal_answers():
+@pytest.mark.parametrize(("function", "floor"), [(floored_divergence, 1e-4), (divergence, 0.0)])
+def test_divergences_are_the_textbooks(function, floor):
     target, logits = 3 * torch.randn(2, 5, 4, dtype=torch.float64), 3 * torch.randn(2, 5, 4, dtype=torch.float64)
-    slow = torch.stack([textbook_divergence(one, other) for one, other in zip(target, logits, strict=True)])
-    torch.testing.assert_close(divergence(target, logits), slow)
-    assert (divergence(target, target + 1).abs() < 1e-12).all()
+    slow = torch.stack([textbook_divergence(one, other, floor) for one, other in zip(target, logits, strict=True)])
+    torch.testing.assert_close(function(target, logits), slow)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_the_divergence_and_its_slope_are_bounded_however_far_logits_are_off(scale):
+    """No more than log(1 / 1e-4), and no more than 1 by a logit: of far ones, that are sure, nothing."""
+    target, logits = 3 * torch.randn(2, 5, 4), (scale * torch.randn(2, 5, 4)).requires_grad_()
+    loss = floored_divergence(target, logits)
+    assert (loss <= log(1e4)).all()
+    (slope,) = torch.autograd.grad(loss.sum(), logits)
+    assert slope.abs().max() <= (1 if scale == 1 else 0)
+
+
+@pytest.mark.parametrize("when", ["jointly", "afterwards"])
+def test_predictors_survive_originals_under_whose_statistics_their_kernels_give_logits_of_a_million(when):
+    config = config_of(JOINTLY if when == "jointly" else AFTERWARDS, steps=10)
+    target, lesson = lesson_for(config, dtype=torch.float32)
+    named = unflatten(lesson.spec, lesson.originals)
+    named |= {name: 1e-8 * tensor for name, tensor in named.items() if name.endswith("running_var")}
+    lesson = lesson._replace(originals=flatten(lesson.spec, named))
+    spec, begun = spec_of(config, target), start_descent(config, target, NAMES).weights
+    kernels, x = predict(spec, begun, target.table[target.rank]), shown(config.distillation, lesson, 1)
+    assert forward(lesson.spec, rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels), x).abs().max() > 1e6
+    if when == "jointly":
+        trained = train_jointly(config, target, lesson, NAMES)
+    else:
+        trained = train_afterwards(config, target, lesson, begun)
+    assert (trained - begun).abs().max() < 1
 
 
 # afterwards

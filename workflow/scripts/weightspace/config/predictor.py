@@ -50,7 +50,7 @@ class DistillationConfig(Settings):
     augment: bool = Field(False, description="of images: random flips, and crops from a frame of 4 zeros")
     batch_size: PositiveInt = Field(256, description="inputs per step")
     logit_weight: NonNegativeFloat = Field(
-        description="of KL(teacher || predicted network), mean over inputs: jointly 1e-4 to 1e-6 as published, afterwards 1"
+        description="of KL(teacher || network + 1e-4), mean over inputs: jointly 1e-4 to 1e-6 as published, afterwards 1"
     )
     feature_weight: NonNegativeFloat = Field(
         0.0, description="of the distance of normed feature maps; jointly only, there as logit_weight"

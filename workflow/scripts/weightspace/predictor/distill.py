@@ -14,7 +14,7 @@ from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, from_kernels
 from weightspace.predictor.learn import Schedule, learn, resumed
 from weightspace.predictor.model import predict
-from weightspace.predictor.originals import Answerers, divergence, draw_moves, moved
+from weightspace.predictor.originals import Answerers, draw_moves, moved
 from weightspace.predictor.reconstruct import (
     Target,
     batch_square,
@@ -30,6 +30,7 @@ from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 
 MAP_EPSILON = 1e-3  # added to a feature map's norm (attention_loss.py since dee8518)
+FLOOR = 1e-4  # added to a network's probabilities (distillation_loss.py)
 NOISE_RANGE = 2.0  # of uniform noise, in normalized pixels
 
 
@@ -88,15 +89,27 @@ def map_distance(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Float[Tens
     return total
 
 
+def floored_divergence(
+    target: Float[Tensor, "model batch class"], logits: Float[Tensor, "model batch class"]
+) -> Float[Tensor, " model"]:
+    """KL(softmax(target) || softmax(logits) + FLOOR), mean over a model's images (NeRN, distillation_loss.py, StableKLDivLoss).
+
+    At most log(1 / FLOOR), and flat where a class is given up: kernels of a predictor that has learned little give logits of 1e8
+    under the original's running statistics, where the gradient of the plain divergence would throw the predictor away.
+    """
+    target = target.log_softmax(-1)
+    return (target.exp() * (target - (logits.softmax(-1) + FLOOR).log())).sum(-1).mean(-1)
+
+
 def distillation_loss(
     config: DistillationConfig, lesson: Lesson, weights: Float[Tensor, "model weight"], x: Tensor
 ) -> Float[Tensor, " model"]:
-    """Weighted sum of KL(teacher || network) and, if it has a weight, of the distance of feature maps, of each network."""
+    """Weighted sum of the divergence from the teacher and, if it has a weight, of the distance of feature maps."""
     ours, theirs = ([], []) if config.feature_weight else (None, None)
     logits = forward(lesson.spec, weights, x, maps=ours)
     with torch.no_grad():
         target = forward(lesson.teacher.spec, lesson.teacher.weights, x, maps=theirs)
-    loss = config.logit_weight * divergence(target, logits)
+    loss = config.logit_weight * floored_divergence(target, logits)
     return loss + config.feature_weight * map_distance(ours, theirs) if config.feature_weight else loss
 
 

@@ -128,7 +128,7 @@ def taught(teacher: Answerers, x: Float[Tensor, "sets batch channel height width
 
 
 def divergence(target: Float[Tensor, "model batch class"], logits: Float[Tensor, "model batch class"]) -> Float[Tensor, " model"]:
-    """KL(softmax(target) || softmax(logits)), mean over a model's images (NeRN, distillation_loss.py, without its 1e-4)."""
+    """KL(softmax(target) || softmax(logits)), mean over a model's images."""
     return F.kl_div(logits.log_softmax(-1), target.log_softmax(-1), reduction="none", log_target=True).sum(-1).mean(-1)
 
 
