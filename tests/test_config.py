@@ -14,6 +14,7 @@ from weightspace.config import (
     Settings,
     TrainedTeachers,
     ZooConfig,
+    check_image_files,
     read_options,
     read_scenario,
     settings_hash,
@@ -274,8 +275,6 @@ WRONG = {
     "a file and nothing to try": (
         "recoveries.box", BOX | {"teacher": "file", "queries": {"design": "table"}},
         "recoveries.box.students: a black box needs"),
-    # files
-    "image file that is not there": ("images.digits", PARQUET, "images.digits.train: no file"),
 }  # fmt: skip
 
 
@@ -318,8 +317,12 @@ def test_every_wrong_key_is_named_at_once(tmp_path):
 
 def test_a_missing_image_file_is_named_with_the_folder_that_it_was_sought_in(tmp_path):
     (tmp_path / "a.parquet").touch()
-    with pytest.raises(InputError, match=rf"images\.digits\.test: no file {tmp_path / 'b.parquet'}"):
-        read(tmp_path, changed("images.digits", PARQUET), images_dir=str(tmp_path))
+    options = Options(scenario="mine", images_dir=str(tmp_path))
+    scenario = read(tmp_path, changed("images.digits", PARQUET), images_dir=str(tmp_path))
+    with pytest.raises(InputError, match=rf"mine\.yaml: images\.digits\.test: no file {tmp_path / 'b.parquet'}; set images_dir"):
+        check_image_files(scenario, options, "digits")
+    (tmp_path / "b.parquet").touch()
+    check_image_files(scenario, options, "digits")
 
 
 UNREADABLE = {

@@ -7,7 +7,7 @@ sys.path.append(f"{workflow.basedir}/workflow/scripts")
 from pathlib import Path
 
 from weightspace.checks import check_scenario
-from weightspace.config import read_options, read_scenario
+from weightspace.config import check_image_files, read_options, read_scenario
 from weightspace.errors import InputError
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
@@ -32,6 +32,15 @@ SCENARIO = options.scenario
 def mem_scaled(mem_mb):
     """Memory that doubles with every retry; more where a scenario's images take more."""
     return lambda wildcards, attempt: (mem_mb + settings.images_mem_mb) * 2 ** (attempt - 1)
+
+
+def image_files_checked(wildcards):
+    """No input, or the end where a file of an image set is not there; asked for where images are needed, not for figures alone."""
+    try:
+        check_image_files(settings, options, wildcards.images)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    return []
 
 
 def gpus():

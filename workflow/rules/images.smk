@@ -2,6 +2,8 @@
 
 
 rule fetch_images:
+    input:
+        image_files_checked,
     output:
         images="<results>/images/{images}.safetensors",
     log:

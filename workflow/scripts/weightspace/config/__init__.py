@@ -23,7 +23,7 @@ from weightspace.config.recovery import (
     TrainedTeachers,
     ZooTeachers,
 )
-from weightspace.config.scenario import Options, Scenario, read_options, read_scenario
+from weightspace.config.scenario import Options, Scenario, check_image_files, read_options, read_scenario
 from weightspace.config.zoo import ZooConfig
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "TrainedTeachers",
     "ZooConfig",
     "ZooTeachers",
+    "check_image_files",
     "checked",
     "read_options",
     "read_scenario",

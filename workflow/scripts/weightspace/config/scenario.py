@@ -161,14 +161,19 @@ def read_options(config: dict) -> Options:
 
 
 def read_scenario(folder: Path, options: Options) -> Scenario:
-    """Checked settings of the scenario; raises InputError naming the file and each wrong key or missing image file."""
+    """Checked settings of the scenario; raises InputError naming the file and each wrong key."""
     path = folder / f"{options.scenario}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
     scenario = checked(Scenario, read_yaml(path), str(path))
-    for cell, images in scenario.images.items():
-        for key, file in images.local_files.items():
-            if not Path(options.images_dir, file).is_file():
-                raise InputError(f"{path}: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir")
     return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def check_image_files(scenario: Scenario, options: Options, cell: str) -> None:
+    """Raises InputError naming the key of an image set's file that is not below images_dir."""
+    for key, file in scenario.images[cell].local_files.items():
+        if not Path(options.images_dir, file).is_file():
+            raise InputError(
+                f"{options.scenario}.yaml: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir"
+            )
