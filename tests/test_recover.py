@@ -10,8 +10,10 @@ from weightspace.config.recovery import ClusterConfig, QueriesConfig, RecoveryCo
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import build_spec
 from weightspace.progress import Progress
+from weightspace.recovery import finish as module
 from weightspace.recovery import job
 from weightspace.recovery.compare import Networks, compare, unit_metrics
+from weightspace.recovery.finish import finish
 from weightspace.recovery.fit import squared_error
 from weightspace.recovery.job import recover_networks
 from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_layers
@@ -184,6 +186,28 @@ def test_students_that_agree_in_nothing_are_thinned_one_by_one():
     errors = as_students(students)._replace(error=squared_error(wide, students, fit))
     config = config_of(cluster=ClusterConfig(min_cluster_share=1.0), thinned_students=1, minimize=True, finish_steps=5)
     assert_recovered((spec, teacher), recover(wide, errors, fit, config).network[:2], fit)
+
+
+def test_where_noise_keeps_the_error_from_zero_units_still_go_several_at_a_time(monkeypatch):
+    """By L-BFGS, with answers of a thousandth of noise: the teacher's size, in fewer trainings than there are units too many."""
+    shallow = ["flatten", "linear 8", "activation", "linear classes"]
+    teacher, (wide, students), fit = planted(shallow, "g", kinds=("copies", "zero", "pairs"), num=1, queries=500)
+    fit = fit._replace(y=fit.y + 1e-3 * torch.randn(fit.y.shape, generator=generator_of(1), dtype=torch.float64))
+    sizes = []
+
+    def counted(spec, *given):
+        sizes.append(spec.layers[0].out)
+        return finish(spec, *given)
+
+    monkeypatch.setattr(module, "finish", counted)
+    config = config_of(minimize=True, finish_steps=100, second_order_limit=1)
+    start = finish(wide, students, fit, config)
+    found = module.minimized(start, fit, config)
+    surplus = widths_of(wide)[0] - widths_of(teacher[0])[0]
+    assert widths_of(found.spec) == widths_of(teacher[0])
+    assert start.error / 1.5 < found.error < 1.5 * start.error
+    assert surplus >= 8
+    assert sum(size >= widths_of(teacher[0])[0] for size in sizes) <= surplus / 2
 
 
 # compare

@@ -97,13 +97,14 @@ def minimized(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
     """The smallest network that answers as well, on the way on which units are left out and the rest trained on.
 
     As long as the error stays zero several go at a time; then one after the other, while the error may rise, and vanish
-    when the last unit too many is gone.
+    when the last unit too many is gone. L-BFGS leaves an error always: there several go as long as it is as good.
     """
     path, least, stride = [network], network.error, max(1, sum(widths_of(network.spec)) // 4)
     while path[-1].error <= max(HOPELESS, MUCH_WORSE * least):
         thinner = _without_cheapest(path[-1], fit, stride)
         trial = finish(*thinner, fit, config) if thinner else None
-        if stride > 1 and (trial is None or trial.error > ZERO):
+        as_good = ZERO if path[-1].spec.num_weights <= config.second_order_limit else max(ZERO, WORSE * least)
+        if stride > 1 and (trial is None or trial.error > as_good):
             stride //= 2
         elif trial is None:
             break
