@@ -103,15 +103,20 @@ def minimized(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
     while path[-1].error <= max(HOPELESS, MUCH_WORSE * least):
         thinner = _without_cheapest(path[-1], fit, stride)
         trial = finish(*thinner, fit, config) if thinner else None
-        as_good = ZERO if path[-1].spec.num_weights <= config.second_order_limit else max(ZERO, WORSE * least)
-        if stride > 1 and (trial is None or trial.error > as_good):
+        bound = ZERO if path[-1].spec.num_weights <= config.second_order_limit else _as_good(least)
+        if stride > 1 and (trial is None or trial.error > bound):
             stride //= 2
         elif trial is None:
             break
         else:
             path.append(trial)
             least = min(least, trial.error)
-    return [smaller for smaller in path if smaller.error <= max(ZERO, WORSE * least)][-1]
+    return [smaller for smaller in path if smaller.error <= _as_good(least)][-1]
+
+
+def _as_good(least: float) -> float:
+    """The error up to which a network is as good as one whose error is `least`."""
+    return max(ZERO, WORSE * least)
 
 
 def polished(network: Network, fit: Fit, config: RecoveryConfig) -> Network:
