@@ -25,13 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from weightspace.config import PredictorConfig
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import Layout, from_kernels, layout_of
 from weightspace.predictor.orders import greedy_sequence
 from weightspace.predictor.ranger import cosine_rate
 from weightspace.predictor.reconstruct import Target, descend, draw, joined, spec_of, start_descent, target_of
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import choose_device
 

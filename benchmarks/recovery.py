@@ -23,12 +23,12 @@ from jaxtyping import Float
 from scipy.cluster.hierarchy import fcluster, linkage
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from weightspace.config import StudentsConfig
 from weightspace.nets.activations import sigmoid_softplus
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.recovery.cluster import count_curve, cut_height, distances
 from weightspace.recovery.fit import Fit
+from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import descend, initial_students, start_descent
 from weightspace.rng import generator_for
 

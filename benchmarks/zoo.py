@@ -13,11 +13,12 @@ from statistics import median
 
 import torch
 from torch import nn
-from weightspace.config import ImagesConfig, ZooConfig
+from weightspace.config.images import ImagesConfig
 from weightspace.images import build_image_set
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
-from weightspace.zoo import Member, Task, batches, make_task, members, new_stack, train_stack
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.train import Member, Task, batches, make_task, members, new_stack, train_stack
 
 
 def plain_network(task: Task) -> nn.Sequential:

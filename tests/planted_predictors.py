@@ -3,13 +3,13 @@
 from functools import cache
 
 import torch
-from weightspace.config import OriginalsConfig, PredictorConfig
 from weightspace.images import ImageSet
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import layout_of, to_kernels
 from weightspace.predictor.originals import train_originals
 from weightspace.predictor.reconstruct import target_of
+from weightspace.predictor.settings import OriginalsConfig, PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 

@@ -3,9 +3,7 @@
 import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
-from weightspace.config import PredictorControlConfig
 from weightspace.images import normalize
-from weightspace.metrics import Source, write_metrics
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import RUNNING, build_spec
 from weightspace.predictor.arms import make_control, measure_control, stand_of
@@ -13,8 +11,11 @@ from weightspace.predictor.artifact import load_network
 from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.predictor.controls import KINDS
 from weightspace.predictor.job import PHASES, make_task, order_originals, save_artifacts, train_predictors
+from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.originals import Originals, recalibrated
+from weightspace.predictor.settings import PredictorControlConfig
 from weightspace.store import TrainingState
+from weightspace.table import Source, write_metrics
 
 SMALL = ["conv 3 3", "batch_norm", "pool 2", "activation", "flatten", "linear classes"]
 COMPRESSED = {
@@ -183,7 +184,7 @@ def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_
     config = config_of("small", architecture=architectures[kind]) if small else config_of(kind, **CONTROLS[kind])
     state = TrainingState(tmp_path / "state", "key")
     rows = measure_control(SOURCE, config, stand, (recipe_of(RESIDUAL, epochs=2), None), state)
-    write_metrics(tmp_path / "metrics.parquet", rows)  # which knows all metrics
+    write_metrics(tmp_path / "metrics.parquet", rows, METRICS)  # which knows all metrics
     metrics = {row["metric"] for row in rows}
     assert {"accuracy_predicted", "accuracy_gain", "agreement", "kl"} <= metrics
     assert ("relative_error" in metrics) == (not small)

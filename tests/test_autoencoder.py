@@ -19,7 +19,9 @@ from weightspace.autoencoder.evaluate import (
     reconstruction_metrics,
 )
 from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
+from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.autoencoder.store import pack_autoencoder, unpack_autoencoder
 from weightspace.autoencoder.train import (
     batch_losses,
@@ -31,15 +33,14 @@ from weightspace.autoencoder.train import (
     train_autoencoder,
 )
 from weightspace.behavior import DISTANCES
-from weightspace.config import AutoencoderConfig
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
-from weightspace.metrics import Source, metric_named, read_metrics, write_metrics
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.table import Source, metric_named, read_metrics, write_metrics
 from weightspace.tokens import token_layout
 
 LAYERS = ["conv 20 3", "activation", "pool 2", "flatten", "linear 6", "activation", "linear classes"]
@@ -347,7 +348,7 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
     structure = torch.stack([losses.structure.detach() for losses in seen])[: len(trained.steps) * every]
     torch.testing.assert_close(trained.curves[:, 1], structure.view(-1, every).mean(1))
     rows = loss_metrics(SOURCE, trained)
-    write_metrics(tmp_path / "metrics.parquet", rows)
+    write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     assert len(rows) == 4 * len(trained.steps)
 
 
@@ -538,7 +539,7 @@ def evaluated(tmp_path, order=None, **changes):
 
 def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp_path):
     rows, splits, _ = evaluated(tmp_path, **ALL_LOSSES)
-    write_metrics(tmp_path / "metrics.parquet", rows)
+    write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     frame = read_metrics(tmp_path / "metrics.parquet").to_pandas()
     assert all(metric_named(name) for name in frame["metric"])
     assert not frame.duplicated(["metric", "subject"]).any()

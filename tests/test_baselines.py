@@ -4,7 +4,7 @@ import pytest
 import torch
 from weightspace.autoencoder.baselines import REBUILD
 from weightspace.autoencoder.evaluate import Originals
-from weightspace.config import BaselineConfig
+from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 
 

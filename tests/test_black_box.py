@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from sklearn.neural_network import MLPClassifier
-from weightspace.config import OnnxTeacher, QueriesConfig, TableTeacher
 from weightspace.errors import InputError
 from weightspace.recovery.black_box import onnx_answer, read_table_teacher
 from weightspace.recovery.queries import Pools, make_queries
+from weightspace.recovery.settings import OnnxTeacher, QueriesConfig, TableTeacher
 from weightspace.recovery.teachers import Teachers
 
 BOX = Teachers(None, torch.zeros(1, 0, dtype=torch.float64))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 from weightspace.checks import LEAST_SIZE, check_scenario
-from weightspace.config import Scenario, TrainedTeachers, checked, read_yaml
 from weightspace.errors import InputError
 from weightspace.predictor import kernels
+from weightspace.recovery.settings import TrainedTeachers
+from weightspace.scenario import Scenario
+from weightspace.settings import checked, read_yaml
 
 SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
 NET = ["flatten", "linear 4", "activation", "linear classes"]

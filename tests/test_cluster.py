@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
-from weightspace.config.recovery import ClusterConfig
 from weightspace.recovery import cluster
 from weightspace.recovery.cluster import (
     NO_CLUSTER,
@@ -17,6 +16,7 @@ from weightspace.recovery.cluster import (
     first_coordinate_signs,
     span_factor,
 )
+from weightspace.recovery.settings import ClusterConfig
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -5,7 +5,6 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from weightspace.config.recovery import ClusterConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
 from weightspace.recovery.collapse import (
@@ -17,6 +16,7 @@ from weightspace.recovery.collapse import (
     smallest_binary,
     with_say,
 )
+from weightspace.recovery.settings import ClusterConfig
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -7,19 +7,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from weightspace.config import (
-    BaselineConfig,
-    ImagesConfig,
-    Options,
-    Settings,
-    TrainedTeachers,
-    ZooConfig,
-    check_image_files,
-    read_options,
-    read_scenario,
-    settings_hash,
-)
+from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.config.images import ImagesConfig
 from weightspace.errors import InputError
+from weightspace.recovery.settings import TrainedTeachers
+from weightspace.scenario import Options, check_image_files, read_options, read_scenario
+from weightspace.settings import Settings, settings_hash
+from weightspace.zoo.settings import ZooConfig
 
 SCENARIOS = Path(__file__).parents[1] / "config" / "scenarios"
 PARQUET = {"source": "parquet", "train": "a.parquet", "test": "b.parquet"}

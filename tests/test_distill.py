@@ -16,7 +16,6 @@ from planted_predictors import (
     random_net,
     target_for,
 )
-from weightspace.config import DistillationConfig
 from weightspace.images import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
@@ -38,6 +37,7 @@ from weightspace.predictor.distill import (
 from weightspace.predictor.model import predict, predict_all
 from weightspace.predictor.originals import FRAME, Answerers, divergence, moved
 from weightspace.predictor.reconstruct import draw, reconstruct, spec_of, start_descent
+from weightspace.predictor.settings import DistillationConfig
 from weightspace.store import TrainingState
 
 NAMES = [("test", n) for n in range(3)]

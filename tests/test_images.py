@@ -21,7 +21,7 @@ import torch
 import weightspace.images
 from PIL import Image
 from sklearn.datasets import load_digits
-from weightspace.config import ImagesConfig, RemoteFile
+from weightspace.config.images import ImagesConfig, RemoteFile
 from weightspace.errors import InputError
 from weightspace.images import TENSORS, build_image_set, normalize, pack_images, unpack_images
 from weightspace.store import load_tensors, save_tensors

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from weightspace.config import ImagesConfig
-from weightspace.config.recovery import ClusterConfig
+from weightspace.config.images import ImagesConfig
 from weightspace.errors import InputError
 from weightspace.images import build_image_set
 from weightspace.recovery.cluster import cluster_neurons, distances, vectors_of
@@ -25,6 +24,7 @@ from weightspace.recovery.masks import (
     importances,
     pixel_mask,
 )
+from weightspace.recovery.settings import ClusterConfig
 from weightspace.rng import generator_for
 
 

@@ -7,10 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 import weightspace.metrics
 from weightspace.autoencoder.losses import Losses
+from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.probe import TARGETS
 from weightspace.errors import InputError
-from weightspace.metrics import METRICS, SCHEMA, Source, metric_named, read_metrics, write_metrics, write_table
-from weightspace.zoo import MEASURES
+from weightspace.table import METRICS, SCHEMA, Source, metric_named, read_metrics, write_metrics, write_table
+from weightspace.zoo.train import MEASURES
 
 SOURCE = Source("digits", "autoencoder", "plain", 3)
 ROWS = [SOURCE.row("agreement_own", n / 7, split="val", subject=n) for n in range(5)]
@@ -26,7 +27,7 @@ def path(tmp_path):
 
 
 def test_rows_come_back(path):
-    write_metrics(path, ROWS)
+    write_metrics(path, ROWS, METRICS)
     table = read_metrics(path)
     assert table.schema == SCHEMA
     assert table.to_pylist() == ROWS
@@ -39,12 +40,12 @@ def test_a_row_says_who_measured_what_of_whom():
 
 
 def test_not_finite_values_are_rows_like_others(path):
-    write_metrics(path, [SOURCE.row("weights_r2", float(value)) for value in ("nan", "inf", "-inf")])
+    write_metrics(path, [SOURCE.row("weights_r2", float(value)) for value in ("nan", "inf", "-inf")], METRICS)
     assert [str(value) for value in read_metrics(path)["value"].to_pylist()] == ["nan", "inf", "-inf"]
 
 
 def test_no_rows_are_a_table(path):
-    write_metrics(path, [])
+    write_metrics(path, [], METRICS)
     assert len(read_metrics(path)) == 0
 
 
@@ -56,7 +57,7 @@ def test_a_name_that_is_not_in_the_table_is_refused(path, name):
     with pytest.raises(InputError, match=re.escape(repr(name))):
         metric_named(name)
     with pytest.raises(InputError, match=re.escape(repr(name))):
-        write_metrics(path, [SOURCE.row(name, 0.0)])
+        write_metrics(path, [SOURCE.row(name, 0.0)], METRICS)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ WRONG_ROWS = {
 @pytest.mark.parametrize("row", WRONG_ROWS.values(), ids=WRONG_ROWS)
 def test_a_row_of_another_shape_is_refused_and_nothing_written(path, row):
     with pytest.raises(InputError, match=re.escape(str(path))):
-        write_metrics(path, [*ROWS, row])
+        write_metrics(path, [*ROWS, row], METRICS)
     assert list(path.parent.iterdir()) == []
 
 
@@ -115,7 +116,7 @@ def test_a_table_of_another_shape_is_named(path, table):
 
 
 def test_a_file_cut_anywhere_is_named(path):
-    write_metrics(path, ROWS)
+    write_metrics(path, ROWS, METRICS)
     content = path.read_bytes()
     for length in range(0, len(content), 41):
         path.write_bytes(content[:length])
@@ -125,7 +126,7 @@ def test_a_file_cut_anywhere_is_named(path):
 
 @pytest.mark.parametrize("bit", [3, 7])
 def test_one_flipped_bit_is_named_or_changes_nothing(path, bit):
-    write_metrics(path, ROWS)
+    write_metrics(path, ROWS, METRICS)
     content = path.read_bytes()
     told = []
     for place in range(0, len(content), 5):
@@ -150,8 +151,8 @@ def test_a_write_that_dies_leaves_the_old_table(path, monkeypatch):
         partial.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    write_metrics(path, ROWS)
+    write_metrics(path, ROWS, METRICS)
     monkeypatch.setattr(weightspace.metrics, "pq", type("Parquet", (), {"write_table": staticmethod(write_half)}))
     with pytest.raises(OSError, match="no space"):
-        write_metrics(path, ROWS[:1])
+        write_metrics(path, ROWS[:1], METRICS)
     assert pq.read_table(path).to_pylist() == ROWS

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 import weightspace.predictor.originals
 from torch import nn
-from weightspace.config import ImagesConfig, OriginalsConfig
+from weightspace.config.images import ImagesConfig
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, build_image_set, normalize
@@ -27,6 +27,7 @@ from weightspace.predictor.originals import (
     train_originals,
     unpack_originals,
 )
+from weightspace.predictor.settings import OriginalsConfig
 from weightspace.store import TrainingState, load_tensors, save_tensors
 
 LAYERS = ["conv 4 3", "batch_norm", "activation", "conv 6 3 1 2", "batch_norm", "activation", "flatten", "linear classes"]

@@ -5,9 +5,7 @@ import os
 import pytest
 import torch
 from planted_predictors import CLASSES, planted_images, planted_originals, predictor_config
-from weightspace.config import PredictorConfig
 from weightspace.errors import InputError
-from weightspace.metrics import Source, write_metrics
 from weightspace.nets.forward import unflatten
 from weightspace.predictor import job as module
 from weightspace.predictor.artifact import load_network
@@ -24,12 +22,15 @@ from weightspace.predictor.job import (
 )
 from weightspace.predictor.kernels import to_kernels
 from weightspace.predictor.measure import bench_of
+from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.orders import ORDERS, kernel_order
 from weightspace.predictor.originals import Originals
 from weightspace.predictor.reconstruct import reconstruct, spec_of
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.predictor.tune import tune
 from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.table import Source, write_metrics
 
 CPU = torch.device("cpu")
 NAMES = [("any", 0, n) for n in range(2)]
@@ -72,7 +73,7 @@ def measured(config, task, predicted, folder):
     """Rows as numbers by metric and original."""
     networks = save_artifacts(config, task, predicted, folder)
     rows = measure_predictors(SOURCE, config, predicted, (bench_for(task, predicted), networks, folder))
-    write_metrics(folder / "metrics.parquet", rows)  # which knows all metrics
+    write_metrics(folder / "metrics.parquet", rows, METRICS)  # which knows all metrics
     values = {(row["metric"], int(row["subject"])): row["value"] for row in rows}
     assert len(values) == len(rows)
     return networks, values

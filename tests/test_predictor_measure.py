@@ -5,7 +5,6 @@ import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, random_net
 from scipy.stats import binomtest
 from weightspace.images import normalize
-from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source, metric_named
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import RUNNING
 from weightspace.predictor import measure as module
@@ -24,7 +23,9 @@ from weightspace.predictor.measure import (
     spectra_table,
     with_train_statistics,
 )
+from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.predictor.originals import Originals, recalibrated
+from weightspace.table import Source, metric_named
 
 SOURCE = Source("planted", "predictor", "cell", 7)
 

@@ -16,7 +16,7 @@ from weightspace.autoencoder.probe import (
     weight_statistics,
     with_ones,
 )
-from weightspace.config import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.symmetry import permutation_map, sample_permutations

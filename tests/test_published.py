@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from planted import as_students, imitated, students_of, teacher_of
-from weightspace.config.recovery import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
@@ -26,6 +25,7 @@ from weightspace.recovery.published import (
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import recover
 from weightspace.recovery.search import problem_of
+from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
 

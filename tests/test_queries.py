@@ -5,7 +5,6 @@ from itertools import combinations
 import pytest
 import torch
 from test_zoo import planted_images
-from weightspace.config import QueriesConfig, SyntheticTeachers
 from weightspace.errors import InputError
 from weightspace.images import normalize
 from weightspace.recovery.designs import BISECTIONS
@@ -21,6 +20,7 @@ from weightspace.recovery.queries import (
     table_queries,
     unpack_queries,
 )
+from weightspace.recovery.settings import QueriesConfig, SyntheticTeachers
 from weightspace.recovery.teachers import answers, synthetic_teachers
 from weightspace.store import load_tensors, save_tensors
 

@@ -9,31 +9,31 @@ import torch
 import yaml
 from PIL import Image
 from pydantic import BaseModel
-from weightspace.config import (
-    AutoencoderConfig,
-    BaselineConfig,
-    ClusterConfig,
+from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.config.images import ImagesConfig
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
+from weightspace.predictor.settings import (
     DistillationConfig,
-    ImagesConfig,
-    OnnxTeacher,
-    Options,
     OriginalsConfig,
     PredictorConfig,
     PredictorControlConfig,
     QuantizationConfig,
+)
+from weightspace.recovery.settings import (
+    ClusterConfig,
+    OnnxTeacher,
     QueriesConfig,
     RecoveryBaselineConfig,
     RecoveryConfig,
-    Scenario,
     StudentsConfig,
     SyntheticTeachers,
     TableTeacher,
     TrainedTeachers,
-    ZooConfig,
     ZooTeachers,
 )
-from weightspace.nets.activations import ACTIVATIONS
-from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
+from weightspace.scenario import Options, Scenario
+from weightspace.zoo.settings import ZooConfig
 
 ROOT = Path(__file__).parent.parent
 SECTIONS = {

@@ -6,7 +6,6 @@ from itertools import islice
 import pytest
 import torch
 from planted_predictors import DyingState, KilledError
-from weightspace.config import PredictorConfig
 from weightspace.errors import InputError
 from weightspace.predictor import reconstruct as module
 from weightspace.predictor.kernels import layout_of, to_kernels
@@ -27,6 +26,7 @@ from weightspace.predictor.reconstruct import (
     start_descent,
     target_of,
 )
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.store import TrainingState
 
 SHAPES = {"conv1.weight": (6, 3, 3, 3), "conv2.weight": (5, 6, 3, 3), "conv3.weight": (5, 5, 1, 1)}

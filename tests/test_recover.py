@@ -6,7 +6,6 @@ import pytest
 import torch
 from planted import KINDS, as_students, imitated, students_of, teacher_of, widened
 from planted_predictors import DyingState, KilledError
-from weightspace.config.recovery import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import build_spec
 from weightspace.progress import Progress
@@ -20,6 +19,7 @@ from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_l
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import collapse_layer, needed, recover
 from weightspace.recovery.search import problem_of
+from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.store import TrainingState
 
 SHALLOW = ["flatten", "linear 6", "activation", "linear classes"]

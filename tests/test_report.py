@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from weightspace.config import Options, read_scenario
+from weightspace.autoencoder.figures.collapse import plot_collapse
+from weightspace.autoencoder.metrics import METRICS
 from weightspace.errors import InputError
-from weightspace.metrics import SCHEMA, Source, metric_named, read_metrics, write_metrics
 from weightspace.report.claims import Region, judge_claims, read_claims, verdict
 from weightspace.report.claims_table import plot_claims
-from weightspace.report.collapse import plot_collapse
 from weightspace.report.collect import collect_metrics
 from weightspace.report.intervals import Interval, difference_interval, mean_interval, ratio_interval
 from weightspace.report.names import cell_label
@@ -31,7 +30,9 @@ from weightspace.report.tables import (
     value_range,
 )
 from weightspace.report.timings import tabulate_timings
-from weightspace.report.zoo import num_diverged
+from weightspace.scenario import Options, read_scenario
+from weightspace.table import SCHEMA, Source, metric_named, read_metrics, write_metrics
+from weightspace.zoo.figures import num_diverged
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -146,8 +147,8 @@ def random_matrix(spread, rng, seeds=3, models=60):
 def test_collecting_keeps_every_row_in_the_order_of_the_files(tmp_path):
     rows = planted_metrics(models=3, steps=2, zoo_models=4)
     half = len(rows) // 2
-    write_metrics(tmp_path / "b.parquet", rows[:half])
-    write_metrics(tmp_path / "a.parquet", rows[half:])
+    write_metrics(tmp_path / "b.parquet", rows[:half], METRICS)
+    write_metrics(tmp_path / "a.parquet", rows[half:], METRICS)
     table = collect_metrics([tmp_path / "b.parquet", tmp_path / "a.parquet"])
     assert table.to_pandas().equals(pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas())
     assert cells_of(table.to_pandas(), "autoencoder") == list(CELLS)
@@ -156,8 +157,8 @@ def test_collecting_keeps_every_row_in_the_order_of_the_files(tmp_path):
 
 def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
     row = Source("s", "zoo", "digits", 0).row("diverged", 0.0, subject=7)
-    write_metrics(tmp_path / "a.parquet", [row])
-    write_metrics(tmp_path / "b.parquet", [{**row, "value": 1.0}])
+    write_metrics(tmp_path / "a.parquet", [row], METRICS)
+    write_metrics(tmp_path / "b.parquet", [{**row, "value": 1.0}], METRICS)
     with pytest.raises(InputError, match="subject '7', metric 'diverged'"):
         collect_metrics([tmp_path / "a.parquet", tmp_path / "b.parquet"])
 
@@ -442,7 +443,7 @@ def test_the_report_imports_neither_torch_nor_snakemake():
 
 def test_regenerating_needs_the_table_alone(tmp_path):
     cells = {cell: CELLS[cell] for cell in ("contrast_structure", "behavior_softmax")}
-    write_metrics(tmp_path / "metrics.parquet", planted_metrics(models=6, steps=3, cells=cells, zoo_models=5))
+    write_metrics(tmp_path / "metrics.parquet", planted_metrics(models=6, steps=3, cells=cells, zoo_models=5), METRICS)
     said = regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
     assert str(tmp_path / "metrics.parquet") in said
     made = {path.name for path in tmp_path.rglob("*.p*")}
@@ -451,7 +452,7 @@ def test_regenerating_needs_the_table_alone(tmp_path):
 
 
 def test_a_scenario_of_zoos_alone_is_drawn(tmp_path):
-    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5, baselines={}))
+    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5, baselines={}), METRICS)
     regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
     assert {path.stem for path in tmp_path.glob("figures/*.pdf")} == {"zoo_accuracy", "claims"}
     assert len(read_metrics(tmp_path / "metrics.parquet"))

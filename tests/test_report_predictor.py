@@ -9,16 +9,12 @@ import pyarrow as pa
 import pytest
 import yaml
 from weightspace.errors import InputError
-from weightspace.metrics import KERNELS_SCHEMA, SCHEMA, SPECTRA_SCHEMA, Source, metric_named
-from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
-from weightspace.report.predictor_error import plot_predictor_error
-from weightspace.report.predictor_kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
-from weightspace.report.predictor_points import MOST_PANELS, Point, side_by_side
-from weightspace.report.predictor_rate import front_of, plot_predictor_rate
-from weightspace.report.predictor_rounds import plot_predictor_rounds
-from weightspace.report.predictor_spectra import panels_of, plot_predictor_spectra
-from weightspace.report.predictors import (
+from weightspace.predictor.figures.error import plot_predictor_error
+from weightspace.predictor.figures.kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
+from weightspace.predictor.figures.points import MOST_PANELS, Point, side_by_side
+from weightspace.predictor.figures.rate import front_of, plot_predictor_rate
+from weightspace.predictor.figures.rounds import plot_predictor_rounds
+from weightspace.predictor.figures.select import (
     KINDS,
     entries_with,
     entry_of,
@@ -29,7 +25,12 @@ from weightspace.report.predictors import (
     short_labels,
     values_of,
 )
+from weightspace.predictor.figures.spectra import panels_of, plot_predictor_spectra
+from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
+from weightspace.report.intervals import Interval
+from weightspace.report.names import cell_label
 from weightspace.report.style import house_style, write_figure
+from weightspace.table import SCHEMA, Source, metric_named
 
 BYTES = {"digits": 24_000.0, "cifar10": 1_090_000.0}  # of originals
 SIZES = {"h16": 0.11, "h24": 0.2, "h32": 0.33, "h48": 0.62}  # share of bytes, by the end of a predictor's name

@@ -10,31 +10,22 @@ import pytest
 from matplotlib.legend import Legend
 from scipy.cluster.hierarchy import fcluster, linkage
 from weightspace.errors import InputError
-from weightspace.metrics import (
-    MERGES_SCHEMA,
-    METRICS,
-    NEURONS_SCHEMA,
-    SCHEMA,
-    Source,
-    metric_named,
-    read_table,
-    write_metrics,
-    write_table,
-)
+from weightspace.recovery.figures.clusters import plot_recovery_clusters, trees_of
+from weightspace.recovery.figures.coverage import plot_recovery_coverage
+from weightspace.recovery.figures.merges import count_at_cut, large_clusters, trunk_of
+from weightspace.recovery.figures.neurons import angle_text, pair_of, plot_recovery_neurons, shown_cells, spread_units
+from weightspace.recovery.figures.select import factor_of, geometric_interval, grouped, grouped_by_factor
+from weightspace.recovery.figures.sizes import plot_recovery_sizes, points_of
+from weightspace.recovery.figures.solved import bins_by_ease, plot_recovery_solved
+from weightspace.recovery.metrics import MERGES_SCHEMA, METRICS, NEURONS_SCHEMA
 from weightspace.report.claims import Region, judge_claims, read_claims
 from weightspace.report.collect import collect_tables
-from weightspace.report.merges import count_at_cut, large_clusters, trunk_of
 from weightspace.report.names import cell_label, number_with_interval
-from weightspace.report.recoveries import factor_of, geometric_interval, grouped, grouped_by_factor
-from weightspace.report.recovery_clusters import plot_recovery_clusters, trees_of
-from weightspace.report.recovery_coverage import plot_recovery_coverage
-from weightspace.report.recovery_neurons import angle_text, pair_of, plot_recovery_neurons, shown_cells, spread_units
-from weightspace.report.recovery_sizes import plot_recovery_sizes, points_of
-from weightspace.report.recovery_solved import bins_by_ease, plot_recovery_solved
 from weightspace.report.reference import keep_reference
 from weightspace.report.regenerate import PLOTS, regenerate
 from weightspace.report.style import house_style
 from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once, value_matrix, value_range
+from weightspace.table import METRICS, SCHEMA, Source, metric_named, read_table, write_metrics, write_table
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -553,7 +544,7 @@ def test_an_empty_table_leaves_a_figure_that_says_so(name):
 
 
 def write_run(folder):
-    write_metrics(folder / "metrics.parquet", planted_metrics({"digits_g": 4, "digits_tanh": 4}, 3).to_pylist())
+    write_metrics(folder / "metrics.parquet", planted_metrics({"digits_g": 4, "digits_tanh": 4}, 3).to_pylist(), METRICS)
     write_table(folder / "recovery_merges.parquet", planted_merges(("digits_g",)))
     write_table(folder / "recovery_neurons.parquet", planted_neurons())
 

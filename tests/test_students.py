@@ -5,11 +5,11 @@ from math import prod, sqrt
 
 import pytest
 import torch
-from weightspace.config.recovery import StudentsConfig
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.recovery import students
 from weightspace.recovery.fit import Fit, squared_error
+from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import descend, expand, initial_student, initial_students, start_descent
 from weightspace.store import TrainingState
 

@@ -7,13 +7,15 @@ from itertools import combinations
 import pytest
 import torch
 import weightspace.zoo
-from weightspace.config import ZooConfig, settings_hash
 from weightspace.errors import InputError
 from weightspace.images import ImageSet
-from weightspace.metrics import Source, metric_named, write_metrics
 from weightspace.nets.forward import flatten, unflatten
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
-from weightspace.zoo import (
+from weightspace.table import Source, metric_named, write_metrics
+from weightspace.zoo.metrics import METRICS
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.train import (
     MEASURES,
     batches,
     join_shards,
@@ -203,7 +205,7 @@ def test_every_measure_is_a_metric_of_every_model_and_epoch(tmp_path):
     config = config_of()
     _, table = train(config, tmp_path / "state")
     rows = zoo_metrics(Source("s", "zoo", "planted", 0), table)
-    write_metrics(tmp_path / "metrics.parquet", rows)
+    write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     assert all(metric_named(row["metric"]) for row in rows)
     values = {(row["subject"], row["metric"]): row["value"] for row in rows}
     assert len(values) == len(rows)

@@ -7,7 +7,7 @@ sys.path.append(f"{workflow.basedir}/workflow/scripts")
 from pathlib import Path
 
 from weightspace.checks import check_scenario
-from weightspace.config import check_image_files, read_options, read_scenario
+from weightspace.scenario import check_image_files, read_options, read_scenario
 from weightspace.errors import InputError
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.

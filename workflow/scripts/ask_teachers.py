@@ -1,10 +1,10 @@
 """Rule ask_teachers: what the teachers of one recovery answer, for one seed; the later steps read nothing else of them."""
 
 from pydantic import TypeAdapter
-from weightspace.config import QueriesConfig, TeacherConfig
 from weightspace.images import unpack_images
 from weightspace.progress import rule_log
 from weightspace.recovery.queries import Pools, make_queries, pack_queries
+from weightspace.recovery.settings import QueriesConfig, TeacherConfig
 from weightspace.recovery.teachers import unpack_teachers
 from weightspace.store import load_tensors, save_tensors
 

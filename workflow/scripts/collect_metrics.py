@@ -1,8 +1,10 @@
 """Rule collect_metrics: all metrics of a scenario in one table, and what some figures need besides."""
 
-from weightspace.metrics import KERNELS_SCHEMA, MERGES_SCHEMA, NEURONS_SCHEMA, SPECTRA_SCHEMA, write_table
+from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.progress import rule_log
+from weightspace.recovery.metrics import MERGES_SCHEMA, NEURONS_SCHEMA
 from weightspace.report.collect import collect_metrics, collect_tables
+from weightspace.table import write_table
 
 with rule_log(snakemake.log[0]):
     table = collect_metrics(snakemake.input.metrics)

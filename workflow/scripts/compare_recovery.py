@@ -1,14 +1,15 @@
 """Rule compare_recovery: recovered networks against their teachers; the one step that reads the teachers' weights."""
 
 import torch
-from weightspace.metrics import Source, write_metrics, write_table
 from weightspace.progress import rule_log
 from weightspace.recovery.job import unpack_networks, unpack_students
 from weightspace.recovery.measure import measure_networks, measure_recovery
+from weightspace.recovery.metrics import METRICS
 from weightspace.recovery.queries import unpack_queries
 from weightspace.recovery.search import problem_of
 from weightspace.recovery.teachers import unpack_teachers
 from weightspace.store import load_tensors
+from weightspace.table import Source, write_metrics, write_table
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
@@ -18,5 +19,5 @@ with rule_log(snakemake.log[0]):
     measured = measure_networks(source, networks, queries, teachers, params.outputs)
     problem = problem_of(spec, queries, torch.device("cpu"))
     rows = measure_recovery(source, networks, problem, queries, (spec, students, params.num_students))
-    write_metrics(output.metrics, measured.rows + rows)
+    write_metrics(output.metrics, measured.rows + rows, METRICS)
     write_table(output.neurons, measured.neurons)

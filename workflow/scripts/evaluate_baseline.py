@@ -2,12 +2,13 @@
 
 from weightspace.autoencoder.baselines import evaluate_baseline
 from weightspace.autoencoder.data import checkpoints_by_split
-from weightspace.config import BaselineConfig
+from weightspace.autoencoder.metrics import METRICS
+from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.images import unpack_images
-from weightspace.metrics import Source, read_table, write_metrics
 from weightspace.nets.spec import build_spec
 from weightspace.progress import rule_log
 from weightspace.store import choose_device, load_tensors
+from weightspace.table import Source, read_table, write_metrics
 
 with rule_log(snakemake.log[0]):
     inputs, device = snakemake.input, choose_device(snakemake.resources.device)
@@ -16,4 +17,4 @@ with rule_log(snakemake.log[0]):
     splits = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)
     images = unpack_images(*load_tensors(inputs.images, device))
     source = Source(snakemake.params.scenario, "baseline", snakemake.wildcards.baseline, 0)
-    write_metrics(snakemake.output.metrics, evaluate_baseline(config, build_spec(**zoo["spec"]), splits, images, source))
+    write_metrics(snakemake.output.metrics, evaluate_baseline(config, build_spec(**zoo["spec"]), splits, images, source), METRICS)

@@ -1,13 +1,15 @@
 """Rule evaluate_predictor_control: other ways to a predictor's error or bytes, measured as its networks are."""
 
-from weightspace.config import OriginalsConfig, PredictorConfig, PredictorControlConfig, settings_hash
 from weightspace.images import unpack_images
-from weightspace.metrics import Source, write_metrics
 from weightspace.predictor.arms import measure_control, stand_of
 from weightspace.predictor.job import unpack_predicted
+from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.originals import unpack_originals
+from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.progress import rule_log
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors
+from weightspace.table import Source, write_metrics
 
 with rule_log(snakemake.log[0]):
     inputs, metrics, params, wildcards = snakemake.input, snakemake.output.metrics, snakemake.params, snakemake.wildcards
@@ -21,5 +23,5 @@ with rule_log(snakemake.log[0]):
         f"{metrics}.state",
         settings_hash(source.seed, *map(str, params), *map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])),
     )
-    write_metrics(metrics, measure_control(source, config, stand, (OriginalsConfig(**params.recipe), teacher), state))
+    write_metrics(metrics, measure_control(source, config, stand, (OriginalsConfig(**params.recipe), teacher), state), METRICS)
     state.remove()

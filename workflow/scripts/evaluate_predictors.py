@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from weightspace.config import PredictorConfig
 from weightspace.images import unpack_images
-from weightspace.metrics import Source, write_metrics, write_table
 from weightspace.predictor.job import make_task, measure_predictors, save_artifacts, unpack_predicted
 from weightspace.predictor.measure import bench_of, kernels_table, spectra_table
+from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.originals import unpack_originals
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.progress import rule_log
 from weightspace.store import choose_device, load_tensors
+from weightspace.table import Source, write_metrics, write_table
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
@@ -20,6 +21,6 @@ with rule_log(snakemake.log[0]):
     task, folder = make_task(config, originals, device, predicted.rank), Path(output.artifacts)
     bench = bench_of(originals, task.layout, predicted.rank, unpack_images(*load_tensors(inputs.images)), device)
     networks = save_artifacts(config, task, predicted, folder).to(device)
-    write_metrics(output.metrics, measure_predictors(source, config, predicted, (bench, networks, folder)))
+    write_metrics(output.metrics, measure_predictors(source, config, predicted, (bench, networks, folder)), METRICS)
     write_table(output.kernels, kernels_table(source, bench, networks))
     write_table(output.spectra, spectra_table(source, bench, networks))

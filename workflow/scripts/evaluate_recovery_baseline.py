@@ -1,15 +1,17 @@
 """Rule evaluate_recovery_baseline: networks of the teachers' size from the same answers, measured as a recovery is."""
 
-from weightspace.config import RecoveryBaselineConfig, RecoveryConfig, settings_hash
-from weightspace.metrics import Source, write_metrics
 from weightspace.progress import rule_log
 from weightspace.recovery.baselines import baseline_networks
 from weightspace.recovery.job import unpack_students
 from weightspace.recovery.measure import measure_networks
+from weightspace.recovery.metrics import METRICS
 from weightspace.recovery.queries import unpack_queries
 from weightspace.recovery.search import problem_of
+from weightspace.recovery.settings import RecoveryBaselineConfig, RecoveryConfig
 from weightspace.recovery.teachers import unpack_teachers
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors
+from weightspace.table import Source, write_metrics
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, device = snakemake.input, snakemake.output, snakemake.params, snakemake.resources.device
@@ -21,5 +23,5 @@ with rule_log(snakemake.log[0]):
     problem = problem_of(spec, queries, students.weights.device)
     networks = baseline_networks(config, recovery, problem, (spec, students, queries.spec), state)
     source = Source(params.scenario, "recovery_baseline", snakemake.wildcards.recovery_baseline, params.seed)
-    write_metrics(output.metrics, measure_networks(source, networks, queries, teachers, recovery.outputs).rows)
+    write_metrics(output.metrics, measure_networks(source, networks, queries, teachers, recovery.outputs).rows, METRICS)
     state.remove()

@@ -1,6 +1,6 @@
 """Rule fetch_images: one image set as uint8 tensors."""
 
-from weightspace.config import ImagesConfig
+from weightspace.config.images import ImagesConfig
 from weightspace.images import build_image_set, pack_images
 from weightspace.progress import rule_log
 from weightspace.store import save_tensors

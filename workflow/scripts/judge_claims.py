@@ -1,9 +1,9 @@
 """Rule judge_claims: published claims beside our measurements."""
 
-from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
 from weightspace.report.claims import judge_claims, read_claims
 from weightspace.report.regenerate import write_claims
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

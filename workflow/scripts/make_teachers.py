@@ -1,10 +1,11 @@
 """Rule make_teachers: the networks of one cell that recovery is tried on."""
 
 from pydantic import TypeAdapter
-from weightspace.config import TeacherConfig, settings_hash
 from weightspace.images import unpack_images
 from weightspace.progress import rule_log
+from weightspace.recovery.settings import TeacherConfig
 from weightspace.recovery.teachers import Zoo, make_teachers, pack_teachers
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 with rule_log(snakemake.log[0]):

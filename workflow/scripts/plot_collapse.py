@@ -1,9 +1,9 @@
 """Rule plot_collapse: reconstructions beside the controls that a prototype fails."""
 
-from weightspace.metrics import read_metrics
+from weightspace.autoencoder.figures.collapse import plot_collapse
 from weightspace.progress import rule_log
-from weightspace.report.collapse import plot_collapse
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

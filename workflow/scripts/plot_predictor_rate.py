@@ -1,9 +1,9 @@
 """Rule plot_predictor_rate: accuracy against bytes, beside other ways to make a network small."""
 
-from weightspace.metrics import read_metrics
+from weightspace.predictor.figures.rate import plot_predictor_rate
 from weightspace.progress import rule_log
-from weightspace.report.predictor_rate import plot_predictor_rate
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

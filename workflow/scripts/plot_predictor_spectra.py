@@ -1,9 +1,10 @@
 """Rule plot_predictor_spectra: singular values of layers, original and predicted."""
 
-from weightspace.metrics import SPECTRA_SCHEMA, read_table
+from weightspace.predictor.figures.spectra import plot_predictor_spectra
+from weightspace.predictor.metrics import SPECTRA_SCHEMA
 from weightspace.progress import rule_log
-from weightspace.report.predictor_spectra import plot_predictor_spectra
 from weightspace.report.style import write_figure
+from weightspace.table import read_table
 
 with rule_log(snakemake.log[0]):
     spectra = read_table(snakemake.input.spectra, SPECTRA_SCHEMA).to_pandas()

@@ -1,9 +1,9 @@
 """Rule plot_probes: what a linear probe reads from an embedding, and from the controls."""
 
-from weightspace.metrics import read_metrics
+from weightspace.autoencoder.figures.probes import plot_probes
 from weightspace.progress import rule_log
-from weightspace.report.probes import plot_probes
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

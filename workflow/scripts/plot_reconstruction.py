@@ -1,9 +1,9 @@
 """Rule plot_reconstruction: accuracy before and after encoding and decoding."""
 
-from weightspace.metrics import read_metrics
+from weightspace.autoencoder.figures.reconstruction import plot_reconstruction
 from weightspace.progress import rule_log
-from weightspace.report.reconstruction import plot_reconstruction
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

@@ -1,9 +1,9 @@
 """Rule plot_recovery_coverage: share of recovered units against how exactly."""
 
-from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
-from weightspace.report.recovery_coverage import plot_recovery_coverage
+from weightspace.recovery.figures.coverage import plot_recovery_coverage
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

@@ -1,9 +1,10 @@
 """Rule plot_recovery_neurons: weights of units beside the recovered ones."""
 
-from weightspace.metrics import NEURONS_SCHEMA, read_table
 from weightspace.progress import rule_log
-from weightspace.report.recovery_neurons import plot_recovery_neurons
+from weightspace.recovery.figures.neurons import plot_recovery_neurons
+from weightspace.recovery.metrics import NEURONS_SCHEMA
 from weightspace.report.style import write_figure
+from weightspace.table import read_table
 
 with rule_log(snakemake.log[0]):
     neurons = read_table(snakemake.input.neurons, NEURONS_SCHEMA).to_pandas()

@@ -1,9 +1,9 @@
 """Rule plot_recovery_sizes: size against error, beside students and baselines."""
 
-from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
-from weightspace.report.recovery_sizes import plot_recovery_sizes
+from weightspace.recovery.figures.sizes import plot_recovery_sizes
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

@@ -1,9 +1,9 @@
 """Rule plot_recovery_solved: which teachers were recovered exactly."""
 
-from weightspace.metrics import read_metrics
 from weightspace.progress import rule_log
-from weightspace.report.recovery_solved import plot_recovery_solved
+from weightspace.recovery.figures.solved import plot_recovery_solved
 from weightspace.report.style import write_figure
+from weightspace.table import read_metrics
 
 with rule_log(snakemake.log[0]):
     metrics = read_metrics(snakemake.input.metrics).to_pandas()

@@ -1,13 +1,14 @@
 """Rule recover_networks: cluster and collapse the students of each teacher, finish; the teachers' weights are not read."""
 
 import torch
-from weightspace.config import RecoveryConfig, settings_hash
-from weightspace.metrics import Source, write_table
 from weightspace.progress import rule_log
 from weightspace.recovery.job import merges_table, pack_networks, recover_networks, unpack_students
 from weightspace.recovery.queries import unpack_queries
 from weightspace.recovery.search import problem_of
+from weightspace.recovery.settings import RecoveryConfig
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, content_digest, load_tensors, save_tensors
+from weightspace.table import Source, write_table
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards

@@ -1,10 +1,10 @@
 """Rule tabulate_timings: time and memory of the scenario's jobs."""
 
-from weightspace.metrics import write_table
 from weightspace.progress import rule_log
 from weightspace.report.pages import timings_page
 from weightspace.report.regenerate import write_page
 from weightspace.report.timings import tabulate_timings
+from weightspace.table import write_table
 
 with rule_log(snakemake.log[0]):
     timings = tabulate_timings(snakemake.params.benchmarks)

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from weightspace.config import PredictorConfig, settings_hash
 from weightspace.images import unpack_images
 from weightspace.predictor.job import PHASES, make_task, order_originals, pack_predicted, train_predictors
 from weightspace.predictor.originals import unpack_originals
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.progress import rule_log
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 with rule_log(snakemake.log[0]):

@@ -1,11 +1,12 @@
 """Rule train_students: students of all teachers of one recovery, for one seed, from queries and answers alone."""
 
-from weightspace.config import StudentsConfig, settings_hash
 from weightspace.progress import rule_log
 from weightspace.recovery.job import pack_students
 from weightspace.recovery.queries import unpack_queries
 from weightspace.recovery.search import choose_students, problem_of
+from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import expand
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
 
 with rule_log(snakemake.log[0]):

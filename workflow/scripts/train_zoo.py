@@ -1,12 +1,13 @@
 """Rule train_zoo: one shard of a zoo's models, trained as stacks."""
 
-from weightspace.config import ZooConfig, settings_hash
 from weightspace.images import unpack_images
-from weightspace.metrics import write_table
 from weightspace.nets.forward import unflatten
 from weightspace.progress import rule_log
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
-from weightspace.zoo import make_task, models_table, shard_members, train_models
+from weightspace.table import write_table
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.train import make_task, models_table, shard_members, train_models
 
 with rule_log(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output

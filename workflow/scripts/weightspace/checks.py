@@ -2,19 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from weightspace.config import (
-    OnnxTeacher,
-    PredictorConfig,
-    PredictorControlConfig,
-    RecoveryConfig,
-    Scenario,
-    SyntheticTeachers,
-    TableTeacher,
-    TeacherConfig,
-    ZooTeachers,
-)
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
+from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
+from weightspace.recovery.settings import OnnxTeacher, RecoveryConfig, SyntheticTeachers, TableTeacher, TeacherConfig, ZooTeachers
+from weightspace.scenario import Scenario
 
 LEAST_SIZE = 3  # predictor.kernels, which decodes without pydantic, has it too
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other

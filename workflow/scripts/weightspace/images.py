@@ -20,7 +20,7 @@ from jaxtyping import Float32, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
-from weightspace.config import ImagesConfig, RemoteFile
+from weightspace.config.images import ImagesConfig, RemoteFile
 from weightspace.errors import InputError
 from weightspace.rng import generator_for, seed_for
 

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import Originals, Rebuilt, metric_rows, reconstruction_metrics, test_originals
-from weightspace.config import BaselineConfig
+from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images import ImageSet
-from weightspace.metrics import Source
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
+from weightspace.table import Source
 
 
 def evaluate_baseline(

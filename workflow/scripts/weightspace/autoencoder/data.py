@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.config import AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.forward import flatten
 from weightspace.nets.spec import build_spec

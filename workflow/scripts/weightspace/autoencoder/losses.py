@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weightspace.config import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderConfig
 
 
 class Losses(NamedTuple):

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from weightspace.config import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.tokens import TokenLayout
 
 

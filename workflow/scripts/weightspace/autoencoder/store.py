@@ -5,8 +5,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from weightspace.autoencoder.model import Autoencoder
+from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.autoencoder.train import Problem, Trained
-from weightspace.config import AutoencoderConfig
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
 from weightspace.tokens import Codec, Scale, token_layout

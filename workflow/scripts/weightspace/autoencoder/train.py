@@ -9,17 +9,17 @@ from torch import Generator, Tensor
 
 from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
+from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.behavior import DISTANCES
-from weightspace.config import AutoencoderConfig
 from weightspace.ensemble import outputs
 from weightspace.images import ImageSet, normalize
-from weightspace.metrics import Source
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.table import Source
 from weightspace.tokens import Codec, make_codec
 
 REPORTS = 50  # rows of each loss curve
@@ -172,7 +172,7 @@ def loss_metrics(source: Source, trained: Trained) -> list[dict]:
     """Rows of the loss curves."""
     names = [*Losses._fields, "total"]
     return [
-        source.row(f"loss_{name}_step_{step}", value, split="train")
+        source.row(f"loss_{name}", value, split="train", at=step)
         for step, values in zip(trained.steps, trained.curves.tolist(), strict=True)
         for name, value in zip(names, values, strict=True)
     ]

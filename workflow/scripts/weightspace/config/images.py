@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from weightspace.config.base import Settings, Share
+from weightspace.settings import Cell, Settings, Share
 
 
 class RemoteFile(Settings):
@@ -14,7 +14,7 @@ class RemoteFile(Settings):
     sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
 
 
-class ImagesConfig(Settings):
+class ImagesConfig(Cell):
     """One image set."""
 
     source: Literal["bundled_digits", "parquet"] = Field(description="scikit-learn's digits, or Parquet files as on the HF hub")

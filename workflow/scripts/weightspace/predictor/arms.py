@@ -8,9 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.config import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.images import ImageSet
-from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.artifact import load_network
@@ -20,8 +18,10 @@ from weightspace.predictor.job import bytes_measures
 from weightspace.predictor.kernels import layout_of
 from weightspace.predictor.measure import Bench, bench_of, compare_answers, compare_weights, rows_of, with_train_statistics
 from weightspace.predictor.originals import Answerers, Originals, train_originals
+from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
+from weightspace.table import Source
 
 
 class Control(NamedTuple):

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.config import DistillationConfig, PredictorConfig
 from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec
@@ -26,6 +25,7 @@ from weightspace.predictor.reconstruct import (
     start_descent,
     start_from,
 )
+from weightspace.predictor.settings import DistillationConfig, PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 

@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.config import PredictorConfig
 from weightspace.errors import InputError
 from weightspace.images import ImageSet
-from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor.artifact import (
     Artifact,
@@ -33,8 +31,10 @@ from weightspace.predictor.model import predict_all
 from weightspace.predictor.orders import kept_order
 from weightspace.predictor.originals import Answerers, Originals
 from weightspace.predictor.reconstruct import Target, joined, reconstruct, spec_of, target_of
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.predictor.tune import tune
 from weightspace.store import TrainingState
+from weightspace.table import Source
 
 PHASES = ("reconstruction", "distillation", "tuning")  # each with a side file of its own
 
@@ -176,7 +176,7 @@ def measure_predictors(
     rows = rows_of(source, measures)
     if len(predicted.rounds) > 1:
         for n, measures in enumerate(round_measures(bench, round_networks(config, bench, predicted)), start=1):
-            rows += rows_of(source, measures, f"_round_{n}")
+            rows += rows_of(source, measures, n)
     return rows
 
 

@@ -10,12 +10,13 @@ from scipy.special import bdtr  # scipy.stats would take every job of predictors
 from torch import Tensor
 
 from weightspace.images import ImageSet, normalize
-from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, to_kernels
+from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.predictor.originals import Originals, divergence, recalibrated
 from weightspace.predictor.spectra import measure_layers, singular_values
+from weightspace.table import Source
 
 PASSES = {"cpu": 512, "cuda": 16384}  # images times networks at once: 4,096 take a CPU and its caches four times as long
 SHOWN = 12  # kernels per layer that are kept for figures
@@ -128,10 +129,10 @@ def compare_weights(bench: Bench, weights: Float[Tensor, "model weight"]) -> dic
     ours, theirs = (unflatten(bench.spec, stack) for stack in (weights, bench.weights))
     measures = {"rmse_weights": rmse(bench, weights, bench.weights)}
     errors, norms = [], []
-    for n, part in enumerate(bench.layout.parts):
+    for part in bench.layout.parts:
         errors.append((ours[part.name] - theirs[part.name]).double().flatten(1).square().sum(1))
         norms.append(theirs[part.name].double().flatten(1).square().sum(1))
-        measures[f"relative_error_layer_{n}"] = (errors[-1] / norms[-1]).sqrt()
+    measures["relative_error_layer"] = (torch.stack(errors, 1) / torch.stack(norms, 1)).sqrt()
     measures["relative_error"] = (sum(errors) / sum(norms)).sqrt()
     for stack, which in ((theirs, "original"), (ours, "predicted")):
         layers = list(measure_layers(bench.layout, stack, bench.rank).values())
@@ -146,13 +147,17 @@ def rmse(bench: Bench, ours: Float[Tensor, "model weight"], theirs: Float[Tensor
     return ((kernels[0] - kernels[1]).square().sum((1, 2)) / bench.layout.num_weights).sqrt()
 
 
-def rows_of(source: Source, measures: dict[str, Tensor], suffix: str = "") -> list[dict]:
-    """A row per measure and original."""
-    return [
-        source.row(f"{name}{suffix}", float(value), subject=n)
-        for name, values in measures.items()
-        for n, value in enumerate(values)
-    ]
+def rows_of(source: Source, measures: dict[str, Tensor], round_: int | None = None) -> list[dict]:
+    """A row per measure and original, for measures [model, layer] one per layer; those of layers are not told of single rounds."""
+    rows = []
+    for name, values in measures.items():
+        if values.ndim == 1:
+            rows += [source.row(name, value, subject=n, at=round_) for n, value in enumerate(values.tolist())]
+        elif round_ is None:
+            rows += [
+                source.row(name, x, subject=n, at=layer) for n, row in enumerate(values.tolist()) for layer, x in enumerate(row)
+            ]
+    return rows
 
 
 def round_measures(bench: Bench, rounds: list[Float[Tensor, "model weight"]]) -> list[dict[str, Tensor]]:

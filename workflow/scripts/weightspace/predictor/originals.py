@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Generator, Tensor
 
-from weightspace.config import OriginalsConfig
 from weightspace.ensemble import Moments, Recipe, total_loss, update, zero_moments
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, NetSpec, build_spec
+from weightspace.predictor.settings import OriginalsConfig
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState

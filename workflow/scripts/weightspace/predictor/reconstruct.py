@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.config import PredictorConfig
 from weightspace.errors import InputError
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import CHUNK, embedding, initial_predictor, predict, predict_all, predictor_spec
 from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step, start_averages
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState

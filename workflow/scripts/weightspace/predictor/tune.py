@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.config import PredictorConfig
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor.learn import Schedule, learn, resumed
 from weightspace.predictor.model import predict_all
@@ -22,6 +21,7 @@ from weightspace.predictor.reconstruct import (
     spec_of,
     start_from,
 )
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.store import TrainingState
 
 FIRST_RATE = 0.1  # learning rate over that of the reconstruction

@@ -13,8 +13,8 @@ from jaxtyping import Float64
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from weightspace.config import OnnxTeacher, TableTeacher
 from weightspace.errors import InputError
+from weightspace.recovery.settings import OnnxTeacher, TableTeacher
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

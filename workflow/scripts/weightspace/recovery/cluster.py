@@ -10,8 +10,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from torch import Tensor
 
-from weightspace.config import ClusterConfig
 from weightspace.errors import InputError
+from weightspace.recovery.settings import ClusterConfig
 
 BLOCK = 512  # rows of the distance matrix at once
 NO_CLUSTER = -1
@@ -23,6 +23,7 @@ class Clustering(NamedTuple):
     labels: Int[Tensor, " neuron"]  # 0, 1, ... or NO_CLUSTER
     merges: np.ndarray  # scipy's linkage: left, right, height, members
     students: np.ndarray  # distinct students of each merge
+    least: int  # students from which on a cluster counts
     counts: np.ndarray  # clusters that are large enough, after each merge
     cut: float  # height
     core: Int[Tensor, " neuron"]  # labels of the neurons that make out a cluster
@@ -141,7 +142,7 @@ def cluster_neurons(
         size = len(members) if published else len(torch.unique(student[members]))
         if size >= least and _agree(vectors[core == value], config.max_angle_rad, either_sign):
             labels[members], kept[core == value], found = found, found, found + 1
-    return Clustering(labels, merges, sizes, counts, cut, kept)
+    return Clustering(labels, merges, sizes, least, counts, cut, kept)
 
 
 def cores(labels: Int[Tensor, " neuron"], merges: np.ndarray, sizes: np.ndarray, least: int) -> Int[Tensor, " neuron"]:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.config import ClusterConfig
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
 from weightspace.recovery.fit import finite_first
+from weightspace.recovery.settings import ClusterConfig
 
 EXHAUSTIVE = 14  # units up to which all sets of flips are tried
 SMALL_ERROR = 1e-12  # squared error over variance from which on no student is better than another

@@ -10,8 +10,8 @@ from einops import rearrange
 from jaxtyping import Float32, Float64
 from torch import Generator, Tensor
 
-from weightspace.config import QueriesConfig
 from weightspace.errors import InputError
+from weightspace.recovery.settings import QueriesConfig
 from weightspace.recovery.teachers import Answer, cube
 
 BISECTIONS = 20  # halvings of the way between two inputs: a millionth of it is left

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.config import RecoveryConfig
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.collapse import least_squares
 from weightspace.recovery.fit import Fit, query_chunks, squared_error
 from weightspace.recovery.layers import block_size, incoming, trace, widths_of, with_layers
 from weightspace.recovery.second_order import rows_for, solved
+from weightspace.recovery.settings import RecoveryConfig
 
 ROWS_PER_WEIGHT = 4.0  # equations per weight that the finish uses
 QUERIES = 2048  # that least squares uses, and the finish at least: inputs that vary in few queries must be among them

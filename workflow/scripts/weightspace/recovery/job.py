@@ -7,20 +7,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weightspace.config import RecoveryConfig
 from weightspace.errors import InputError
-from weightspace.metrics import MERGES_SCHEMA, Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.recovery.cluster import Clustering
 from weightspace.recovery.finish import Network
+from weightspace.recovery.metrics import MERGES_SCHEMA
 from weightspace.recovery.published import recover_published
 from weightspace.recovery.recover import Recovered, recover
 from weightspace.recovery.scaling import in_teacher_units, skip_in_teacher_units
 from weightspace.recovery.search import Problem
+from weightspace.recovery.settings import RecoveryConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
+from weightspace.table import Source
 
 
 class Answerer(NamedTuple):
@@ -124,7 +125,7 @@ def merges_table(source: Source, clusterings: list[Clustering]) -> pa.Table:
         {
             "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": layer, "step": step,
             "left": int(left), "right": int(right), "height": float(height), "members": int(members),
-            "students": int(clustering.students[step]), "count": int(clustering.counts[step]), "cut": clustering.cut,
+            "students": int(clustering.students[step]), "least": clustering.least, "count": int(clustering.counts[step]), "cut": clustering.cut,
             "num_neurons": len(clustering.labels),
         }
         for layer, clustering in enumerate(clusterings)

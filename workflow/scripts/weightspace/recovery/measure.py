@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.metrics import NEURONS_SCHEMA, Source
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.compare import (
     Comparison,
@@ -21,10 +20,12 @@ from weightspace.recovery.compare import (
 from weightspace.recovery.fit import finite_first, squared_error
 from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
+from weightspace.recovery.metrics import NEURONS_SCHEMA
 from weightspace.recovery.queries import Queries, of_teacher
 from weightspace.recovery.search import Problem, validation_error
 from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
+from weightspace.table import Source
 
 REACHED = 1e-12  # squared error over variance of a student that fits
 SHOWN = 16  # units per layer whose weights are kept for figures

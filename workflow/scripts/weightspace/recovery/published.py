@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.config import ClusterConfig, RecoveryConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
@@ -23,6 +22,7 @@ from weightspace.recovery.finish import CHUNK, Network, finish, lowered, refit
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import incoming, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.recover import ROWS, Recovered, only_of_the_best, queries_for, read_above
+from weightspace.recovery.settings import ClusterConfig, RecoveryConfig
 from weightspace.recovery.students import Students
 
 BEST = 5  # students, by error, whose neurons can become units

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.config import ClusterConfig, RecoveryConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, vectors_of
@@ -14,6 +13,7 @@ from weightspace.recovery.collapse import centers, find_flips, least_squares, nu
 from weightspace.recovery.finish import ZERO, Network, finish, minimized, polished, refit
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.layers import Seen, incoming, queries_in, symmetry_of, trace, widths_of, with_layers
+from weightspace.recovery.settings import ClusterConfig, RecoveryConfig
 from weightspace.recovery.students import Students
 
 ROWS = 20_000  # rows of a layer's inputs that metric and least squares use

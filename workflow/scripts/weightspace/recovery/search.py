@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from weightspace.config import StudentsConfig
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.recovery.fit import Fit, finite_first, squared_error
 from weightspace.recovery.layers import expanded
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.scaling import Scaling, scaling_of
+from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import expand
 
 

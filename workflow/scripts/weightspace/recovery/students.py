@@ -8,13 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from weightspace.config import StudentsConfig
 from weightspace.ensemble import Moments, Recipe, update, zero_moments
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.progress import Progress
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.second_order import Damped, minimize_squares, rows_for, start
+from weightspace.recovery.settings import StudentsConfig
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Generator, Tensor
 
-from weightspace.config import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
 from weightspace.ensemble import Moments, Recipe, outputs, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
@@ -16,6 +15,7 @@ from weightspace.nets.forward import flatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
+from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
-from weightspace.config import CellName, Settings, checked, read_yaml
 from weightspace.errors import InputError
-from weightspace.metrics import metric_named
 from weightspace.report.intervals import Interval
 from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once
+from weightspace.settings import CellName, Settings, checked, read_yaml
+from weightspace.table import metric_named
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
 SCHEMA = pa.schema(

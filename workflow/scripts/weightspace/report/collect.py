@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from weightspace.errors import InputError
-from weightspace.metrics import SCHEMA, read_metrics, read_table
+from weightspace.table import SCHEMA, read_metrics, read_table
 
 KEY = [name for name in SCHEMA.names if name != "value"]
 

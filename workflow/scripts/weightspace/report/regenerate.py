@@ -8,35 +8,29 @@ import pandas as pd
 import pyarrow as pa
 from matplotlib.figure import Figure
 
+from weightspace.autoencoder.figures.collapse import plot_collapse
+from weightspace.autoencoder.figures.losses import plot_losses
+from weightspace.autoencoder.figures.probes import plot_probes
+from weightspace.autoencoder.figures.reconstruction import plot_reconstruction
 from weightspace.errors import InputError
-from weightspace.metrics import (
-    KERNELS_SCHEMA,
-    MERGES_SCHEMA,
-    NEURONS_SCHEMA,
-    SPECTRA_SCHEMA,
-    read_metrics,
-    read_table,
-    write_table,
-)
+from weightspace.predictor.figures.error import plot_predictor_error
+from weightspace.predictor.figures.kernels import plot_predictor_kernels
+from weightspace.predictor.figures.rate import plot_predictor_rate
+from weightspace.predictor.figures.rounds import plot_predictor_rounds
+from weightspace.predictor.figures.spectra import plot_predictor_spectra
+from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
+from weightspace.recovery.figures.clusters import plot_recovery_clusters
+from weightspace.recovery.figures.coverage import plot_recovery_coverage
+from weightspace.recovery.figures.neurons import plot_recovery_neurons
+from weightspace.recovery.figures.sizes import plot_recovery_sizes
+from weightspace.recovery.figures.solved import plot_recovery_solved
+from weightspace.recovery.metrics import MERGES_SCHEMA, NEURONS_SCHEMA
 from weightspace.report.claims import Verdicts, judge_claims, read_claims
 from weightspace.report.claims_table import plot_claims
-from weightspace.report.collapse import plot_collapse
-from weightspace.report.losses import plot_losses
 from weightspace.report.pages import Page, claims_page, to_html, to_markdown
-from weightspace.report.predictor_error import plot_predictor_error
-from weightspace.report.predictor_kernels import plot_predictor_kernels
-from weightspace.report.predictor_rate import plot_predictor_rate
-from weightspace.report.predictor_rounds import plot_predictor_rounds
-from weightspace.report.predictor_spectra import plot_predictor_spectra
-from weightspace.report.probes import plot_probes
-from weightspace.report.reconstruction import plot_reconstruction
-from weightspace.report.recovery_clusters import plot_recovery_clusters
-from weightspace.report.recovery_coverage import plot_recovery_coverage
-from weightspace.report.recovery_neurons import plot_recovery_neurons
-from weightspace.report.recovery_sizes import plot_recovery_sizes
-from weightspace.report.recovery_solved import plot_recovery_solved
 from weightspace.report.style import write_figure
-from weightspace.report.zoo import plot_zoo_accuracy
+from weightspace.table import read_metrics, read_table, write_table
+from weightspace.zoo.figures import plot_zoo_accuracy
 
 TABLES: dict[str, pa.Schema] = {  # beside the metrics table, as <name>.parquet
     "recovery_merges": MERGES_SCHEMA,

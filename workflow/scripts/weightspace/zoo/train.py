@@ -9,16 +9,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.config import ZooConfig, settings_hash
 from weightspace.ensemble import Moments, Recipe, evaluate, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
-from weightspace.metrics import Source
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.rng import generator_for, seed_for
+from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
+from weightspace.table import Source
+from weightspace.zoo.settings import ZooConfig
 
 MEASURES = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
 
@@ -197,7 +198,7 @@ def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
     for record in models.to_pylist():
         where = {"split": record["split"], "subject": record["model"]}
         names = [name for name in (*MEASURES, "generalization_gap") if name not in ("train_loss", "val_loss")]
-        rows += [source.row(f"{name}_epoch_{record['epoch']}", record[name], **where) for name in names]
+        rows += [source.row(name, record[name], at=record["epoch"], **where) for name in names]
         if record["epoch"] == last:
             rows.append(source.row("diverged", float(record["diverged"]), **where))
     return rows

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.config.base import CellName, Settings
+from weightspace.settings import Cell, CellName
 
 
-class AutoencoderConfig(Settings):
+class AutoencoderConfig(Cell):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     zoo: CellName = Field(description="cell of the section zoos")
@@ -66,7 +66,7 @@ class AutoencoderConfig(Settings):
         return self
 
 
-class BaselineConfig(Settings):
+class BaselineConfig(Cell):
     """What an autoencoder has to beat: networks rebuilt without one, measured in the same way."""
 
     zoo: CellName = Field(description="cell of the section zoos")

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
+from weightspace.predictor.figures.points import legend_of
+from weightspace.predictor.figures.select import shared_label
 from weightspace.report.names import cell_label
-from weightspace.report.predictor_points import legend_of
-from weightspace.report.predictors import shared_label
 from weightspace.report.style import LOOKS, MAX_COLUMNS, Look, add_note, house_style, nothing_to_draw, small_multiples
 
 MOST_PANELS = 6

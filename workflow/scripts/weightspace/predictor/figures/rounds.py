@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
-from weightspace.report.predictor_points import gain_axis, legend_of
-from weightspace.report.predictors import (
+from weightspace.predictor.figures.points import gain_axis, legend_of
+from weightspace.predictor.figures.select import (
     Entry,
     describe_entries,
     entries_with,
@@ -21,6 +19,8 @@ from weightspace.report.predictors import (
     interval_of,
     ratio_of,
 )
+from weightspace.report.intervals import Interval
+from weightspace.report.names import cell_label
 from weightspace.report.style import LOOKS, WIDTH_INCHES, add_note, draw_upright_intervals, house_style, nothing_to_draw
 
 ROUND = re.compile(r"accuracy_gain_round_(\d+)")

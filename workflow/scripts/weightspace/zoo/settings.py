@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.config.base import ActivationName, CellName, Settings, Share
+from weightspace.settings import ActivationName, Cell, CellName, Share
 
 
-class ZooConfig(Settings):
+class ZooConfig(Cell):
     """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
 
     images: CellName = Field(description="cell of the section images")

@@ -1,13 +1,14 @@
 """Settings of predictors: the originals, the networks that hold their weights, and the controls of these."""
 
-from typing import Literal
+from itertools import product
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from weightspace.config.base import ActivationName, CellName, Settings
+from weightspace.settings import ActivationName, Cell, CellName, Settings
 
 
-class OriginalsConfig(Settings):
+class OriginalsConfig(Cell):
     """Classifiers whose weights predictors hold, trained by SGD with momentum (NeRN's recipe for CIFAR is the default)."""
 
     images: CellName = Field(description="cell of the section images")
@@ -89,7 +90,56 @@ class QuantizationConfig(Settings):
     tuned_steps: NonNegativeInt = Field(0, description="of quantization-aware reconstruction at the end; 0: rounding alone")
 
 
-class PredictorConfig(Settings):
+ControlKind = Literal["noise", "truncated", "shrunk", "low_pass", "averaged", "quantized", "pruned", "low_rank", "small"]
+Bits = Literal[8, 6, 4, 3, 2]
+KeptShare = Annotated[float, Field(gt=0, le=1)]
+KINDS = (
+    "at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in the predictor's "
+    "order); averaged: mean weights of the last epochs, with batch-norm statistics of train images; at so many bytes: quantized, "
+    "pruned, low_rank, each compressed with zstd; small: a small network distilled from the original; null: the control's name"
+)
+
+
+class ControlConfig(Settings):
+    """What a predictor has to be compared with, for the same originals; a list of numbers makes several."""
+
+    kind: ControlKind | None = Field(None, description=KINDS)
+    seeds: list[NonNegativeInt] = Field(
+        [0], min_length=1, description="of the predictor that sets error or bytes, and of the control's own draws"
+    )
+    bits: Bits | list[Bits] | None = Field(None, description="of quantized, per weight")
+    kept_share: KeptShare | list[KeptShare] | None = Field(
+        None, description="of pruned, low_rank: weights or singular values kept"
+    )
+    architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
+    teacher: CellName | None = Field(None, description="of small: originals that it is distilled from; null: the own original")
+
+
+class PredictorControlConfig(Cell):
+    """One control of a predictor."""
+
+    predictor: CellName = Field(description="cell of the section predictors")
+    kind: ControlKind = Field(description="as in its table of controls")
+    seeds: list[NonNegativeInt] = Field(min_length=1, description="as there")
+    bits: Bits | None = Field(None, description="as there")
+    kept_share: KeptShare | None = Field(None, description="as there")
+    architecture: str | list[str] | None = Field(None, description="as there")
+    teacher: CellName | None = Field(None, description="as there")
+
+    @model_validator(mode="after")
+    def _has_its_number(self) -> "PredictorControlConfig":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds names a seed twice")
+        if (self.bits is not None) != (self.kind == "quantized"):
+            raise ValueError("bits must be given for quantized, and only there")
+        if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
+            raise ValueError("kept_share must be given for pruned and low_rank, and only there")
+        if (self.architecture is not None) != (self.kind == "small") or self.teacher is not None and self.kind != "small":
+            raise ValueError("architecture must be given for small, and only there; only small may have a teacher")
+        return self
+
+
+class PredictorConfig(Cell):
     """One kind of predictor for each network of `originals`, once per seed; all train as one stack, or as part of another's."""
 
     originals: CellName = Field(description="cell of the section originals")
@@ -127,6 +177,27 @@ class PredictorConfig(Settings):
         description="cell of this section in whose stack this one trains, with the same settings but for originals, seeds and "
         "order, and without a distillation; null: in its own",
     )
+    controls: dict[CellName, ControlConfig] = Field({}, exclude=True, description="what it has to be compared with, by name")
+
+    def named_controls(self, predictor: str) -> dict[str, PredictorControlConfig]:
+        """Controls by name, one for each number where there are several: `quantized_8`, `pruned_25` (percent), `noise`."""
+        made = {}
+        for name, control in self.controls.items():
+            for bits, share in product(_listed(control.bits), _listed(control.kept_share)):
+                number = f"_{bits}" if bits else f"_{round(100 * share)}" if share else ""
+                chosen = {"kind": control.kind or name, "bits": bits, "kept_share": share}
+                same = {key: getattr(control, key) for key in ("seeds", "architecture", "teacher")}
+                made[name + number] = PredictorControlConfig(predictor=predictor, **chosen, **same)
+        return made
+
+    @model_validator(mode="after")
+    def _controls_are_whole(self) -> "PredictorConfig":
+        for name in self.controls:
+            try:
+                self.model_copy(update={"controls": {name: self.controls[name]}}).named_controls("itself")
+            except ValidationError as error:
+                raise ValueError(f"controls.{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        return self
 
     @model_validator(mode="after")
     def _reads(self) -> "PredictorConfig":
@@ -142,31 +213,5 @@ class PredictorConfig(Settings):
         return self
 
 
-class PredictorControlConfig(Settings):
-    """What a predictor has to be compared with, for the same originals and measured in the same way."""
-
-    predictor: CellName = Field(description="cell of the section predictors")
-    kind: Literal["noise", "truncated", "shrunk", "low_pass", "averaged", "quantized", "pruned", "low_rank", "small"] = Field(
-        description="at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in "
-        "the predictor's order); averaged: mean weights of the last epochs, with batch-norm statistics of train images; at so "
-        "many bytes: quantized, pruned, low_rank, each compressed with zstd; small: a small network distilled from the original"
-    )
-    seeds: list[NonNegativeInt] = Field(
-        [0], min_length=1, description="of the predictor that sets error or bytes, and of the control's own draws"
-    )
-    bits: Literal[8, 6, 4, 3, 2] | None = Field(None, description="of quantized, per weight")
-    kept_share: float | None = Field(None, gt=0, le=1, description="of pruned and low_rank: weights or singular values kept")
-    architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
-    teacher: CellName | None = Field(None, description="of small: originals that it is distilled from; null: the own original")
-
-    @model_validator(mode="after")
-    def _has_its_number(self) -> "PredictorControlConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
-        if (self.bits is not None) != (self.kind == "quantized"):
-            raise ValueError("bits must be given for quantized, and only there")
-        if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
-            raise ValueError("kept_share must be given for pruned and low_rank, and only there")
-        if (self.architecture is not None) != (self.kind == "small") or self.teacher is not None and self.kind != "small":
-            raise ValueError("architecture must be given for small, and only there; only small may have a teacher")
-        return self
+def _listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]

@@ -23,6 +23,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Cell(Settings):
+    """What every cell of a scenario may say of itself; no job depends on it."""
+
+    label: str | None = Field(None, exclude=True, description="what figures write in place of the name")
+    group: str | None = Field(
+        None, exclude=True, description="a word that cells share which figures may pool; cells of a grid have the grid's name"
+    )
+
+
 def read_yaml(path: Path) -> object:
     """Content of a YAML file; raises InputError naming the file if it does not read or says a key twice."""
     try:

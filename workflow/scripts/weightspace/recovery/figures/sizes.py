@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from weightspace.report.intervals import Interval
-from weightspace.report.recoveries import (
+from weightspace.recovery.figures.select import (
     BASELINES,
     Group,
     baselines_of,
@@ -18,6 +17,7 @@ from weightspace.report.recoveries import (
     ratio_of,
     recoveries_with,
 )
+from weightspace.report.intervals import Interval
 from weightspace.report.style import LOOKS, Look, add_note, draw_crossed_intervals, house_style, nothing_to_draw, small_multiples
 
 MOST_PANELS = 6

@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from weightspace.report.intervals import Interval, mean_interval
-from weightspace.report.predictor_points import (
+from weightspace.predictor.figures.points import (
     MOST_LABELS,
     OTHER,
     Panel,
@@ -20,7 +19,7 @@ from weightspace.report.predictor_points import (
     plot_points,
     sidestep,
 )
-from weightspace.report.predictors import (
+from weightspace.predictor.figures.select import (
     KINDS,
     Entry,
     Group,
@@ -33,6 +32,7 @@ from weightspace.report.predictors import (
     short_labels,
     values_of,
 )
+from weightspace.report.intervals import Interval, mean_interval
 from weightspace.report.style import nothing_to_draw
 
 METRICS = ("relative_error", "accuracy_gain", "accuracy_original")

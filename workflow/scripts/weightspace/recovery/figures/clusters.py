@@ -7,8 +7,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from weightspace.recovery.figures.merges import count_at_cut, trunk_of
 from weightspace.report.intervals import describe_models
-from weightspace.report.merges import count_at_cut, trunk_of
 from weightspace.report.names import cell_label
 from weightspace.report.style import LOOKS, WIDTH_INCHES, add_note, house_style, nothing_to_draw
 

@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.config.base import ActivationName, CellName, Settings, Share
+from weightspace.settings import ActivationName, Cell, CellName, Settings, Share
 
 
-class SyntheticTeachers(Settings):
+class SyntheticTeachers(Cell):
     """Made-up networks; outputs have mean 0 and variance 1 on inputs uniform in the cube of deviation 1."""
 
     kind: Literal["synthetic"] = Field(description="made up")
@@ -22,7 +22,7 @@ class SyntheticTeachers(Settings):
     num: PositiveInt = Field(10, description="teachers, each from its own draw")
 
 
-class TrainedTeachers(Settings):
+class TrainedTeachers(Cell):
     """Classifiers trained on an image set by SGD (Expand-and-Cluster's teachers)."""
 
     kind: Literal["trained"] = Field(description="trained on images")
@@ -36,7 +36,7 @@ class TrainedTeachers(Settings):
     num: PositiveInt = Field(1, description="teachers, each with its own initial weights and order of images")
 
 
-class ZooTeachers(Settings):
+class ZooTeachers(Cell):
     """Members of a zoo."""
 
     kind: Literal["zoo"] = Field(description="taken from a zoo")
@@ -45,7 +45,7 @@ class ZooTeachers(Settings):
     epoch: NonNegativeInt = Field(description="a kept epoch")
 
 
-class TableTeacher(Settings):
+class TableTeacher(Cell):
     """A file of inputs and outputs and nothing else."""
 
     kind: Literal["table"] = Field(description="a black box, asked before")
@@ -53,7 +53,7 @@ class TableTeacher(Settings):
     input_shape: list[PositiveInt] | None = Field(None, description="channel, height, width; null: a plain vector")
 
 
-class OnnxTeacher(Settings):
+class OnnxTeacher(Cell):
     """An ONNX file that is only ever called."""
 
     kind: Literal["onnx"] = Field(description="a black box that can be called")
@@ -154,7 +154,7 @@ class ClusterConfig(Settings):
     )
 
 
-class RecoveryConfig(Settings):
+class RecoveryConfig(Cell):
     """One attack on the teachers of a cell, once per seed."""
 
     teacher: CellName = Field(description="cell of the section teachers")
@@ -175,8 +175,18 @@ class RecoveryConfig(Settings):
     )
     second_order_limit: PositiveInt = Field(2500, description="weights above which L-BFGS takes the place of second order")
 
+    baselines: list[Literal["single", "pruned", "distilled"]] = Field(
+        [],
+        exclude=True,
+        description="what it has to beat, from the same answers; single: best of the students trained at the teacher's own size; "
+        "pruned: best student cut to that size by magnitude, fine-tuned; distilled: one network of that size with the compute of "
+        "all students",
+    )
+
     @model_validator(mode="after")
     def _reads(self) -> "RecoveryConfig":
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError("baselines names one twice")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds names a seed twice")
         own = self.thinned_students or self.cluster.keep_ratio != ClusterConfig.model_fields["keep_ratio"].default
@@ -185,11 +195,8 @@ class RecoveryConfig(Settings):
         return self
 
 
-class RecoveryBaselineConfig(Settings):
-    """What a recovery has to beat, from the same answers and measured in the same way."""
+class RecoveryBaselineConfig(Cell):
+    """One of the baselines of a recovery."""
 
     recovery: CellName = Field(description="cell of the section recoveries")
-    kind: Literal["single", "pruned", "distilled"] = Field(
-        description="single: best of the students trained at the teacher's own size; pruned: best student cut to that size by "
-        "magnitude, fine-tuned; distilled: one network of that size with the compute of all students"
-    )
+    kind: Literal["single", "pruned", "distilled"] = Field(description="as in its list of baselines")

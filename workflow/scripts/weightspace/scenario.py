@@ -1,17 +1,20 @@
 """A scenario and the options of a run: all sections together, read from YAML and checked."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pyarrow as pa
 from pydantic import Field, NonNegativeInt, model_validator
 
-from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
-from weightspace.config.base import CellName, Settings, checked, read_yaml
+from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.config.images import ImagesConfig
-from weightspace.config.predictor import OriginalsConfig, PredictorConfig, PredictorControlConfig
-from weightspace.config.recovery import (
+from weightspace.errors import InputError
+from weightspace.grids import expand_section
+from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
+from weightspace.recovery.settings import (
     OnnxTeacher,
     RecoveryBaselineConfig,
     RecoveryConfig,
@@ -19,8 +22,10 @@ from weightspace.config.recovery import (
     TeacherConfig,
     ZooTeachers,
 )
-from weightspace.config.zoo import ZooConfig
-from weightspace.errors import InputError
+from weightspace.report.registry import FIGURES
+from weightspace.settings import CellName, Settings, checked, read_yaml
+from weightspace.table import CELLS
+from weightspace.zoo.settings import ZooConfig
 
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell
@@ -31,15 +36,35 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("teachers", "zoo", "zoos"),
     ("recoveries", "teacher", "teachers"),
     ("recoveries", "queries.images", "images"),
-    ("recovery_baselines", "recovery", "recoveries"),
     ("originals", "images", "images"),
     ("predictors", "originals", "originals"),
     ("predictors", "distillation.teacher", "originals"),
     ("predictors", "stack", "predictors"),
-    ("predictor_controls", "predictor", "predictors"),
     ("predictor_controls", "teacher", "originals"),
 )
 OWN_IN_A_STACK = ("originals", "seeds", "order", "stack")  # settings of a predictor
+
+
+STAGES = {  # section: the stage that its rows name, and the key that says what a cell was made from or stands against
+    "zoos": ("zoo", "images"),
+    "autoencoders": ("autoencoder", "zoo"),
+    "baselines": ("baseline", "zoo"),
+    "teachers": ("teacher", None),
+    "recoveries": ("recovery", "teacher"),
+    "recovery_baselines": ("recovery_baseline", "recovery"),
+    "originals": ("originals", "images"),
+    "predictors": ("predictor", "originals"),
+    "predictor_controls": ("predictor_control", "predictor"),
+}
+
+
+class FigureConfig(Settings):
+    """What one figure shows."""
+
+    cells: list[CellName] | None = Field(
+        None, min_length=1, description="cells in this order, with their baselines and controls; null: all"
+    )
+    note: bool = Field(True, description="the small print below it")
 
 
 class Scenario(Settings):
@@ -56,11 +81,24 @@ class Scenario(Settings):
     baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
     teachers: dict[CellName, TeacherConfig] = Field({}, description="networks to recover, by name")
     recoveries: dict[CellName, RecoveryConfig] = Field({}, description="recoveries of teachers, by name")
-    recovery_baselines: dict[CellName, RecoveryBaselineConfig] = Field({}, description="baselines of the recoveries, by name")
-
     originals: dict[CellName, OriginalsConfig] = Field({}, description="networks whose weights predictors hold, by name")
     predictors: dict[CellName, PredictorConfig] = Field({}, description="predictors of the originals, by name")
-    predictor_controls: dict[CellName, PredictorControlConfig] = Field({}, description="controls of the predictors, by name")
+    figures: dict[str, FigureConfig] = Field({}, description="what figures show, by the figure's name")
+
+    @cached_property
+    def recovery_baselines(self) -> dict[str, RecoveryBaselineConfig]:
+        """Baselines of the recoveries, named after their recovery and kind."""
+        made = [(name, kind) for name, cell in self.recoveries.items() for kind in cell.baselines]
+        return {f"{name}_{kind}": RecoveryBaselineConfig(recovery=name, kind=kind) for name, kind in made}
+
+    @cached_property
+    def predictor_controls(self) -> dict[str, PredictorControlConfig]:
+        """Controls of the predictors, named after their predictor, key and number."""
+        return {
+            f"{name}_{key}": control
+            for name, cell in self.predictors.items()
+            for key, control in cell.named_controls(name).items()
+        }
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":
@@ -100,12 +138,10 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _baselines_know_their_teachers_size(self) -> "Scenario":
-        for name, cell in self.recovery_baselines.items():
+        for cell in self.recovery_baselines.values():
             recovery = self.recoveries[cell.recovery]
             if isinstance(self.teachers[recovery.teacher], TableTeacher | OnnxTeacher):
-                raise ValueError(f"recovery_baselines.{name}.recovery: a black box has no size that a baseline could have")
-            if name != f"{cell.recovery}_{cell.kind}":
-                raise ValueError(f"recovery_baselines.{name}: figures look for the name {cell.recovery}_{cell.kind}")
+                raise ValueError(f"recoveries.{cell.recovery}.baselines: a black box has no size that a baseline could have")
         return self
 
     @model_validator(mode="after")
@@ -124,17 +160,34 @@ class Scenario(Settings):
         return self
 
     @model_validator(mode="after")
-    def _controls_are_named_after_their_predictors(self) -> "Scenario":
-        for name, cell in self.predictor_controls.items():
-            start = f"{cell.predictor}_{cell.kind}"
-            start += f"_{cell.bits}" if cell.bits else f"_{round(100 * cell.kept_share)}" if cell.kept_share else ""
-            if name != start and not name.startswith(f"{start}_"):
-                raise ValueError(
-                    f"predictor_controls.{name}: figures look for the name {start}, or that and more after an underscore"
-                )
+    def _controls_have_their_predictors_seeds(self) -> "Scenario":
+        for cell in self.predictor_controls.values():
             if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
-                raise ValueError(f"predictor_controls.{name}.seeds: predictor {cell.predictor!r} has no seed {missing[0]}")
+                raise ValueError(f"predictors.{cell.predictor}.controls: seeds: there is no seed {missing[0]} of the predictor")
         return self
+
+    @model_validator(mode="after")
+    def _figures_show_cells(self) -> "Scenario":
+        known = {figure.name: figure for figure in FIGURES}
+        cells = {cell["cell"] for cell in self.cells("")}
+        for name, figure in self.figures.items():
+            if name not in known:
+                raise ValueError(f"figures.{name}: there is no such figure, only {', '.join(known)}")
+            for cell in figure.cells or []:
+                if cell not in cells:
+                    raise ValueError(f"figures.{name}.cells: there is no cell {cell!r}")
+        return self
+
+    def cells(self, scenario: str) -> list[dict[str, object]]:
+        """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
+        rows = []
+        for section, (stage, of) in STAGES.items():
+            for name, cell in getattr(self, section).items():
+                source = getattr(cell, of or "zoo", None) or getattr(cell, "images", None)
+                about = {"kind": getattr(cell, "kind", None), "of": source, "group": cell.group}
+                row = {"scenario": scenario, "stage": stage, "cell": name, **about, "label": cell.label or plain_label(name)}
+                rows.append(row | numbers_in(cell.model_dump(mode="json")))
+        return rows
 
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
@@ -155,6 +208,30 @@ class Options(Settings):
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
 
 
+def cells_table(rows: list[dict[str, object]]) -> pa.Table:
+    """Rows of `Scenario.cells` as a table: the columns of CELLS, then a column of floats for each number that a cell has."""
+    numbers = sorted({name for row in rows for name in row} - set(CELLS.names))
+    schema = pa.schema([*CELLS, *((name, pa.float64()) for name in numbers)])
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema=schema)
+
+
+def numbers_in(settings: dict[str, object], prefix: str = "") -> dict[str, float]:
+    """Every number of a cell's settings by its dotted key; a list of one number is that number."""
+    found = {}
+    for key, value in settings.items():
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, dict):
+            found |= numbers_in(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + key] = float(value)
+    return found
+
+
+def plain_label(name: str) -> str:
+    """What figures write where a cell has no label: its name, with blanks."""
+    return name.replace("_", " ")
+
+
 def read_options(config: dict) -> Options:
     """Checked options; raises InputError naming each wrong key."""
     return checked(Options, config, "config")
@@ -166,8 +243,22 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
-    scenario = checked(Scenario, read_yaml(path), str(path))
+    scenario = checked(Scenario, expanded(read_yaml(path), str(path)), str(path))
     return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def expanded(content: object, where: str) -> object:
+    """A scenario's content with every grid written out; raises InputError naming `where` and the cell."""
+    if not isinstance(content, dict):
+        return content
+    sections = dict(content)
+    for section in [name for name in ("images", *STAGES) if isinstance(content.get(name), dict)]:
+        named = {key: sections.get(target) or {} for origin, key, target in REFERENCES if origin == section}
+        try:
+            sections[section] = expand_section(content[section], named)
+        except InputError as error:
+            raise InputError(f"{where}: {section}.{error}") from error
+    return sections
 
 
 def check_image_files(scenario: Scenario, options: Options, cell: str) -> None:

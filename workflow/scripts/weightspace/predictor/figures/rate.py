@@ -9,8 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from weightspace.report.predictor_points import Panel, Point, draw_points, finite_points, gain_axis, plot_points, side_by_side
-from weightspace.report.predictors import (
+from weightspace.predictor.figures.points import Panel, Point, draw_points, finite_points, gain_axis, plot_points, side_by_side
+from weightspace.predictor.figures.select import (
     KINDS,
     Group,
     describe_group,

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightspace.report.recoveries import Group, describe_group, grouped, pooled_interval, recoveries_with
+from weightspace.recovery.figures.select import Group, describe_group, grouped, pooled_interval, recoveries_with
 from weightspace.report.style import (
     LOOKS,
     WIDTH_INCHES,

@@ -5,9 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
-from weightspace.report.recoveries import (
+from weightspace.recovery.figures.select import (
     Group,
     baselines_of,
     clipped_interval,
@@ -17,6 +15,8 @@ from weightspace.report.recoveries import (
     recoveries_with,
     swept,
 )
+from weightspace.report.intervals import Interval
+from weightspace.report.names import cell_label
 from weightspace.report.style import (
     LOOKS,
     WIDTH_INCHES,

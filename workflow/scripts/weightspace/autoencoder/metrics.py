@@ -1,0 +1,66 @@
+"""What the rows of autoencoders and of their baselines measure."""
+
+from itertools import product
+from math import inf
+
+from weightspace.table import POSITIVE, SHARE, Metric
+
+OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
+OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15}  # one model of the smoke run's seven may be retrieved or not
+R2 = (-inf, 1.0)
+QUERIES = {"": "test images", "_mixed": "blends of two test images", "_noise": "test images under noise"}
+TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
+FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
+LOSSES = ("contrast", "structure", "behavior")
+
+RECONSTRUCTION = [
+    Metric("weights_r2", "fraction", R2, "higher", "1 - squared error / mean squared distance from the train mean"),
+    Metric("weights_r2_within_init", "fraction", R2, "higher", "the same with the distance from the train mean of the own init"),
+    Metric("weights_l2", "weight norm", POSITIVE, "lower", "distance of original and reconstruction"),
+    Metric("weights_l2_unmasked", "weight norm", POSITIVE, "lower", "the same with what the decoder puts into padding"),
+    Metric("accuracy_original", "fraction", SHARE, "higher", "test accuracy of the original", **OF_IMAGES),
+    Metric("accuracy_reconstruction", "fraction", SHARE, "higher", "test accuracy of the reconstruction", **OF_IMAGES),
+    *(
+        Metric(f"agreement_{which}{suffix}", "fraction", SHARE, "higher", f"share of {images} answered as {whom}", **OF_IMAGES)
+        for (suffix, images), (which, whom) in product(
+            QUERIES.items(),
+            {
+                "own": "the own original does",
+                "other": "other originals do, mean",
+                "same_init": "other originals of the same init do, mean",
+                "originals": "other originals do, by the original itself",
+            }.items(),
+        )
+    ),
+    Metric("retrieval_weights", "fraction", SHARE, "higher", "1 where the nearest original, by weights, is the own", **OF_MODELS),
+    *(
+        Metric(
+            f"retrieval_outputs{suffix}", "fraction", SHARE, "higher", f"the same by softmax outputs on {images}", **OF_MODELS
+        )
+        for suffix, images in QUERIES.items()
+    ),
+    Metric("retrieval_chance", "fraction", SHARE, "neither", "1 / number of originals of the same init", **OF_MODELS),
+    *(
+        Metric(f"diversity_{which}", "weight norm", POSITIVE, "neither", f"mean distance in weights to the other {which}s")
+        for which in ("original", "reconstruction")
+    ),
+    *(
+        Metric(
+            f"diversity_outputs_{which}", "fraction", SHARE, "neither", f"mean share of answers unlike the other {which}s'",
+            **OF_IMAGES,
+        )
+        for which in ("original", "reconstruction")
+    ),
+]  # fmt: skip
+PROBES = [
+    Metric(
+        f"probe_r2_{target}_{name}", "fraction", R2, "higher", f"R2 of a ridge probe of {target} from {features}",
+        tolerance=0.3, mean_tolerance=0.03,
+    )
+    for target, (name, features) in product(TARGETS, FEATURES.items())
+]  # fmt: skip
+CURVES = [
+    Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
+    for name in (*LOSSES, "total")
+]
+METRICS = [*RECONSTRUCTION, *PROBES, *CURVES]

@@ -1,0 +1,160 @@
+"""What there is to draw and to read: every figure and every metric, as data; nothing here imports matplotlib."""
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import NamedTuple
+
+from weightspace.errors import InputError
+from weightspace.table import Metric
+
+ROOMS = {  # whose metrics the rows of a stage are
+    "zoo": "zoo",
+    "autoencoder": "autoencoder",
+    "baseline": "autoencoder",
+    "recovery": "recovery",
+    "recovery_baseline": "recovery",
+    "originals": "predictor",
+    "predictor": "predictor",
+    "predictor_control": "predictor",
+}
+SIDE_TABLES = {  # beside metrics.parquet and cells.parquet: the room that says its schema, and the schema's name
+    "recovery_merges": ("recovery", "MERGES_SCHEMA"),
+    "recovery_neurons": ("recovery", "NEURONS_SCHEMA"),
+    "predictor_kernels": ("predictor", "KERNELS_SCHEMA"),
+    "predictor_spectra": ("predictor", "SPECTRA_SCHEMA"),
+}
+
+
+class Figure(NamedTuple):
+    """One figure: what it needs, how it is made, what the report says of it."""
+
+    name: str
+    stage: str  # without rows of which there is nothing to draw
+    function: str  # module within weightspace, and a function in it: (rows, cells) to a matplotlib figure
+    table: str  # metrics, or one of SIDE_TABLES
+    item: str  # its name in the report
+    caption: str  # reStructuredText
+
+
+FIGURES = [
+    Figure(
+        "zoo_accuracy", "zoo", "zoo.figures:plot_zoo_accuracy", "metrics", "accuracy over epochs",
+        "How the models of each zoo learn: median accuracy on test and training images at the kept epochs, with bands "
+        "over models on test images. The number of models, of diverged ones among them, the mean of the last epoch with "
+        "its 95 % bootstrap interval and the highest accuracy are written in. The highest is a maximum over all models on "
+        "the test images; it describes the zoo and selects nothing.",
+    ),
+    Figure(
+        "reconstruction", "autoencoder", "autoencoder.figures.reconstruction:plot_reconstruction", "metrics",
+        "accuracy of reconstructions",
+        "Test accuracy of each test model of the zoo, before (x) and after (y) it is encoded and decoded, one panel per "
+        "autoencoder and per baseline, one marker per seed. Above the line the reconstruction is the better network, "
+        "which a faithful copy would not be: see the figure *collapse controls*. Weights R² is against the mean of the "
+        "training checkpoints; *within init* is against the mean of those that started from the same tensor, which a code "
+        "that knows the init and nothing else leaves at about 0. It stands where a zoo shares inits.",
+    ),
+    Figure(
+        "collapse", "autoencoder", "autoencoder.figures.collapse:plot_collapse", "metrics", "collapse controls",
+        "Is a reconstruction its own original, a prototype of its init, or a prototype that resembles all originals? Good "
+        "networks of one task agree on most images anyway, so agreement with the own original is shown beside agreement "
+        "with other originals of the same init tensor, with all others, and of originals among themselves (dashed), on "
+        "test images and on blends of two test images of different classes, where networks differ more. A reconstruction "
+        "that agrees with its own original no more than with others of the same init says no more than the init. "
+        "Retrieval asks whether the own original is the nearest of all, by weights and by outputs, beside chance for a "
+        "code that knows the init alone (dotted). Diversity is what is left of the distances between models. The distance "
+        "of outputs stands in parentheses. *Balanced*: behavior weighted in balance with structure, chosen on validation "
+        "models; the others weigh it as published, where it dominates. Below the rule stand baselines, where the scenario "
+        "has them: the same measurements of reconstructions that no autoencoder made. They are computed, not trained, and "
+        "have no seeds.",
+    ),
+    Figure(
+        "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
+        "What a linear probe reads from an autoencoder's embedding of a test model: R² for each property, beside the same "
+        "encoder untrained and plain statistics of the weights. The probe is fitted on training models of the zoo; its "
+        "penalty is chosen on validation models. Embeddings have few numbers, the statistics 14 per layer. Baselines have "
+        "no probes.",
+    ),
+    Figure(
+        "losses", "autoencoder", "autoencoder.figures.losses:plot_losses", "metrics", "training curves",
+        "Training curves of each autoencoder, one line per seed: the total as it was trained, and its parts unscaled.",
+    ),
+    Figure(
+        "recovery_solved", "recovery", "recovery.figures.solved:plot_recovery_solved", "metrics", "teachers solved",
+        "Which teachers are recovered exactly: every unit matched, one to one, within a cosine distance of 1e-3, and no "
+        "unit too many. Left by how much wider than the teacher the students were (with one width: by recovery), beside "
+        "networks trained at the teacher's own size, which find the teacher only by luck. Right by how easily the "
+        "teacher's weights can be told from its outputs at all. Intervals are over teachers and seeds.",
+    ),
+    Figure(
+        "recovery_coverage", "recovery", "recovery.figures.coverage:plot_recovery_coverage", "metrics", "coverage of units",
+        "Share of the teachers' units whose incoming weights are recovered to within a cosine distance, for distances "
+        "from 1e-12 to 1e-1. A flat line says that units are either found to numerical precision or not found. With more "
+        "than five recoveries, those of one expansion factor are pooled.",
+    ),
+    Figure(
+        "recovery_sizes", "recovery", "recovery.figures.sizes:plot_recovery_sizes", "metrics", "size and error",
+        "Error on held-out inputs against size, both relative to the teacher's: the recovered network beside its best "
+        "student, which is larger, and beside what the same answers give without clustering: networks trained at the "
+        "teacher's size, the best student pruned to it, and one such network with the compute of all students.",
+    ),
+    Figure(
+        "recovery_clusters", "recovery", "recovery.figures.clusters:plot_recovery_clusters", "recovery_merges",
+        "clusters of neurons",
+        "How neurons of many students cluster, for up to three recoveries, one teacher of each. Units of the teacher are "
+        "found by many students and form clusters at low heights; what else is in a student differs from student to "
+        "student. The dashed line is the height at which the tree is cut; below, the number of clusters that neurons of "
+        "enough students share, for every such height.",
+    ),
+    Figure(
+        "recovery_neurons", "recovery", "recovery.figures.neurons:plot_recovery_neurons", "recovery_neurons", "weights of units",
+        "Incoming weights of units of the first layer, the teacher's beside the recovered ones, for one teacher of up to "
+        "two recoveries. The units shown are spread evenly from the best to the worst angle: nothing is picked.",
+    ),
+    Figure(
+        "predictor_rate", "predictor", "predictor.figures.rate:plot_predictor_rate", "metrics", "accuracy and bytes",
+        "Test accuracy against bytes: the gain over the own original against the size of the whole file that the network "
+        "is rebuilt from, for predictors and for plainer ways to make the original small. The originals are the line at "
+        "0, the gray steps the best mean gain at no more bytes. Gains are paired with each original and seed.",
+    ),
+    Figure(
+        "predictor_error", "predictor", "predictor.figures.error:plot_predictor_error", "metrics", "accuracy and error",
+        "Test accuracy against error in the weights: does a predictor's error do the network good, and does the same "
+        "error do so when noise, truncated singular values, shrinkage or a low-pass filter make it? The originals are the "
+        "star at error 0. Where networks have batch norms, a second panel shows the same with these recalibrated on train "
+        "images.",
+    ),
+    Figure(
+        "predictor_rounds", "predictor", "predictor.figures.rounds:plot_predictor_rounds", "metrics", "progressive rounds",
+        "Progressive reconstruction, where each round fits a new predictor to what the one before put out: accuracy gain, "
+        "error, stable rank and high-frequency share after each round, all against the own original.",
+    ),
+    Figure(
+        "predictor_spectra", "predictor", "predictor.figures.spectra:plot_predictor_spectra", "predictor_spectra",
+        "singular values",
+        "Singular values of layers of one original and of what predictors made of them. Layers are spread evenly from the "
+        "first to the last: nothing is picked.",
+    ),
+    Figure(
+        "predictor_kernels", "predictor", "predictor.figures.kernels:plot_predictor_kernels", "predictor_kernels", "kernels",
+        "Kernels of one original, what a predictor made of them, and the difference, on one scale of colors per layer. "
+        "Kernels are spread evenly over those of the table: nothing is picked.",
+    ),
+]  # fmt: skip
+
+
+def metrics_of(stage: str) -> dict[str, Metric]:
+    """Metrics that rows of a stage may have, by name."""
+    return {metric.name: metric for metric in import_module(f"weightspace.{ROOMS[stage]}.metrics").METRICS}
+
+
+def metric_named(name: str, stage: str | None = None) -> Metric:
+    """A metric of a stage, or of the first that has it; raises InputError where there is none of that name."""
+    for each in [stage] if stage else ROOMS:
+        if found := metrics_of(each).get(name):
+            return found
+    raise InputError(f"there is no metric {name!r}{f' of the stage {stage}' if stage else ''}")
+
+
+def figures_of(stages: Iterable[str]) -> dict[str, Figure]:
+    """Figures of these stages, by name."""
+    return {figure.name: figure for figure in FIGURES if figure.stage in stages}

@@ -1,0 +1,135 @@
+"""Tables on disk: Parquet written whole and read checked; the one row shape of every measurement."""
+
+from collections.abc import Iterable
+from hashlib import sha256
+from math import inf
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from weightspace.errors import InputError
+
+SCHEMA = pa.schema(
+    [
+        ("scenario", pa.string()),
+        ("stage", pa.string()),
+        ("cell", pa.string()),
+        ("seed", pa.int64()),  # of the stage's job; 0 where a stage has no seeds
+        ("split", pa.string()),  # train, val or test *models*
+        ("subject", pa.string()),  # a model's index, or empty
+        ("metric", pa.string()),
+        ("at", pa.int64()),  # the epoch, step, round or layer that the metric says; null where there is none
+        ("value", pa.float64()),
+    ]
+)
+CELL_AND_SEED = [("scenario", pa.string()), ("cell", pa.string()), ("seed", pa.int64())]  # how side tables begin
+CELLS = pa.schema(  # what each row's cell is, from the settings; its numbers follow as columns
+    [
+        ("scenario", pa.string()),
+        ("stage", pa.string()),
+        ("cell", pa.string()),
+        ("kind", pa.string()),  # of a baseline, a control or a teacher; null where a stage has one kind
+        ("of", pa.string()),  # the cell that it was made from or stands against
+        ("group", pa.string()),  # what the scenario calls the grid that it comes from; null for a cell written alone
+        ("label", pa.string()),  # as figures write it
+    ]
+)
+KEY = ["scenario", "stage", "cell"]
+
+
+class Metric(NamedTuple):
+    """What a metric's number means, said once beside the code that writes it."""
+
+    name: str
+    unit: str
+    range: tuple[float, float]  # lowest and highest possible value
+    better: Literal["higher", "lower", "neither"]
+    meaning: str
+    at: Literal["", "epoch", "step", "round", "layer"] = ""  # what the column `at` counts, if anything
+    tolerance: float = 1e-3  # in the golden run: of each number, relative above 1
+    mean_tolerance: float = 1e-3  # the same of the mean over models
+
+
+SHARE, POSITIVE, SIGNED, ANY = (0.0, 1.0), (0.0, inf), (-1.0, 1.0), (-inf, inf)  # ranges
+
+
+class Source(NamedTuple):
+    """Who measured: the columns that all rows of a job share."""
+
+    scenario: str
+    stage: str
+    cell: str
+    seed: int
+
+    def row(self, metric: str, value: float, *, split: str = "test", subject: object = "", at: int | None = None) -> dict:
+        """One row; `subject` is a model's index or empty, `at` an epoch, step, round or layer."""
+        return {**self._asdict(), "split": split, "subject": str(subject), "metric": metric, "at": at, "value": float(value)}
+
+
+def write_metrics(path: str | Path, rows: list[dict], metrics: Iterable[Metric]) -> None:
+    """Write rows whole or not at all; raises InputError on a column too many or too few, or a metric that is not listed."""
+    known = {metric.name: metric for metric in metrics}
+    for row in rows:
+        if row.keys() != set(SCHEMA.names):
+            raise InputError(f"{path}: a row has columns {sorted(row)}, the schema has {sorted(SCHEMA.names)}")
+        if row["metric"] not in known:
+            raise InputError(f"{path}: metric {row['metric']!r} is not in the list of its stage")
+    write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def read_metrics(path: str | Path) -> pa.Table:
+    """Read a metrics table; raises InputError naming the file if its bytes or its columns are wrong."""
+    return read_table(path, SCHEMA)
+
+
+def read_cells(path: str | Path) -> pd.DataFrame:
+    """Read a table of cells; raises InputError naming the file if its bytes or its columns are wrong."""
+    table = read_table(path)
+    if table.schema.names[: len(CELLS)] != CELLS.names:
+        raise InputError(f"{path}: not a table of cells with columns {CELLS.names}")
+    return table.to_pandas()
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """Rows of a scenario's metrics table, each with the columns of its cell (kind, of, group, label, numbers) beside it.
+
+    The cells are read from `cells.parquet` in the same folder. Raises InputError if either file is missing or damaged.
+    """
+    cells = read_cells(Path(path).with_name("cells.parquet"))
+    return read_metrics(path).to_pandas().merge(cells, on=KEY, how="left", validate="many_to_one")
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """Write a Parquet file with a hash of its content, by a temporary file and a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    pq.write_table(table.replace_schema_metadata({"sha256": _digest(table)}), partial, compression="zstd")
+    partial.replace(path)
+
+
+def read_table(path: str | Path, schema: pa.Schema | None = None) -> pa.Table:
+    """Read what `write_table` wrote; raises InputError naming the file if it is cut, altered, not ours or of another schema."""
+    try:
+        table = pq.read_table(path, partitioning=None)
+        written = (table.schema.metadata or {}).get(b"sha256", b"").decode()
+        whole = written == _digest(table)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a whole Parquet file ({' '.join(str(error).split())})") from error
+    if not whole:
+        raise InputError(f"{path}: its content is not what was written (sha256 differs)")
+    table = table.replace_schema_metadata(None)
+    if schema is not None and table.schema != schema:
+        raise InputError(f"{path}: not a table with columns {schema.names}")
+    return table
+
+
+def _digest(table: pa.Table) -> str:
+    """Hash of names, types and values; `repr` tells every float from every other."""
+    fields = [(field.name, str(field.type)) for field in table.schema]
+    return sha256(repr((fields, table.to_pydict())).encode()).hexdigest()
