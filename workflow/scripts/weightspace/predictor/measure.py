@@ -3,6 +3,7 @@
 from math import ceil
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import torch
 from jaxtyping import Float, Int
@@ -148,15 +149,13 @@ def rmse(bench: Bench, ours: Float[Tensor, "model weight"], theirs: Float[Tensor
 
 
 def rows_of(source: Source, measures: dict[str, Tensor], round_: int | None = None) -> list[dict]:
-    """A row per measure and original, for measures [model, layer] one per layer; those of layers are not told of single rounds."""
+    """A row per measure and original; of measures [model, layer] a row per layer too, but for single rounds."""
     rows = []
     for name, values in measures.items():
         if values.ndim == 1:
             rows += [source.row(name, value, subject=n, at=round_) for n, value in enumerate(values.tolist())]
         elif round_ is None:
-            rows += [
-                source.row(name, x, subject=n, at=layer) for n, row in enumerate(values.tolist()) for layer, x in enumerate(row)
-            ]
+            rows += [source.row(name, values[n, at].item(), subject=n, at=at) for n, at in np.ndindex(*values.shape)]
     return rows
 
 

@@ -125,8 +125,8 @@ def merges_table(source: Source, clusterings: list[Clustering]) -> pa.Table:
         {
             "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": layer, "step": step,
             "left": int(left), "right": int(right), "height": float(height), "members": int(members),
-            "students": int(clustering.students[step]), "least": clustering.least, "count": int(clustering.counts[step]), "cut": clustering.cut,
-            "num_neurons": len(clustering.labels),
+            "students": int(clustering.students[step]), "least": clustering.least, "count": int(clustering.counts[step]),
+            "cut": clustering.cut, "num_neurons": len(clustering.labels),
         }
         for layer, clustering in enumerate(clusterings)
         for step, (left, right, height, members) in enumerate(clustering.merges)

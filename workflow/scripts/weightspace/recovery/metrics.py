@@ -27,7 +27,7 @@ METRICS = [  # sizes are hidden units of all layers
         for which, what in {"weights": "incoming", "outgoing": "outgoing"}.items()
     ),
     *(
-        Metric(f"coverage_1e-{k}", "fraction", SHARE, "higher", f"share of the teacher's units found within cosine distance 1e-{k}")
+        Metric(f"coverage_1e-{k}", "fraction", SHARE, "higher", f"share of the teacher's units found to cosine distance 1e-{k}")
         for k in range(1, 13)
     ),
     Metric("rmse_train", OUTPUT, POSITIVE, "lower", "on asked inputs"),
