@@ -33,7 +33,6 @@ include: "workflow/rules/reference.smk"
 rule all:
     default_target: True
     input:
-        rules.plot_claims.output,
         rules.tabulate_timings.output,
-        collect("<results>/figures/{figure}.pdf", figure=FIGURES),
+        collect("<results>/figures/{figure}.pdf", figure=[*settings.figure_names, "claims"]),
     localrule: True

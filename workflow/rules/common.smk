@@ -9,9 +9,10 @@ from pathlib import Path
 from weightspace.checks import check_scenario
 from weightspace.scenario import check_image_files, read_options, read_scenario
 from weightspace.errors import InputError
+from weightspace.report.registry import figure_named
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 4, "predictor": 4, "report": 1}
+VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 1, "recovery": 4, "predictor": 4, "report": 2}
 
 
 def checked_settings():
@@ -51,6 +52,11 @@ def gpus():
 def of_each_seed(cells, file):
     """`file`, the cell's name and the seed in its braces, for each cell and seed of a section."""
     return [file.format(name, seed) for name, cell in cells.items() for seed in cell.seeds]
+
+
+def shown_in(figure):
+    """What the scenario says of a figure."""
+    return settings.figures[figure].model_dump() if figure in settings.figures else {}
 
 
 def one_of(cells):
@@ -134,5 +140,6 @@ wildcard_constraints:
     originals=one_of(settings.originals),
     predictor=one_of(settings.predictors),
     predictor_control=one_of(settings.predictor_controls),
+    figure=one_of([*settings.figure_names, "claims"]),
     shard=r"\d+",
     seed=r"\d+",

@@ -19,15 +19,17 @@ rule regenerate_figures:
         claims="config/claims.yaml",
         folder=f"results/{SCENARIO}",
         scenario=SCENARIO,
+        shown={name: figure.model_dump() for name, figure in settings.figures.items()},
+        only=[name for name in options.figures.split(",") if name],
     script:
         "../scripts/regenerate_figures.py"
 
 
 rule keep_reference:
     input:
-        rules.plot_claims.output,
         rules.tabulate_timings.output,
-        collect("<results>/figures/{figure}.png", figure=FIGURES),
+        collect("<results>/figures/{figure}.png", figure=[*settings.figure_names, "claims"]),
+        cells=rules.write_cells.output.cells,
         metrics=rules.collect_metrics.output.metrics,
     log:
         "<logs>/keep_reference.log",

@@ -1,6 +1,21 @@
 """All metrics in one table; claims, timings; every figure again without training."""
 
 
+rule write_cells:
+    output:
+        cells="<results>/cells.parquet",
+    log:
+        "<logs>/write_cells.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        cells=settings.cells(SCENARIO),
+        version=VERSION["report"],
+    script:
+        "../scripts/write_cells.py"
+
+
 rule collect_metrics:
     input:
         metrics=[
@@ -16,10 +31,10 @@ rule collect_metrics:
             of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/metrics.parquet"),
             of_each_seed(settings.predictor_controls, "<results>/predictor_control/{}/seed-{}/metrics.parquet"),
         ],
-        merges=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/merges.parquet"),
-        neurons=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/neurons.parquet"),
-        kernels=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/kernels.parquet"),
-        spectra=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/spectra.parquet"),
+        recovery_merges=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/merges.parquet"),
+        recovery_neurons=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/neurons.parquet"),
+        predictor_kernels=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/kernels.parquet"),
+        predictor_spectra=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/spectra.parquet"),
     output:
         metrics="<results>/metrics.parquet",
         recovery_merges="<results>/recovery_merges.parquet",
@@ -44,6 +59,7 @@ rule collect_metrics:
 rule judge_claims:
     input:
         metrics=rules.collect_metrics.output.metrics,
+        cells=rules.write_cells.output.cells,
         claims="config/claims.yaml",
     output:
         claims="<results>/claims.parquet",
@@ -70,31 +86,30 @@ rule judge_claims:
         "../scripts/judge_claims.py"
 
 
-rule plot_claims:
+rule plot_figure:
     input:
-        claims=rules.judge_claims.output.claims,
+        table=lambda w: f"<results>/{figure_named(w.figure).table}.parquet",
+        cells=rules.write_cells.output.cells,
     output:
-        pdf="<results>/figures/claims.pdf",
-        png=report(
-            "<results>/figures/claims.png",
-            caption="../report/claims.rst",
-            category="Claims",
-            labels={"item": "claims", "kind": "figure"},
+        pdf="<results>/figures/{figure}.pdf",
+        png="<results>/figures/{figure}.png",
+        html=report(
+            "<results>/figures/{figure}.html",
+            caption="../report/figure.rst",
+            category=lambda w: figure_named(w.figure).stage.capitalize(),
+            labels=lambda w: {"item": figure_named(w.figure).item, "kind": "figure"},
         ),
     log:
-        "<logs>/plot_claims.log",
+        "<logs>/plot_figure/{figure}.log",
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
-        scenario=SCENARIO,
+        caption=lambda w: figure_named(w.figure).caption,
+        shown=lambda w: shown_in(w.figure),
         version=VERSION["report"],
     script:
-        "../scripts/plot_claims.py"
+        "../scripts/plot_figure.py"
 
 
 rule tabulate_timings:
@@ -125,7 +140,3 @@ rule tabulate_timings:
     script:
         "../scripts/tabulate_timings.py"
 
-
-include: "figures.smk"
-include: "recovery_figures.smk"
-include: "predictor_figures.smk"

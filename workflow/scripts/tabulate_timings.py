@@ -1,8 +1,7 @@
 """Rule tabulate_timings: time and memory of the scenario's jobs."""
 
 from weightspace.progress import rule_log
-from weightspace.report.pages import timings_page
-from weightspace.report.regenerate import write_page
+from weightspace.report.pages import timings_page, write_page
 from weightspace.report.timings import tabulate_timings
 from weightspace.table import write_table
 

@@ -22,7 +22,7 @@ from weightspace.recovery.settings import (
     TeacherConfig,
     ZooTeachers,
 )
-from weightspace.report.registry import FIGURES
+from weightspace.report.registry import CLAIMS, FIGURES, figures_of
 from weightspace.settings import CellName, Settings, checked, read_yaml
 from weightspace.table import CELLS
 from weightspace.zoo.settings import ZooConfig
@@ -168,7 +168,7 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _figures_show_cells(self) -> "Scenario":
-        known = {figure.name: figure for figure in FIGURES}
+        known = {figure.name: figure for figure in [*FIGURES, CLAIMS]}
         cells = {cell["cell"] for cell in self.cells("")}
         for name, figure in self.figures.items():
             if name not in known:
@@ -189,6 +189,11 @@ class Scenario(Settings):
                 rows.append(row | numbers_in(cell.model_dump(mode="json")))
         return rows
 
+    @cached_property
+    def figure_names(self) -> list[str]:
+        """Figures of the stages that the scenario has."""
+        return list(figures_of(stage for section, (stage, _) in STAGES.items() if getattr(self, section)))
+
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
         for section, key, target in REFERENCES:
@@ -206,6 +211,7 @@ class Options(Settings):
     scenario: ScenarioName = Field(description="a file of config/scenarios, without .yaml")
     images_dir: str = Field("resources", description="folder that Parquet image sets lie in")
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
+    figures: str = Field("", description="of regenerate_figures: names with commas between; empty: all")
 
 
 def cells_table(rows: list[dict[str, object]]) -> pa.Table:

@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
-CELL_AND_SEED = [("scenario", pa.string()), ("cell", pa.string()), ("seed", pa.int64())]  # how side tables begin
+SOURCE = [("scenario", pa.string()), ("stage", pa.string()), ("cell", pa.string()), ("seed", pa.int64())]  # how side tables begin
 CELLS = pa.schema(  # what each row's cell is, from the settings; its numbers follow as columns
     [
         ("scenario", pa.string()),
@@ -51,6 +51,8 @@ class Metric(NamedTuple):
     at: Literal["", "epoch", "step", "round", "layer"] = ""  # what the column `at` counts, if anything
     tolerance: float = 1e-3  # in the golden run: of each number, relative above 1
     mean_tolerance: float = 1e-3  # the same of the mean over models
+    successes: bool = False  # 0 or 1, or shares of one model's trials: its mean has the interval of a proportion
+    ratio: tuple[str, str] | None = None  # in no row: 1 - mean of the first metric / mean of the second, as an R2 is
 
 
 SHARE, POSITIVE, SIGNED, ANY = (0.0, 1.0), (0.0, inf), (-1.0, 1.0), (-inf, inf)  # ranges
@@ -94,12 +96,20 @@ def read_cells(path: str | Path) -> pd.DataFrame:
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """Rows of a scenario's metrics table, each with the columns of its cell (kind, of, group, label, numbers) beside it.
+    """Rows of a scenario's table, such as metrics.parquet, each with its cell's columns (kind, of, group, label, numbers) beside.
 
-    The cells are read from `cells.parquet` in the same folder. Raises InputError if either file is missing or damaged.
+    The cells are read from `cells.parquet` in the same folder; a table of no cells is read as it is. Raises InputError if a
+    file is missing or damaged, or a cell is not in the table of cells.
     """
+    rows = read_table(path).to_pandas()
+    if not set(KEY) <= set(rows.columns):
+        return rows
     cells = read_cells(Path(path).with_name("cells.parquet"))
-    return read_metrics(path).to_pandas().merge(cells, on=KEY, how="left", validate="many_to_one")
+    joined = rows.merge(cells, on=KEY, how="left", validate="many_to_one", indicator="known")
+    strange = joined["known"] != "both"
+    if strange.any():
+        raise InputError(f"{path}: cell {joined.loc[strange, 'cell'].iloc[0]!r} is not in cells.parquet beside it")
+    return joined.drop(columns="known")
 
 
 def write_table(path: str | Path, table: pa.Table) -> None:

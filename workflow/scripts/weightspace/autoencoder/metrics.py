@@ -6,16 +6,23 @@ from math import inf
 from weightspace.table import POSITIVE, SHARE, Metric
 
 OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
-OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15}  # one model of the smoke run's seven may be retrieved or not
-R2 = (-inf, 1.0)
+OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15, "successes": True}  # of the smoke run's seven models one may change
+R2, SQUARED = (-inf, 1.0), "squared weight norm"
+OF_PROBES = {"tolerance": 0.3, "mean_tolerance": 0.03}
 QUERIES = {"": "test images", "_mixed": "blends of two test images", "_noise": "test images under noise"}
 TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
 FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
 LOSSES = ("contrast", "structure", "behavior")
 
 RECONSTRUCTION = [
-    Metric("weights_r2", "fraction", R2, "higher", "1 - squared error / mean squared distance from the train mean"),
-    Metric("weights_r2_within_init", "fraction", R2, "higher", "the same with the distance from the train mean of the own init"),
+    Metric("weights_squared_error", SQUARED, POSITIVE, "lower", "squared distance of original and reconstruction"),
+    Metric("weights_deviation", SQUARED, POSITIVE, "neither", "squared distance of the original from the train mean"),
+    Metric("weights_deviation_within_init", SQUARED, POSITIVE, "neither", "the same from the train mean of the own init"),
+    *(
+        Metric(f"weights_r2{within}", "fraction", R2, "higher", f"1 - squared error / deviation{which}",
+               ratio=("weights_squared_error", f"weights_deviation{within}"))
+        for within, which in {"": "", "_within_init": " within the init"}.items()
+    ),
     Metric("weights_l2", "weight norm", POSITIVE, "lower", "distance of original and reconstruction"),
     Metric("weights_l2_unmasked", "weight norm", POSITIVE, "lower", "the same with what the decoder puts into padding"),
     Metric("accuracy_original", "fraction", SHARE, "higher", "test accuracy of the original", **OF_IMAGES),
@@ -39,7 +46,7 @@ RECONSTRUCTION = [
         )
         for suffix, images in QUERIES.items()
     ),
-    Metric("retrieval_chance", "fraction", SHARE, "neither", "1 / number of originals of the same init", **OF_MODELS),
+    Metric("retrieval_chance", "fraction", SHARE, "neither", "1 / number of originals of the same init"),
     *(
         Metric(f"diversity_{which}", "weight norm", POSITIVE, "neither", f"mean distance in weights to the other {which}s")
         for which in ("original", "reconstruction")
@@ -53,11 +60,27 @@ RECONSTRUCTION = [
     ),
 ]  # fmt: skip
 PROBES = [
-    Metric(
-        f"probe_r2_{target}_{name}", "fraction", R2, "higher", f"R2 of a ridge probe of {target} from {features}",
-        tolerance=0.3, mean_tolerance=0.03,
-    )
-    for target, (name, features) in product(TARGETS, FEATURES.items())
+    *(
+        Metric(
+            f"probe_error_{target}_{name}", f"squared {target}", POSITIVE, "lower",
+            f"squared error of a ridge probe from {features}, summed over the model's checkpoints", **OF_PROBES,
+        )
+        for target, (name, features) in product(TARGETS, FEATURES.items())
+    ),
+    *(
+        Metric(
+            f"probe_deviation_{target}", f"squared {target}", POSITIVE, "neither",
+            "squared deviation from the mean over test checkpoints, summed alike", **OF_PROBES,
+        )
+        for target in TARGETS
+    ),
+    *(
+        Metric(
+            f"probe_r2_{target}_{name}", "fraction", R2, "higher", f"R2 of a ridge probe of {target} from {features}",
+            ratio=(f"probe_error_{target}_{name}", f"probe_deviation_{target}"),
+        )
+        for target, (name, features) in product(TARGETS, FEATURES.items())
+    ),
 ]  # fmt: skip
 CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")

@@ -180,7 +180,7 @@ def kernels_table(source: Source, bench: Bench, weights: Float[Tensor, "model we
             if not bool(inside.all()) and len(parts[n].shape) == 2:
                 continue  # the rest of a row is no square
             rows.append({
-                "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": parts[n].name,
+                **source._asdict(), "layer": parts[n].name,
                 "filter": own // parts[n].channels, "channel": own % parts[n].channels, "side": ceil(int(inside.sum()) ** 0.5),
                 "original": theirs[kernel][inside].tolist(), "predicted": ours[kernel][inside].tolist(),
             })  # fmt: skip
@@ -192,7 +192,7 @@ def spectra_table(source: Source, bench: Bench, weights: Float[Tensor, "model we
     theirs, ours = (unflatten(bench.spec, stack[:1]) for stack in (bench.weights, weights))
     rows = [
         {
-            "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": part.name,
+            **source._asdict(), "layer": part.name,
             "original": singular_values(theirs[part.name])[0].tolist(), "predicted": singular_values(ours[part.name])[0].tolist(),
         }
         for part in bench.layout.parts

@@ -4,7 +4,7 @@ from itertools import product
 
 import pyarrow as pa
 
-from weightspace.table import CELL_AND_SEED, POSITIVE, SHARE, SIGNED, Metric
+from weightspace.table import POSITIVE, SHARE, SIGNED, SOURCE, Metric
 
 OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 NETWORKS = {"original": "the original", "predicted": "the rebuilt network"}
@@ -80,7 +80,7 @@ METRICS = [*_ONCE, *(metric._replace(at="round") for metric in _EVERY_ROUND)]
 _FLOATS = pa.list_(pa.field("element", pa.float32()))  # "element" is the name that Parquet gives back
 KERNELS_SCHEMA = pa.schema(  # kernels of the first original and what a predictor made of them: one row per kernel that is shown
     [
-        *CELL_AND_SEED,
+        *SOURCE,
         ("layer", pa.string()),  # name of the parameter
         ("filter", pa.int64()),
         ("channel", pa.int64()),
@@ -91,7 +91,7 @@ KERNELS_SCHEMA = pa.schema(  # kernels of the first original and what a predicto
 )
 SPECTRA_SCHEMA = pa.schema(  # singular values of each predicted layer of the first original: one row per layer
     [
-        *CELL_AND_SEED,
+        *SOURCE,
         ("layer", pa.string()),
         ("original", _FLOATS),  # falling
         ("predicted", _FLOATS),

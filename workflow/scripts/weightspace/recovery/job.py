@@ -123,7 +123,7 @@ def merges_table(source: Source, clusterings: list[Clustering]) -> pa.Table:
     """One row per merge of every layer's tree, as MERGES_SCHEMA says."""
     rows = [
         {
-            "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "layer": layer, "step": step,
+            **source._asdict(), "layer": layer, "step": step,
             "left": int(left), "right": int(right), "height": float(height), "members": int(members),
             "students": int(clustering.students[step]), "least": clustering.least, "count": int(clustering.counts[step]),
             "cut": clustering.cut, "num_neurons": len(clustering.labels),

@@ -126,7 +126,7 @@ def neurons_table(source: Source, spec: NetSpec, comparison: Comparison) -> pa.T
             angle = 2 * torch.asin((matched.distance[unit] / 2).clamp(0, 1).sqrt()).rad2deg()
             lost = bool(matched.found[unit] < 0)
             rows.append({
-                "scenario": source.scenario, "cell": source.cell, "seed": source.seed, "subject": "0", "layer": layer,
+                **source._asdict(), "subject": "0", "layer": layer,
                 "neuron": unit, "angle_degrees": float("nan") if lost else float(angle),
                 "shape": list(fan_in) if len(fan_in) == 3 else [fan_in[0], 1, 1],
                 "teacher": matched.teacher[unit, :-1].tolist(),

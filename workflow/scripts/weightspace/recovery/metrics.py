@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from weightspace.table import CELL_AND_SEED, POSITIVE, SHARE, Metric, inf
+from weightspace.table import POSITIVE, SHARE, SOURCE, Metric, inf
 
 OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 UNFINISHED = {"tolerance": 9.0, "mean_tolerance": 9.0}  # in the smoke run: of students that are not at an end
@@ -16,7 +16,7 @@ METRICS = [  # sizes are hidden units of all layers
     Metric("size_student", "units", POSITIVE, "neither", "hidden units of a student"),
     Metric("size_clustered", "units", POSITIVE, "neither", "hidden units of the clusters, before the finish", **UNFINISHED),
     Metric("size_recovered", "units", POSITIVE, "neither", "hidden units of the recovered network"),
-    Metric("size_right", "fraction", SHARE, "higher", "1 where the recovered network has as many hidden units as the teacher"),
+    Metric("size_right", "fraction", SHARE, "higher", "1 where size_recovered is size_true", successes=True),
     Metric("overhead", "fraction", (-1.0, inf), "neither", "(recovered size - true size) / true size; below 0 units are missing"),
     *(
         Metric(f"angle_{which}_degrees", "degrees", (0.0, 180.0), "lower", f"between matched incoming weights, {which}")
@@ -27,7 +27,7 @@ METRICS = [  # sizes are hidden units of all layers
         for which, what in {"weights": "incoming", "outgoing": "outgoing"}.items()
     ),
     *(
-        Metric(f"coverage_1e-{k}", "fraction", SHARE, "higher", f"share of the teacher's units found to cosine distance 1e-{k}")
+        Metric(f"coverage_1e-{k}", "fraction", SHARE, "higher", f"share of units found to cosine distance 1e-{k}", successes=True)
         for k in range(1, 13)
     ),
     Metric("rmse_train", OUTPUT, POSITIVE, "lower", "on asked inputs"),
@@ -39,9 +39,9 @@ METRICS = [  # sizes are hidden units of all layers
     Metric("output_deviation", OUTPUT, POSITIVE, "neither", "standard deviation of the teacher's held-out outputs"),
     Metric("agreement", "fraction", SHARE, "higher", "share of held-out inputs with the teacher's answer", **OF_IMAGES),
     Metric("agreement_shifted", "fraction", SHARE, "higher", "share of shifted inputs with the teacher's answer", **OF_IMAGES),
-    Metric("solved", "fraction", SHARE, "higher", "1 where coverage_1e-3 is 1 and overhead is 0"),
-    Metric("reached", "fraction", SHARE, "higher", "share of students at tolerance", **UNFINISHED),
-    Metric("from_students", "fraction", SHARE, "neither", "1 where one thinned student gave the network", **UNFINISHED),
+    Metric("solved", "fraction", SHARE, "higher", "1 where coverage_1e-3 is 1 and overhead is 0", successes=True),
+    Metric("reached", "fraction", SHARE, "higher", "share of students at tolerance", successes=True, **UNFINISHED),
+    Metric("from_students", "fraction", SHARE, "neither", "1 where one thinned student gave it", successes=True, **UNFINISHED),
     Metric(
         "affine_residual", "fraction", POSITIVE, "lower", "norm of an affine rest that no flip explains or of the skip, relative",
         **UNFINISHED,
@@ -51,14 +51,14 @@ METRICS = [  # sizes are hidden units of all layers
         "identifiability", "log10 of a ratio", (-inf, 0.0), "neither",
         "ease: smallest over largest singular value of the teacher's tangent features", **UNFINISHED,
     ),
-    Metric("activation_right", "fraction", SHARE, "higher", "1 where the inferred activation is the teacher's"),
+    Metric("activation_right", "fraction", SHARE, "higher", "1 where the inferred activation is the teacher's", successes=True),
 ]  # fmt: skip
 
 _INTEGERS = pa.list_(pa.field("element", pa.int64()))  # "element" is the name that Parquet gives back
 _FLOATS = pa.list_(pa.field("element", pa.float32()))
 MERGES_SCHEMA = pa.schema(  # how neurons of a recovery's students were clustered: one row per merge
     [
-        *CELL_AND_SEED,
+        *SOURCE,
         ("layer", pa.int64()),
         ("step", pa.int64()),  # order of the merges
         ("left", pa.int64()),  # cluster ids as in a linkage of scipy
@@ -74,7 +74,7 @@ MERGES_SCHEMA = pa.schema(  # how neurons of a recovery's students were clustere
 )
 NEURONS_SCHEMA = pa.schema(  # incoming weights of units, the teacher's and the recovered ones: one row per unit of the teacher
     [
-        *CELL_AND_SEED,
+        *SOURCE,
         ("subject", pa.string()),  # the teacher's index
         ("layer", pa.int64()),
         ("neuron", pa.int64()),

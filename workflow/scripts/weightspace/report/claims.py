@@ -10,9 +10,9 @@ from pydantic import Field, field_validator, model_validator
 
 from weightspace.errors import InputError
 from weightspace.report.intervals import Interval
-from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once
+from weightspace.report.registry import metric_named
+from weightspace.report.select import cells_named, interval_of, is_reading, paired_interval
 from weightspace.settings import CellName, Settings, checked, read_yaml
-from weightspace.table import metric_named
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
 SCHEMA = pa.schema(
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("n", pa.string()),
         ("kind", pa.string()),
         ("verdict", pa.string()),
-        ("reading", pa.bool_()),  # an autoencoder of a single seed, or a single recovery, takes part
+        ("reading", pa.bool_()),  # too few models, teachers or seeds vary on one side
     ]
 )
 
@@ -71,6 +71,8 @@ class Claim(Settings):
     cell: CellPattern = Field(description="autoencoder, recovery or baseline; with * all that match, pooled")
     minus: CellPattern | None = Field(None, description="the same, whose mean is subtracted; null: the same one")
     minus_metric: str | None = Field(None, description="metric that is subtracted; null: the same one")
+    at: int | None = Field(None, description="the metric's round, if it is of one")
+    minus_at: int | None = Field(None, description="the same of what is subtracted")
     kind: Literal["number", "in kind"] = Field(description="in kind: an order or a gap, at other sizes than published")
     rule: Region
 
@@ -84,11 +86,16 @@ class Claim(Settings):
         return name
 
     @property
-    def subtracted(self) -> tuple[str, str] | None:
-        """Cell and metric that are subtracted, if any are."""
+    def side(self) -> tuple[str, str, int | None]:
+        """Cell, metric and its round."""
+        return self.cell, self.metric, self.at
+
+    @property
+    def subtracted(self) -> tuple[str, str, int | None] | None:
+        """Cell, metric and round that are subtracted, if any are."""
         if not (self.minus or self.minus_metric):
             return None
-        return self.minus or self.cell, self.minus_metric or self.metric
+        return self.minus or self.cell, self.minus_metric or self.metric, self.minus_at
 
 
 class ClaimsFile(Settings):
@@ -128,8 +135,11 @@ def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
 
 
 def verdict(interval: Interval, rule: Region) -> str:
-    """Decided by the whole interval: inside the region, outside it, or neither."""
-    if not all(map(isfinite, interval[:3])):
+    """Decided by the whole interval: inside the region, outside it, or neither.
+
+    An interval that is not finite decides nothing, nor does one without width: nothing varied that could say how much may.
+    """
+    if not all(map(isfinite, interval[:3])) or interval.low == interval.high:
         return "inconclusive"
     low, high = rule.contains(interval.low), rule.contains(interval.high)
     if low and high:
@@ -139,15 +149,12 @@ def verdict(interval: Interval, rule: Region) -> str:
 
 
 def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
-    if claim.subtracted is None:
-        return cell_interval(metrics, claim.cell, claim.metric)
-    return paired_interval(metrics, (claim.cell, claim.metric), claim.subtracted)
+    return paired_interval(metrics, claim.side, claim.subtracted) if claim.subtracted else interval_of(metrics, *claim.side)
 
 
 def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
-    """Whether a side of the claim is a reading: no interval holds what another seed, or another teacher, would change."""
-    sides = [(claim.cell, claim.metric), claim.subtracted or (claim.cell, claim.metric)]
-    return any(trained_once(metrics, *side) for side in sides)
+    """Whether a side of the claim is a reading: its interval does not hold what another seed or teacher would change."""
+    return any(is_reading(metrics, *side) for side in (claim.side, claim.subtracted) if side)
 
 
 def _row(claim: Claim, interval: Interval, reading: bool) -> dict:

@@ -22,19 +22,19 @@ SIGNS = {"reproduced": ("●", "#12355b"), "not reproduced": ("✕", "#9c2f4f"),
 SMALL_GRAY = {"fontsize": 6.5, "color": "#333333"}
 RULE = {"color": "#bbbbbb", "linewidth": 0.5}
 NOTE = (
-    "Measured: the difference where a claim compares two. Intervals: 95 % bootstrap over models and seeds.\n"
-    "A verdict is given by the whole interval; with one seed it is inconclusive, but for five or more recoveries.\n"
+    "Measured: the difference where a claim compares two. Intervals: 95 % over models and seeds.\n"
+    "A verdict is given by the whole interval; where too few models, teachers or seeds vary it is inconclusive.\n"
     "In kind: an order or a gap at this scenario's sizes, not the published number."
 )
 
 
-def plot_claims(claims: pd.DataFrame, scenario: str) -> Figure:
+def plot_claims(claims: pd.DataFrame) -> Figure:
     """Each claim with its published value, ours with its interval, n, and the verdict."""
     blocks = [_cells_of(row) for row in claims.itertuples()]
     bottoms = list(accumulate((max(map(len, block)) + 0.8 for block in blocks), initial=4.0))
     with house_style():
         axes = _page(num_lines=bottoms[-1] + 4.2)
-        axes.text(0, 1.2, f"{len(blocks) or 'no'} published claims judged on the scenario {scenario}", weight="bold", va="center")
+        axes.text(0, 1.2, f"{len(blocks) or 'no'} published claims judged", weight="bold", va="center")
         for heading, left, _ in COLUMNS:
             axes.text(left, 3.6, heading, va="bottom", **SMALL_GRAY)
         for block, top in zip(blocks, bottoms[:-1], strict=True):

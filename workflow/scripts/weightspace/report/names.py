@@ -1,37 +1,16 @@
 """Names and numbers as a reader sees them."""
 
-import re
 from math import floor, log10
 from textwrap import fill
 
 from weightspace.report.intervals import Interval
 
-LOSSES = {"contrast": "C", "structure": "S", "behavior": "B"}
-ACRONYMS = {"pca": "PCA", "mnist": "MNIST", "cifar10": "CIFAR-10", "relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
-LOSSES_NOTE = "C contrast, S structure, B behavior, in parentheses the distance of outputs."
-BALANCED_NOTE = (
-    "Balanced: behavior weighted in balance with structure, chosen on validation models; the others weigh it as published."
-)
 QUALIFIERS = {"random encoder": "untrained encoder"}
 
 
-def cell_label(cell: str, width: int = 80) -> str:
-    """A cell's name to read: its losses by their letters, the rest in parentheses; lines of at most `width` letters."""
-    words = cell.split("_")
-    losses = [LOSSES[word] for word in words if word in LOSSES]
-    others = " ".join(_read(word) for word in words if word not in LOSSES)
-    label = " + ".join(losses) + (f" ({others})" if losses and others else others)
+def wrapped(label: str, width: int) -> str:
+    """A label in lines of at most `width` letters."""
     return fill(label, width, break_long_words=False)
-
-
-def _read(word: str) -> str:
-    """An acronym in capitals; rho4, an expansion factor, as ρ=4."""
-    return ACRONYMS.get(word, re.sub(r"^rho(?=\d)", "ρ=", word))
-
-
-def losses_note(cells: list[str]) -> str:
-    """What the names of these cells say."""
-    return f"{LOSSES_NOTE} {BALANCED_NOTE}" if any("balanced" in cell.split("_") for cell in cells) else LOSSES_NOTE
 
 
 def words(name: str) -> str:

@@ -1,12 +1,14 @@
 """Tables as Markdown and as self-contained HTML pages."""
 
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from weightspace.report.claims import Verdicts
 from weightspace.report.names import number_with_interval
+from weightspace.report.registry import STAGES
 
 CSS = (
     "body{font:14px sans-serif;margin:1.5em;max-width:80em}table{border-collapse:collapse}"
@@ -14,7 +16,7 @@ CSS = (
 )
 
 
-READING = "one seed: a reading"
+READING = "too few vary: a reading"
 
 
 class Page(NamedTuple):
@@ -37,11 +39,12 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
-        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds. "
-        "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
-        f"An interval of one seed holds no variation between trainings ({READING}): the verdict is inconclusive. "
-        "Recoveries are sampled by their teachers: with five or more, one seed has a verdict. "
-        "Baselines of autoencoders are computed, not trained, and need no seeds.",
+        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds; of "
+        "shares of successes, Clopper and Pearson's, teachers as clusters. A verdict is given by the whole interval: inside the "
+        "region that the claim names, outside it, or neither. An interval without width, where nothing varied, decides nothing. "
+        f"An interval of one seed, or of one model, does not hold what another would change ({READING}): the verdict is "
+        f"inconclusive. Recoveries are sampled by their teachers: with {STAGES['recovery'].least_models} or more, one seed has a "
+        "verdict. Baselines of autoencoders and controls of predictors are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
@@ -94,3 +97,17 @@ def _line(cells: list[str]) -> str:
 
 def _cells(tag: str, cells: list[str]) -> str:
     return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
+def write_page(page: Page, markdown: str | Path, html: str | Path) -> None:
+    """Write a page as Markdown and as HTML."""
+    write_text(markdown, to_markdown(page))
+    write_text(html, to_html(page))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)

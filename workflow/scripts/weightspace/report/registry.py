@@ -4,18 +4,34 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from weightspace.errors import InputError
 from weightspace.table import Metric
 
-ROOMS = {  # whose metrics the rows of a stage are
-    "zoo": "zoo",
-    "autoencoder": "autoencoder",
-    "baseline": "autoencoder",
-    "recovery": "recovery",
-    "recovery_baseline": "recovery",
-    "originals": "predictor",
-    "predictor": "predictor",
-    "predictor_control": "predictor",
+
+class Stage(NamedTuple):
+    """What every reader of a stage's rows must know."""
+
+    room: str  # that says what its metrics are
+    noun: str  # one of its subjects
+    least_models: int = 2  # subjects, and seeds, from which on an interval holds what another would change
+    least_seeds: int = 2
+    trained: bool = True  # what is computed and not trained has no seeds
+    against: bool = False  # stands against the cell that `of` names
+
+
+STAGES = {
+    "zoo": Stage("zoo", "model"),
+    "autoencoder": Stage("autoencoder", "model"),
+    "baseline": Stage("autoencoder", "model", least_seeds=1, trained=False),
+    # Recoveries are sampled by their teachers, whose errors lie decades apart.
+    "recovery": Stage("recovery", "teacher", least_models=5, least_seeds=1),
+    "recovery_baseline": Stage("recovery", "teacher", least_models=5, least_seeds=1, against=True),
+    "originals": Stage("predictor", "original", least_seeds=1),
+    "predictor": Stage("predictor", "original"),
+    # A control's own draws, as noise on thousands of weights, hardly matter.
+    "predictor_control": Stage("predictor", "original", least_seeds=1, against=True),
 }
 SIDE_TABLES = {  # beside metrics.parquet and cells.parquet: the room that says its schema, and the schema's name
     "recovery_merges": ("recovery", "MERGES_SCHEMA"),
@@ -142,14 +158,20 @@ FIGURES = [
 ]  # fmt: skip
 
 
+CLAIMS = Figure(
+    "claims", "claims", "report.claims_table:plot_claims", "claims", "claims",
+    "What the papers report: each claim with its published value, our measurement with its interval, n, and a verdict.",
+)  # fmt: skip
+
+
 def metrics_of(stage: str) -> dict[str, Metric]:
     """Metrics that rows of a stage may have, by name."""
-    return {metric.name: metric for metric in import_module(f"weightspace.{ROOMS[stage]}.metrics").METRICS}
+    return {metric.name: metric for metric in import_module(f"weightspace.{STAGES[stage].room}.metrics").METRICS}
 
 
 def metric_named(name: str, stage: str | None = None) -> Metric:
     """A metric of a stage, or of the first that has it; raises InputError where there is none of that name."""
-    for each in [stage] if stage else ROOMS:
+    for each in [stage] if stage else STAGES:
         if found := metrics_of(each).get(name):
             return found
     raise InputError(f"there is no metric {name!r}{f' of the stage {stage}' if stage else ''}")
@@ -158,3 +180,17 @@ def metric_named(name: str, stage: str | None = None) -> Metric:
 def figures_of(stages: Iterable[str]) -> dict[str, Figure]:
     """Figures of these stages, by name."""
     return {figure.name: figure for figure in FIGURES if figure.stage in stages}
+
+
+def figure_named(name: str) -> Figure:
+    """A figure of the registry; raises InputError where there is none of that name."""
+    for figure in [*FIGURES, CLAIMS]:
+        if figure.name == name:
+            return figure
+    raise InputError(f"there is no figure {name!r}")
+
+
+def schema_of(table: str) -> pa.Schema:
+    """Columns of one of SIDE_TABLES."""
+    room, name = SIDE_TABLES[table]
+    return getattr(import_module(f"weightspace.{room}.metrics"), name)

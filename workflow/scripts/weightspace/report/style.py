@@ -19,7 +19,8 @@ from weightspace.report.intervals import Interval
 STYLE = Path(__file__).with_name("weightspace.mplstyle")
 WIDTH_INCHES = 7.0
 MAX_COLUMNS = 3
-INTERVALS_NOTE = "Bars: 95 % bootstrap intervals over models and seeds."
+NOTE = "note"  # marks the small print
+INTERVALS_NOTE = "Bars: 95 % intervals over models and seeds."
 
 
 class Look(NamedTuple):
@@ -42,7 +43,7 @@ LOOKS = (
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Matplotlib's defaults, then ours; a user's matplotlibrc has no say."""
+    """Matplotlib's defaults, then ours; a user's matplotlibrc is ignored."""
     with matplotlib.style.context(["default", STYLE]):
         yield
 
@@ -62,12 +63,23 @@ def small_multiples(num: int, height_inches: float) -> tuple[Figure, list[Axes]]
 def add_note(figure: Figure, text: str) -> None:
     """Small print below everything else; the figure grows by its height."""
     wrapped = fill(text, 150)
-    old = figure.get_figheight()
-    extra = 0.13 * len(wrapped.splitlines()) + 0.08
+    old, extra = figure.get_figheight(), _note_inches(wrapped)
     figure.set_figheight(old + extra)
     share = extra / (old + extra)
     figure.get_layout_engine().set(rect=(0, share, 1, 1 - share))
-    figure.text(0.01, 0.06 / (old + extra), wrapped, fontsize=6.5, color="#333333", va="bottom")
+    figure.text(0.01, 0.06 / (old + extra), wrapped, fontsize=6.5, color="#333333", va="bottom", gid=NOTE)
+
+
+def remove_note(figure: Figure) -> None:
+    """Take the small print away again, and its height."""
+    for note in [text for text in figure.texts if text.get_gid() == NOTE]:
+        figure.set_figheight(figure.get_figheight() - _note_inches(note.get_text()))
+        figure.get_layout_engine().set(rect=(0, 0, 1, 1))
+        note.remove()
+
+
+def _note_inches(wrapped: str) -> float:
+    return 0.13 * len(wrapped.splitlines()) + 0.08
 
 
 def nothing_to_draw(text: str) -> Figure:

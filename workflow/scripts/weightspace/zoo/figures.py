@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from weightspace.report.intervals import mean_interval
-from weightspace.report.names import percent, percent_with_interval, words
+from weightspace.report.names import percent, percent_with_interval
+from weightspace.report.select import cells_of, label_of
 from weightspace.report.style import LOOKS, add_note, house_style, legend_above, percent_axis, small_multiples
-from weightspace.report.tables import cells_of
 
 NOTE = (
     "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap "
@@ -18,23 +18,20 @@ NOTE = (
 )
 
 
-def plot_zoo_accuracy(metrics: pd.DataFrame) -> Figure:
+def plot_zoo_accuracy(rows: pd.DataFrame) -> Figure:
     """Median and spread over models of test accuracy against epoch, one panel per zoo."""
-    zoos = cells_of(metrics, "zoo")
+    zoos = cells_of(rows, "zoo")
     with house_style():
         figure, grid = small_multiples(len(zoos), 2.9)
         for axes, zoo in zip(grid, zoos, strict=True):
-            rows = metrics[(metrics["stage"] == "zoo") & (metrics["cell"] == zoo)]
-            _draw_zoo(axes, zoo, rows)
+            _draw_zoo(axes, label_of(rows, zoo), rows[(rows["stage"] == "zoo") & (rows["cell"] == zoo)])
         add_note(figure, NOTE)
     return figure
 
 
 def accuracy_by_epoch(rows: pd.DataFrame, images: str) -> pd.DataFrame:
     """Accuracies [epoch, model] of one zoo on its train, val or test images."""
-    epoch = rows["metric"].str.extract(rf"^{images}_accuracy_epoch_(\d+)$")[0]
-    kept = rows[epoch.notna()].assign(epoch=epoch.dropna().astype(int))
-    return kept.pivot(index="epoch", columns="subject", values="value")
+    return rows[rows["metric"] == f"{images}_accuracy"].pivot(index="at", columns="subject", values="value")
 
 
 def num_diverged(rows: pd.DataFrame) -> int:
@@ -44,7 +41,7 @@ def num_diverged(rows: pd.DataFrame) -> int:
     return rows.loc[not_finite | marked, "subject"].nunique()
 
 
-def _draw_zoo(axes: Axes, zoo: str, rows: pd.DataFrame) -> None:
+def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
     test, train = accuracy_by_epoch(rows, "test"), accuracy_by_epoch(rows, "train")
     test_look, train_look = LOOKS[0], LOOKS[1]
     for low, high, alpha in ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3)):
@@ -55,7 +52,7 @@ def _draw_zoo(axes: Axes, zoo: str, rows: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 1))
     percent_axis(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_above(axes, f"zoo {words(zoo)}")
+    legend_above(axes, f"zoo {label}")
     axes.text(0.98, 0.04, _summary(test, num_diverged(rows)), transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
@@ -64,5 +61,5 @@ def _summary(test: pd.DataFrame, diverged: int) -> str:
     finite = last[np.isfinite(last)]
     mean = percent_with_interval(mean_interval(finite.to_numpy()[None])) if len(finite) else "none"
     of = "" if len(finite) == len(last) else f" of {len(finite)} finite"
-    measured = f"epoch {last.name}, test images:\nmean{of} {mean}\nhighest {percent(last.max())}"
+    measured = f"epoch {last.name:g}, test images:\nmean{of} {mean}\nhighest {percent(last.max())}"
     return f"{len(last)} models, {diverged} diverged\n{measured}"

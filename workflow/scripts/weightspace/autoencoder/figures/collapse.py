@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label, losses_note
+from weightspace.report.names import wrapped
+from weightspace.report.select import about, cells_of, describe, has_metric, interval_of, label_of, ratio_of
 from weightspace.report.style import (
     INTERVALS_NOTE,
     LOOKS,
@@ -20,7 +21,6 @@ from weightspace.report.style import (
     name_rows,
     percent_axis,
 )
-from weightspace.report.tables import cell_interval, describe_cell, has_metric, is_baseline, reconstructing_cells, share_interval
 
 Series = tuple[str, str, str]  # label, metric, and the metric it is a share of, or nothing
 
@@ -78,46 +78,47 @@ NOTE = (
 )
 
 
-def plot_collapse(metrics: pd.DataFrame) -> Figure:
+def plot_collapse(rows: pd.DataFrame) -> Figure:
     """Agreement, retrieval and diversity of the reconstructions of each autoencoder and baseline, each beside its control."""
-    cells = reconstructing_cells(metrics)
-    first_baseline = [row for row, cell in enumerate(cells) if is_baseline(metrics, cell)][:1]
+    cells = cells_of(rows, "autoencoder", "baseline")
+    first_baseline = [place for place, cell in enumerate(cells) if about(rows, cell, "stage") == "baseline"][:1]
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 2 * (0.9 + 0.42 * len(cells))), layout="constrained")
         grid = figure.subplots(2, 2, sharey=True).ravel()
         for axes, panel in zip(grid, PANELS, strict=True):
-            _draw_panel(axes, metrics, cells, panel)
-            for row in first_baseline:
-                axes.axhline(row - 0.5, color="#555555", linewidth=0.6)
+            _draw_panel(axes, rows, cells, panel)
+            for place in first_baseline:
+                axes.axhline(place - 0.5, color="#555555", linewidth=0.6)
             legend_above(axes, panel.title)
             axes.set_xlabel(panel.unit)
             percent_axis(axes, "x")
-        name_rows(grid[0], [f"{cell_label(cell, 24)}\n{describe_cell(metrics, cell)}" for cell in cells])
-        add_note(figure, f"{INTERVALS_NOTE} {losses_note(cells)} {NOTE}")
+        names = [f"{wrapped(label_of(rows, cell), 24)}\n{describe(rows, cell, 'accuracy_original')}" for cell in cells]
+        name_rows(grid[0], names)
+        add_note(figure, f"{INTERVALS_NOTE} {NOTE}")
     return figure
 
 
-def _draw_panel(axes: Axes, metrics: pd.DataFrame, cells: list[str], panel: Panel) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, cells: list[str], panel: Panel) -> None:
     """Series that no cell has are left away: a scenario may measure fewer query sets, a zoo may share no inits."""
     offsets = np.linspace(-0.22, 0.22, len(panel.series))
     for look, offset, series in zip(LOOKS, offsets, panel.series, strict=False):
-        rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, series[1])]
-        intervals = [_interval(metrics, cells[row], series) for row in rows]
+        places = [place for place, cell in enumerate(cells) if has_metric(rows, cell, series[1])]
+        intervals = [_interval(rows, cells[place], series) for place in places]
         if intervals:
-            draw_intervals(axes, np.array(rows) + offset, intervals, look, series[0])
-    _draw_reference(axes, metrics, cells, panel)
+            draw_intervals(axes, np.array(places) + offset, intervals, look, series[0])
+    _draw_reference(axes, rows, cells, panel)
     axes.margins(x=0.08)
 
 
-def _draw_reference(axes: Axes, metrics: pd.DataFrame, cells: list[str], panel: Panel) -> None:
+def _draw_reference(axes: Axes, rows: pd.DataFrame, cells: list[str], panel: Panel) -> None:
     """One line from row to row; a cell of another zoo moves it."""
-    rows = [row for row, cell in enumerate(cells) if has_metric(metrics, cell, panel.reference[1])]
-    means = [_interval(metrics, cells[row], panel.reference).mean for row in rows]
-    if rows:
+    places = [place for place, cell in enumerate(cells) if has_metric(rows, cell, panel.reference[1])]
+    means = [_interval(rows, cells[place], panel.reference).mean for place in places]
+    if places:
         look = {"color": "#555555", "linewidth": 0.9, "linestyle": panel.line, "zorder": 1}
-        axes.plot(np.repeat(means, 2), np.add.outer(rows, [-0.5, 0.5]).ravel(), label=panel.reference[0], **look)
+        axes.plot(np.repeat(means, 2), np.add.outer(places, [-0.5, 0.5]).ravel(), label=panel.reference[0], **look)
 
 
-def _interval(metrics: pd.DataFrame, cell: str, series: Series) -> Interval:
+def _interval(rows: pd.DataFrame, cell: str, series: Series) -> Interval:
     _, metric, over = series
-    return share_interval(metrics, cell, metric, over) if over else cell_interval(metrics, cell, metric)
+    return ratio_of(rows, cell, metric, over) if over else interval_of(rows, cell, metric)

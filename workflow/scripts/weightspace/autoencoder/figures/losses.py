@@ -7,25 +7,26 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from weightspace.report.names import cell_label
+from weightspace.autoencoder.metrics import LOSSES
+from weightspace.report.names import wrapped
+from weightspace.report.select import cells_of, label_of
 from weightspace.report.style import LOOKS, Look, add_note, house_style, small_multiples
-from weightspace.report.tables import cells_of
 
-PARTS = ("total", "contrast", "structure", "behavior")
+PARTS = ("total", *LOSSES)
 NOTE = (
     "One line per seed. Parts are unscaled, the total is weighted as trained; the unit is that of each loss. "
     "Mean since the previous point; parts that are 0 throughout are not drawn."
 )
 
 
-def plot_losses(metrics: pd.DataFrame) -> Figure:
+def plot_losses(rows: pd.DataFrame) -> Figure:
     """Training loss and its parts against steps, one panel per autoencoder, one line per seed."""
-    cells = cells_of(metrics, "autoencoder")
-    curves = loss_curves(metrics)
+    cells = cells_of(rows, "autoencoder")
+    curves = loss_curves(rows)
     with house_style():
         figure, grid = small_multiples(len(cells), 2.2)
         for axes, cell in zip(grid, cells, strict=True):
-            _draw_cell(axes, curves[curves["cell"] == cell], cell)
+            _draw_cell(axes, curves[curves["cell"] == cell], label_of(rows, cell))
             axes.set(xlabel="training step", yscale="log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.yaxis.set_major_formatter("{x:g}")
@@ -37,25 +38,24 @@ def plot_losses(metrics: pd.DataFrame) -> Figure:
     return figure
 
 
-def loss_curves(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Columns cell, seed, part, step, value: every point of every training curve, steps in order."""
-    named = metrics["metric"].str.extract(r"^loss_([a-z]+)_step_(\d+)$")
-    kept = named[0].notna() & (metrics["stage"] == "autoencoder")
-    curves = metrics.loc[kept, ["cell", "seed", "value"]].assign(part=named.loc[kept, 0], step=named.loc[kept, 1].astype(int))
-    return curves.sort_values("step", kind="stable")
+def loss_curves(rows: pd.DataFrame) -> pd.DataFrame:
+    """Columns cell, seed, part, at (a step), value: every point of every training curve, steps in order."""
+    names = {f"loss_{part}": part for part in PARTS}
+    kept = rows[(rows["stage"] == "autoencoder") & rows["metric"].isin(list(names))]
+    return kept.assign(part=kept["metric"].map(names)).sort_values("at", kind="stable")
 
 
-def _draw_cell(axes: Axes, curves: pd.DataFrame, cell: str) -> None:
+def _draw_cell(axes: Axes, curves: pd.DataFrame, label: str) -> None:
     for look, part in zip(LOOKS, PARTS, strict=False):
         _draw_part(axes, curves[curves["part"] == part], look)
     broken = int((~np.isfinite(curves["value"])).sum())
     seeds = curves["seed"].nunique()
     title = f"{seeds} seed{'s' * (seeds != 1)}{f', {broken} losses not finite' if broken else ''}"
-    axes.set_title(f"{cell_label(cell, 32)}\n{title}", fontsize=7, linespacing=1.35)
+    axes.set_title(f"{wrapped(label, 32)}\n{title}", fontsize=7, linespacing=1.35)
 
 
 def _draw_part(axes: Axes, curves: pd.DataFrame, look: Look) -> None:
     if curves["value"].eq(0).all():
         return
     for _, curve in curves.groupby("seed"):
-        axes.plot(curve["step"], curve["value"], linestyle=look.line, color=look.color, linewidth=0.9, alpha=0.8)
+        axes.plot(curve["at"], curve["value"], linestyle=look.line, color=look.color, linewidth=0.9, alpha=0.8)

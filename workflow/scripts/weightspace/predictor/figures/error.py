@@ -23,16 +23,13 @@ from weightspace.predictor.figures.select import (
     KINDS,
     Entry,
     Group,
-    clipped,
     describe_group,
     gain_of,
     groups_with,
-    has_metric,
-    interval_of,
     short_labels,
-    values_of,
 )
 from weightspace.report.intervals import Interval, mean_interval
+from weightspace.report.select import clipped, has_metric, interval_of, value_matrix
 from weightspace.report.style import nothing_to_draw
 
 METRICS = ("relative_error", "accuracy_gain", "accuracy_original")
@@ -62,31 +59,31 @@ NOTE_RECALIBRATED = (
 )
 
 
-def plot_predictor_error(metrics: pd.DataFrame) -> Figure:
+def plot_predictor_error(rows: pd.DataFrame) -> Figure:
     """Accuracy gain against relative error of the weights, methods as joined points.
 
     One panel per set of originals, and beside it one with batch norms recalibrated where that was measured.
     """
-    groups = groups_with(metrics, METRICS, DRAWN)
+    groups = groups_with(rows, METRICS, DRAWN)
     if not groups:
         return nothing_to_draw("Accuracy and error: no predictor here has been measured for both.")
-    panels = [panels_of(metrics, group) for group in groups]
+    panels = [panels_of(rows, group) for group in groups]
     crowded = any(point.kind == OTHER for pair in panels for panel in pair for point in panel.points)
     notes = [NOTE, *([NOTE_OTHER] if crowded else []), *([NOTE_RECALIBRATED] if max(map(len, panels)) > 1 else [])]
     return plot_points(panels, set(DRAWN), " ".join(notes))
 
 
-def panels_of(metrics: pd.DataFrame, group: Group) -> list[Panel]:
+def panels_of(rows: pd.DataFrame, group: Group) -> list[Panel]:
     """A group as it is, then what of it was measured with batch norms recalibrated, if any; both with the same axis of gains."""
-    again = [entry for entry in group.entries if has_metric(metrics, entry, f"accuracy_gain{RECALIBRATED}")]
+    again = [entry for entry in group.entries if has_metric(rows, entry.cell, f"accuracy_gain{RECALIBRATED}")]
     parts = {"": group} | ({RECALIBRATED: group._replace(entries=again)} if again else {})
-    found = {suffix: finite_points(points_of(metrics, own, suffix)) for suffix, own in parts.items()}
-    originals = {suffix: original_gain(metrics, own.entries[0], suffix) for suffix, own in parts.items()}
+    found = {suffix: finite_points(points_of(rows, own, suffix)) for suffix, own in parts.items()}
+    originals = {suffix: original_gain(rows, own.entries[0], suffix) for suffix, own in parts.items()}
     gains = [*originals.values(), *(point.gain for points, _ in found.values() for point in points)]
     return [
         Panel(
             f"{group.label}{VERSIONS[suffix]}",
-            f"{describe_group(metrics, parts[suffix], f'accuracy_gain{suffix}')}{broken}",
+            f"{describe_group(rows, parts[suffix], f'accuracy_gain{suffix}')}{broken}",
             points,
             partial(_draw_panel, gains=gains, original=originals[suffix], suffix=suffix),
         )
@@ -94,14 +91,14 @@ def panels_of(metrics: pd.DataFrame, group: Group) -> list[Panel]:
     ]
 
 
-def points_of(metrics: pd.DataFrame, group: Group, suffix: str) -> list[Point]:
+def points_of(rows: pd.DataFrame, group: Group, suffix: str) -> list[Point]:
     """Relative error of the weights, and gain, of each predictor and control of a group; controls beside their predictor."""
-    errors = {entry: interval_of(metrics, entry, "relative_error", 0.0, float("inf")) for entry in group.entries}
-    short, others = short_labels(group), crowded_predictors(errors)
+    errors = {entry: interval_of(rows, entry.cell, "relative_error") for entry in group.entries}
+    short, others = short_labels(rows, group), crowded_predictors(errors)
     points = [
-        Point(error, gain_of(metrics, entry, suffix), OTHER, "")
+        Point(error, gain_of(rows, entry, suffix), OTHER, "")
         if entry in others
-        else Point(error, gain_of(metrics, entry, suffix), entry.kind, short.get(entry.cell, ""))
+        else Point(error, gain_of(rows, entry, suffix), entry.kind, short.get(entry.cell, ""))
         for entry, error in errors.items()
     ]  # controls have no label: their errors are the predictors'
     points.sort(key=lambda point: point.kind != OTHER)  # those are drawn below all else
@@ -124,10 +121,10 @@ def crowded_predictors(errors: dict[Entry, Interval]) -> set[Entry]:
     }
 
 
-def original_gain(metrics: pd.DataFrame, entry: Entry, suffix: str) -> Interval:
+def original_gain(rows: pd.DataFrame, entry: Entry, suffix: str) -> Interval:
     """What the originals themselves gain over themselves as they are; it is the same for every seed of an entry."""
-    gains = values_of(metrics, entry, f"accuracy_original{suffix}") - values_of(metrics, entry, "accuracy_original")
-    return clipped(mean_interval(gains[:1]), -1.0, 1.0)
+    gains = value_matrix(rows, entry.cell, f"accuracy_original{suffix}") - value_matrix(rows, entry.cell, "accuracy_original")
+    return clipped(mean_interval(gains.to_numpy()[:1]), -1.0, 1.0)
 
 
 def _draw_panel(axes: Axes, points: list[Point], gains: list[Interval], original: Interval, suffix: str) -> None:

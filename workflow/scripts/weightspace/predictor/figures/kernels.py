@@ -10,7 +10,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from weightspace.report.names import cell_label
 from weightspace.report.style import WIDTH_INCHES, add_note, house_style, nothing_to_draw
 
 MOST_CELLS = 4
@@ -36,28 +35,27 @@ class Strip(NamedTuple):
     num_kernels: int
 
 
-def plot_predictor_kernels(kernels: pd.DataFrame) -> Figure:
+def plot_predictor_kernels(rows: pd.DataFrame) -> Figure:
     """Up to fourteen kernels of up to four cells: original, predicted, difference."""
-    cells = shown_cells(kernels)
+    cells = shown_cells(rows)
     if not cells:
         return nothing_to_draw("Kernels: no predictor of this scenario has left any.")
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 0.2 + 1.75 * len(cells)), layout="constrained")
         grid = figure.subplots(len(cells), squeeze=False)[:, 0]
-        for axes, (cell, rows) in zip(grid, cells.items(), strict=True):
-            strip = strip_of(spread_kernels(rows))
+        for axes, own in zip(grid, cells, strict=True):
+            strip = strip_of(spread_kernels(own))
             _draw_strip(axes, strip)
-            axes.set_title(f"{cell_label(cell)}: {strip.num_kernels} of {len(rows)} kernels of the table")
+            axes.set_title(f"{own['label'].iloc[0]}: {strip.num_kernels} of {len(own)} kernels of the table")
         scale = ScalarMappable(Normalize(-1, 1), COLORS)
         figure.colorbar(scale, ax=grid, label="weight / largest", ticks=[-1, 0, 1], pad=0.01, aspect=18 * len(cells))
         add_note(figure, NOTE)
     return figure
 
 
-def shown_cells(kernels: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def shown_cells(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """Rows of the first seed of each of the first cells."""
-    cells = {cell: rows[rows["seed"] == rows["seed"].iloc[0]] for cell, rows in kernels.groupby("cell", sort=False)}
-    return dict(list(cells.items())[:MOST_CELLS])
+    return [own[own["seed"] == own["seed"].iloc[0]] for _, own in rows.groupby("cell", sort=False)][:MOST_CELLS]
 
 
 def spread_kernels(rows: pd.DataFrame) -> list[dict]:

@@ -17,10 +17,9 @@ from weightspace.predictor.figures.select import (
     gain_of,
     groups_with,
     point_label,
-    ratio_of,
     short_labels,
-    values_of,
 )
+from weightspace.report.select import ratio_of, value_matrix
 from weightspace.report.style import nothing_to_draw
 
 METRICS = ("bytes", "bytes_original", "accuracy_gain", "accuracy_original")
@@ -38,27 +37,27 @@ NOTE = (
 )
 
 
-def plot_predictor_rate(metrics: pd.DataFrame) -> Figure:
+def plot_predictor_rate(rows: pd.DataFrame) -> Figure:
     """Accuracy gain against bytes, one panel per set of originals, with the Pareto front of all methods."""
-    groups = groups_with(metrics, METRICS, DRAWN)
+    groups = groups_with(rows, METRICS, DRAWN)
     if not groups:
         return nothing_to_draw("Accuracy and bytes: no predictor here has been measured for both.")
-    return plot_points([[panel_of(metrics, group)] for group in groups], JOINED, NOTE)
+    return plot_points([[panel_of(rows, group)] for group in groups], JOINED, NOTE)
 
 
-def panel_of(metrics: pd.DataFrame, group: Group) -> Panel:
+def panel_of(rows: pd.DataFrame, group: Group) -> Panel:
     """Gain against bytes of one group; the front is that of points where they belong, not side by side."""
-    points, broken = finite_points(points_of(metrics, group))
-    original = float(values_of(metrics, group.entries[0], "bytes_original").mean())
-    num = f"{describe_group(metrics, group, 'accuracy_gain')}{broken}"
+    points, broken = finite_points(points_of(rows, group))
+    original = float(value_matrix(rows, group.entries[0].cell, "bytes_original").to_numpy().mean())
+    num = f"{describe_group(rows, group, 'accuracy_gain')}{broken}"
     return Panel(group.label, num, side_by_side(points, GAP), partial(_draw_panel, front=front_of(points), original=original))
 
 
-def points_of(metrics: pd.DataFrame, group: Group) -> list[Point]:
+def points_of(rows: pd.DataFrame, group: Group) -> list[Point]:
     """Share of the original's bytes, and gain, of each predictor and control of a group."""
-    short = short_labels(group)
+    short = short_labels(rows, group)
     return [
-        Point(ratio_of(metrics, entry, "bytes", "bytes_original"), gain_of(metrics, entry), entry.kind, point_label(entry, short))
+        Point(ratio_of(rows, entry.cell, "bytes", "bytes_original"), gain_of(rows, entry), entry.kind, point_label(entry, short))
         for entry in group.entries
     ]
 

@@ -1,6 +1,5 @@
 """Figure predictor_rounds: what progressive reconstruction does, round by round."""
 
-import re
 from typing import NamedTuple
 
 import numpy as np
@@ -14,16 +13,11 @@ from weightspace.predictor.figures.select import (
     Entry,
     describe_entries,
     entries_with,
-    gain_of,
-    has_metric,
-    interval_of,
-    ratio_of,
 )
 from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
+from weightspace.report.select import has_metric, interval_of, label_of, ratio_of
 from weightspace.report.style import LOOKS, WIDTH_INCHES, add_note, draw_upright_intervals, house_style, nothing_to_draw
 
-ROUND = re.compile(r"accuracy_gain_round_(\d+)")
 SIDESTEP = 0.06  # of one cell from the next, in rounds
 NOTE = (
     "Each round fits a new predictor, from new initial weights, to what the one before put out; round 1 fits the original. All "
@@ -56,20 +50,20 @@ PANELS = (
 )
 
 
-def plot_predictor_rounds(metrics: pd.DataFrame) -> Figure:
+def plot_predictor_rounds(rows: pd.DataFrame) -> Figure:
     """Gain, error and smoothness after each round, one line per predictor cell of more than one round."""
-    cells = {entry: rounds_of(metrics, entry) for entry in entries_with(metrics) if entry.kind == "predicted"}
+    cells = {entry: rounds_of(rows, entry) for entry in entries_with(rows) if entry.kind == "predicted"}
     cells = {entry: rounds for entry, rounds in cells.items() if len(rounds) > 1}
     if not cells:
         return nothing_to_draw("Rounds: no predictor here has more than one.")
     shown = dict(list(cells.items())[: len(LOOKS)])
-    measured = [panel for panel in PANELS if any(_has(metrics, entry, panel, rounds) for entry, rounds in shown.items())]
+    measured = [panel for panel in PANELS if any(_has(rows, entry, panel, rounds) for entry, rounds in shown.items())]
     with house_style():
         rows = -(-len(measured) // 2)
         figure = Figure(figsize=(WIDTH_INCHES, 0.5 + 2.1 * rows), layout="constrained")
         grid = list(figure.subplots(rows, 2, squeeze=False).ravel())
         for axes, panel in zip(grid, measured, strict=False):
-            _draw_panel(axes, metrics, panel, shown)
+            _draw_panel(axes, rows, panel, shown)
         for spare in grid[len(measured) :]:
             spare.remove()
         legend_of(figure, grid[: len(measured)], 2)
@@ -77,32 +71,28 @@ def plot_predictor_rounds(metrics: pd.DataFrame) -> Figure:
     return figure
 
 
-def rounds_of(metrics: pd.DataFrame, entry: Entry) -> list[int]:
+def rounds_of(rows: pd.DataFrame, entry: Entry) -> list[int]:
     """Rounds whose gain was measured, in order."""
-    rows = metrics[(metrics["cell"] == entry.cell) & (metrics["stage"] == "predictor")]
-    found = (ROUND.fullmatch(name) for name in rows["metric"].unique())
-    return sorted(int(match[1]) for match in found if match)
+    own = rows[(rows["cell"] == entry.cell) & (rows["stage"] == "predictor") & (rows["metric"] == "accuracy_gain")]
+    return sorted(own["at"].dropna().astype(int).unique().tolist())
 
 
-def interval_at(metrics: pd.DataFrame, entry: Entry, panel: Panel, round_: int) -> Interval:
+def interval_at(rows: pd.DataFrame, entry: Entry, panel: Panel, round_: int) -> Interval:
     """A panel's measurement after one round."""
-    metric = f"{panel.metric}_round_{round_}"
-    if panel.metric == "accuracy_gain":
-        return gain_of(metrics, entry, f"_round_{round_}")
     if panel.original is None:
-        return interval_of(metrics, entry, metric, 0.0, np.inf)
-    return ratio_of(metrics, entry, metric, panel.original)
+        return interval_of(rows, entry.cell, panel.metric, round_)
+    return ratio_of(rows, entry.cell, panel.metric, panel.original, round_)
 
 
-def _draw_panel(axes: Axes, metrics: pd.DataFrame, panel: Panel, cells: dict[Entry, list[int]]) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, panel: Panel, cells: dict[Entry, list[int]]) -> None:
     drawn: list[Interval] = []
     for number, (entry, rounds) in enumerate(cells.items()):
-        if not _has(metrics, entry, panel, rounds):
+        if not _has(rows, entry, panel, rounds):
             continue
         places = np.array(rounds) + SIDESTEP * (number - (len(cells) - 1) / 2)
-        intervals = [interval_at(metrics, entry, panel, round_) for round_ in rounds]
+        intervals = [interval_at(rows, entry, panel, round_) for round_ in rounds]
         drawn += intervals
-        label = f"{cell_label(entry.cell)}: {describe_entries(metrics, [entry], f'accuracy_gain_round_{rounds[0]}')}"
+        label = f"{label_of(rows, entry.cell)}: {describe_entries(rows, [entry], 'accuracy_gain', rounds[0])}"
         draw_upright_intervals(axes, places, intervals, LOOKS[number], label)
     axes.axhline(panel.reference, color="black", linewidth=0.8, zorder=1)
     last = max(rounds[-1] for rounds in cells.values())
@@ -115,10 +105,10 @@ def _draw_panel(axes: Axes, metrics: pd.DataFrame, panel: Panel, cells: dict[Ent
         axes.set_ylim(bottom=0)
 
 
-def _has(metrics: pd.DataFrame, entry: Entry, panel: Panel, rounds: list[int]) -> bool:
+def _has(rows: pd.DataFrame, entry: Entry, panel: Panel, rounds: list[int]) -> bool:
     """Whether a cell has a panel's measurement of every round, and of the original."""
-    names = [f"{panel.metric}_round_{round_}" for round_ in rounds] + [name for name in [panel.original] if name]
-    return all(has_metric(metrics, entry, name) for name in names)
+    measured = all(has_metric(rows, entry.cell, panel.metric, round_) for round_ in rounds)
+    return measured and (panel.original is None or has_metric(rows, entry.cell, panel.original))
 
 
 def _left_out(number: int) -> str:

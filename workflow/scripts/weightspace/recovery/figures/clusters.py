@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from weightspace.recovery.figures.merges import count_at_cut, trunk_of
 from weightspace.report.intervals import describe_models
-from weightspace.report.names import cell_label
+from weightspace.report.names import wrapped
 from weightspace.report.style import LOOKS, WIDTH_INCHES, add_note, house_style, nothing_to_draw
 
 MOST_PANELS = 3
@@ -24,9 +24,9 @@ NOTE = (
 )
 
 
-def plot_recovery_clusters(merges: pd.DataFrame) -> Figure:
+def plot_recovery_clusters(rows: pd.DataFrame) -> Figure:
     """Tree of the large clusters and their number against the height of the cut, for up to three cells or layers."""
-    trees = trees_of(merges)
+    trees = trees_of(rows)
     if not trees:
         return nothing_to_draw("Clusters of neurons: no recovery of this scenario has any.")
     with house_style():
@@ -43,9 +43,9 @@ def plot_recovery_clusters(merges: pd.DataFrame) -> Figure:
     return figure
 
 
-def trees_of(merges: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def trees_of(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Merges in order by title; first layers of all cells come first."""
-    trees = [(layer, tree.sort_values("step")) for (_, layer), tree in merges.groupby(["cell", "layer"], sort=False)]
+    trees = [(layer, tree.sort_values("step")) for (_, layer), tree in rows.groupby(["cell", "layer"], sort=False)]
     first = sorted(trees, key=lambda pair: pair[0])[:MOST_PANELS]
     return {_title(tree): tree for _, tree in first}
 
@@ -53,7 +53,7 @@ def trees_of(merges: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _title(tree: pd.DataFrame) -> str:
     row = tree.iloc[0]
     neurons = describe_models(int(row["num_neurons"]), "neuron")
-    return f"{cell_label(row['cell'], 38)}\nlayer {row['layer']}, {neurons} of all students"
+    return f"{wrapped(row['label'], 38)}\nlayer {row['layer']}, {neurons} of all students"
 
 
 def _floor(tree: pd.DataFrame) -> float:

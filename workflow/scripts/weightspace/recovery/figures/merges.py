@@ -22,23 +22,9 @@ class Fork(NamedTuple):
     height: float
 
 
-def large_clusters(merges: pd.DataFrame) -> np.ndarray:
-    """Whether each merge of one tree makes a cluster that counts.
-
-    A cluster counts from a number of students, or of members as published. The table says how many count after each merge;
-    the number asked for is the one that explains those counts.
-    """
-    counts = merges["count"].to_numpy()
-    candidates = []
-    for measure in ("students", "members"):
-        sizes = merges[measure].to_numpy()
-        candidates += [sizes >= least for least in np.unique(sizes) if least > 1]
-    return min(candidates, key=lambda large: int((_counted(merges, large) != counts).sum()), default=np.zeros(len(merges), bool))
-
-
 def trunk_of(merges: pd.DataFrame, most: int) -> Trunk:
     """Branches of the large clusters of one tree, the `most` that form lowest."""
-    births, joins = _branches(merges, large_clusters(merges))
+    births, joins = _branches(merges, (merges["students"] >= merges["least"]).to_numpy())
     lowest = set(np.argsort(births, kind="stable")[:most].tolist())
     return _laid_out(births, joins, lowest)
 
@@ -47,13 +33,6 @@ def count_at_cut(merges: pd.DataFrame) -> int:
     """Large clusters of one tree at the height at which it is cut."""
     below = merges["height"].to_numpy() <= merges["cut"].iloc[0]
     return int(merges["count"].to_numpy()[below][-1]) if below.any() else 0
-
-
-def _counted(merges: pd.DataFrame, large: np.ndarray) -> np.ndarray:
-    """Large clusters after each merge."""
-    ids = len(merges) + 1  # single neurons, which come before the first merge
-    known = np.concatenate([np.zeros(ids, int), large.astype(int)])
-    return np.cumsum(large - known[merges["left"].to_numpy()] - known[merges["right"].to_numpy()])
 
 
 def _branches(merges: pd.DataFrame, large: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int, float]]]:

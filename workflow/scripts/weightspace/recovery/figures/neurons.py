@@ -9,7 +9,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from weightspace.report.names import cell_label
 from weightspace.report.style import LOOKS, WIDTH_INCHES, add_note, house_style, nothing_to_draw
 
 MOST_CELLS = 2
@@ -33,9 +32,9 @@ class Pair(NamedTuple):
     angle_degrees: float
 
 
-def plot_recovery_neurons(neurons: pd.DataFrame) -> Figure:
+def plot_recovery_neurons(rows: pd.DataFrame) -> Figure:
     """Pairs of incoming weights of up to two cells: as images where inputs are images, else as profiles."""
-    cells = shown_cells(neurons)
+    cells = shown_cells(rows)
     if not cells:
         return nothing_to_draw("Weights of units: no recovery of this scenario has a teacher whose weights are known.")
     as_images = is_image(cells[0].iloc[0]["shape"])
@@ -46,15 +45,15 @@ def plot_recovery_neurons(neurons: pd.DataFrame) -> Figure:
         parts = figure.subfigures(len(cells), 1, squeeze=False, height_ratios=heights)[:, 0]
         for part, cell, units in zip(parts, cells, pairs, strict=True):
             (_draw_images if as_images else _draw_profiles)(part, units)
-            part.suptitle(f"{cell_label(cell.iloc[0]['cell'])}: {len(units)} of {len(cell)} units", x=0.01, ha="left", fontsize=8)
+            part.suptitle(f"{cell.iloc[0]['label']}: {len(units)} of {len(cell)} units", x=0.01, ha="left", fontsize=8)
         add_note(figure, f"{NOTE} {IMAGES_NOTE}" if as_images else NOTE)
     return figure
 
 
-def shown_cells(neurons: pd.DataFrame) -> list[pd.DataFrame]:
+def shown_cells(rows: pd.DataFrame) -> list[pd.DataFrame]:
     """First layers of the first cells whose inputs are images; of the first cells where none has images."""
-    cells = [rows[rows["layer"] == rows["layer"].min()] for _, rows in neurons.groupby("cell", sort=False)]
-    images = [rows for rows in cells if is_image(rows.iloc[0]["shape"])]
+    cells = [cell[cell["layer"] == cell["layer"].min()] for _, cell in rows.groupby("cell", sort=False)]
+    images = [cell for cell in cells if is_image(cell.iloc[0]["shape"])]
     return (images or cells)[:MOST_CELLS]
 
 

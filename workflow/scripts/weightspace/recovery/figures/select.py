@@ -1,18 +1,17 @@
-"""Selections of recoveries for figures: groups of cells, pooled shares, means of logarithms."""
+"""Selections of recoveries for figures: groups of cells, what stands against them, means of logarithms."""
 
-import re
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from weightspace.report.intervals import Interval, describe_n, mean_interval
-from weightspace.report.names import cell_label
-from weightspace.report.tables import FEW_TEACHERS, has_metric, pooled_matrix, value_matrix, value_range
+from weightspace.report.intervals import Interval, Sample, describe_n, mean_interval
+from weightspace.report.registry import STAGES, metrics_of
+from weightspace.report.select import about, belonging, cells_with, has_metric, label_of, sample_interval, value_matrix
 
-BASELINES = ("single", "pruned", "distilled")  # kinds; their cells are named <recovery>_<kind>
+BASELINES = ("single", "pruned", "distilled")
 MACHINE_EPSILON = 1e-16  # errors below it are rounding
-SWEPT = re.compile(r"_rho\d+$")  # ends the name of a cell that may be pooled with others of its expansion factor
+FEW_TEACHERS = STAGES["recovery"].least_models  # below so many, whose errors may lie decades apart, there is no interval
 
 
 class Group(NamedTuple):
@@ -22,28 +21,27 @@ class Group(NamedTuple):
     cells: list[str]
 
 
-def recoveries_with(metrics: pd.DataFrame, metric: str) -> list[str]:
+def recoveries_with(rows: pd.DataFrame, metric: str) -> list[str]:
     """Recoveries that have a metric, in order of first appearance: of a black box not all can be measured."""
-    rows = metrics[(metrics["stage"] == "recovery") & (metrics["metric"] == metric) & (metrics["split"] == "test")]
-    return list(rows["cell"].unique())
+    return cells_with(rows, "recovery", metric)
 
 
-def baselines_of(metrics: pd.DataFrame, cells: list[str], kind: str, metric: str) -> list[str]:
+def baselines_of(rows: pd.DataFrame, cells: list[str], kind: str, metric: str) -> list[str]:
     """Baselines of one kind of these recoveries, those that were run and have the metric."""
-    return [name for cell in cells if has_metric(metrics, name := f"{cell}_{kind}", metric)]
+    return [name for name in belonging(rows, cells, "recovery_baseline", kind) if has_metric(rows, name, metric)]
 
 
-def factor_of(metrics: pd.DataFrame, cell: str) -> str:
+def factor_of(rows: pd.DataFrame, cell: str) -> str:
     """Expansion factor of a recovery as it is written, or why there is none."""
-    if not has_metric(metrics, cell, "expansion_factor"):
+    if not has_metric(rows, cell, "expansion_factor"):
         return "unknown"
-    factors = value_matrix(metrics, cell, "expansion_factor").round(2).to_numpy()
+    factors = value_matrix(rows, cell, "expansion_factor").round(2).to_numpy()
     return f"{factors.flat[0]:g}" if (factors == factors.flat[0]).all() else "searched"
 
 
-def grouped_by_factor(metrics: pd.DataFrame, cells: list[str]) -> dict[str, list[str]]:
+def grouped_by_factor(rows: pd.DataFrame, cells: list[str]) -> dict[str, list[str]]:
     """Cells by expansion factor and, so that values can be pooled, by seeds; numbers first, in rising order."""
-    keys = [(factor_of(metrics, cell), tuple(_seeds(metrics, cell))) for cell in cells]
+    keys = [(factor_of(rows, cell), tuple(_seeds(rows, cell))) for cell in cells]
     groups: dict[tuple, list[str]] = {}
     for cell, key in sorted(zip(cells, keys, strict=True), key=lambda pair: (_rising(pair[1][0]), pair[1][1])):
         groups.setdefault(key, []).append(cell)
@@ -52,16 +50,17 @@ def grouped_by_factor(metrics: pd.DataFrame, cells: list[str]) -> dict[str, list
     return dict(zip(names, groups.values(), strict=True))
 
 
-def swept(cells: list[str]) -> list[str]:
-    """Cells whose names say that they differ in problem and expansion factor alone."""
-    return [cell for cell in cells if SWEPT.search(cell)]
+def swept(rows: pd.DataFrame, cells: list[str]) -> list[str]:
+    """Cells that share their group with another: a grid over problems and expansion factors, whose teachers may be pooled."""
+    groups = [about(rows, cell, "group") for cell in cells]
+    return [cell for cell, group in zip(cells, groups, strict=True) if groups.count(group) > 1 and isinstance(group, str)]
 
 
-def grouped(metrics: pd.DataFrame, cells: list[str], most: int) -> list[Group]:
+def grouped(rows: pd.DataFrame, cells: list[str], most: int) -> list[Group]:
     """Each cell alone if they are at most `most`, else those that are `swept` pooled by expansion factor."""
-    pooled = swept(cells) if len(cells) > most else []
-    groups = [Group(factor_label(factor), group) for factor, group in grouped_by_factor(metrics, pooled).items()]
-    return groups + [Group(cell_label(cell), [cell]) for cell in cells if cell not in pooled]
+    pooled = swept(rows, cells) if len(cells) > most else []
+    groups = [Group(factor_label(factor), group) for factor, group in grouped_by_factor(rows, pooled).items()]
+    return groups + [Group(label_of(rows, cell), [cell]) for cell in cells if cell not in pooled]
 
 
 def factor_label(factor: str) -> str:
@@ -69,44 +68,37 @@ def factor_label(factor: str) -> str:
     return f"ρ = {factor}" if factor[0].isdigit() else f"ρ {factor}"
 
 
-def pooled_interval(metrics: pd.DataFrame, cells: list[str], metric: str) -> Interval:
-    """Mean of a metric over the teachers and seeds of all cells."""
-    return clipped_interval(pooled_matrix(metrics, cells, metric).to_numpy(), metric)
+def values_interval(values: np.ndarray, metric: str) -> Interval:
+    """The interval of a metric's values [seed, teacher], of whichever teachers."""
+    return sample_interval(Sample(values), metrics_of("recovery")[metric])._replace(n=describe_n(values, noun="teacher"))
 
 
-def clipped_interval(values: np.ndarray, metric: str) -> Interval:
-    """Mean of values [seed, teacher] with an interval that ends where the metric's values end."""
-    interval = mean_interval(values)
-    low, high = np.clip(interval[1:3], *value_range(metric))
-    return Interval(interval.mean, float(low), float(high), describe_n(values, noun="teacher"))
-
-
-def ratio_of(metrics: pd.DataFrame, cells: list[str], metric: str, over: str) -> np.ndarray:
+def ratio_of(rows: pd.DataFrame, cells: list[str], metric: str, over: str) -> np.ndarray:
     """One metric over another of the same teacher and seed, [seed, teacher]."""
-    return (pooled_matrix(metrics, cells, metric) / pooled_matrix(metrics, cells, over)).to_numpy()
+    return (value_matrix(rows, cells, metric) / value_matrix(rows, cells, over)).to_numpy()
 
 
 def geometric_interval(values: np.ndarray) -> Interval:
     """Geometric mean of values [seed, teacher], its interval that of the mean logarithm; values end at machine epsilon.
 
-    Of fewer than FEW_TEACHERS values, whose errors may lie ten decades apart, the range in place of an interval.
+    Of fewer than FEW_TEACHERS teachers, whose errors may lie ten decades apart, the range in place of an interval.
     """
     logs = np.log10(np.maximum(values, MACHINE_EPSILON))
     interval = mean_interval(logs)
-    if values.size < FEW_TEACHERS:
+    if values.shape[1] < FEW_TEACHERS:
         interval = interval._replace(low=float(logs.min()), high=float(logs.max()))
     mean, low, high = (float(10**value) for value in interval[:3])
     return Interval(mean, low, high, describe_n(values, noun="teacher"))
 
 
-def describe_group(metrics: pd.DataFrame, group: Group, metric: str) -> str:
+def describe_group(rows: pd.DataFrame, group: Group, metric: str) -> str:
     """Teachers and seeds behind a line, and how many cells are pooled."""
     pooled = f"{len(group.cells)} cells, " if len(group.cells) > 1 else ""
-    return pooled + describe_n(pooled_matrix(metrics, group.cells, metric).to_numpy(), noun="teacher")
+    return pooled + describe_n(value_matrix(rows, group.cells, metric).to_numpy(), noun="teacher")
 
 
-def _seeds(metrics: pd.DataFrame, cell: str) -> list[int]:
-    return sorted(metrics.loc[(metrics["cell"] == cell) & (metrics["stage"] == "recovery"), "seed"].unique().tolist())
+def _seeds(rows: pd.DataFrame, cell: str) -> list[int]:
+    return sorted(rows.loc[(rows["cell"] == cell) & (rows["stage"] == "recovery"), "seed"].unique().tolist())
 
 
 def _rising(factor: str) -> tuple[bool, float, str]:

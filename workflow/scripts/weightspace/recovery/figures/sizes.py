@@ -10,12 +10,12 @@ from weightspace.recovery.figures.select import (
     BASELINES,
     Group,
     baselines_of,
-    clipped_interval,
     describe_group,
     geometric_interval,
     grouped,
     ratio_of,
     recoveries_with,
+    values_interval,
 )
 from weightspace.report.intervals import Interval
 from weightspace.report.style import LOOKS, Look, add_note, draw_crossed_intervals, house_style, nothing_to_draw, small_multiples
@@ -40,16 +40,16 @@ NOTE = (
 Point = tuple[Interval, Interval]  # size over the teacher's, error over the deviation of outputs
 
 
-def plot_recovery_sizes(metrics: pd.DataFrame) -> Figure:
+def plot_recovery_sizes(rows: pd.DataFrame) -> Figure:
     """Error against size, both relative to the teacher's, one panel per recovery or per expansion factor."""
-    cells = [cell for cell in recoveries_with(metrics, "size_true") if cell in recoveries_with(metrics, "size_recovered")]
+    cells = [cell for cell in recoveries_with(rows, "size_true") if cell in recoveries_with(rows, "size_recovered")]
     if not cells:
         return nothing_to_draw("Size and error: no recovery here has a teacher of known size.")
-    groups = grouped(metrics, cells, MOST_PANELS)
+    groups = grouped(rows, cells, MOST_PANELS)
     with house_style():
         figure, grid = small_multiples(len(groups), 2.5)
         for axes, group in zip(grid, groups, strict=True):
-            _draw_group(axes, metrics, group)
+            _draw_group(axes, rows, group)
         _share_limits(grid)
         grid[0].set_ylabel("held-out RMSE / deviation of outputs")
         handles = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
@@ -58,35 +58,35 @@ def plot_recovery_sizes(metrics: pd.DataFrame) -> Figure:
     return figure
 
 
-def points_of(metrics: pd.DataFrame, cells: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def points_of(rows: pd.DataFrame, cells: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Relative size and relative error [seed, teacher] by series; what was not run is left away."""
     series = {
         "recovered": (
-            ratio_of(metrics, cells, "size_recovered", "size_true"),
-            ratio_of(metrics, cells, "rmse_held_out", "output_deviation"),
+            ratio_of(rows, cells, "size_recovered", "size_true"),
+            ratio_of(rows, cells, "rmse_held_out", "output_deviation"),
         ),
         "students": (
-            ratio_of(metrics, cells, "size_student", "size_true"),
-            ratio_of(metrics, cells, "rmse_student_best", "output_deviation"),
+            ratio_of(rows, cells, "size_student", "size_true"),
+            ratio_of(rows, cells, "rmse_student_best", "output_deviation"),
         ),
     }
     for kind in BASELINES:
-        if found := baselines_of(metrics, cells, kind, "rmse_held_out"):
-            sizes = ratio_of(metrics, found, "size_recovered", "size_true")
-            series[kind] = sizes, ratio_of(metrics, found, "rmse_held_out", "output_deviation")
+        if found := baselines_of(rows, cells, kind, "rmse_held_out"):
+            sizes = ratio_of(rows, found, "size_recovered", "size_true")
+            series[kind] = sizes, ratio_of(rows, found, "rmse_held_out", "output_deviation")
     return series
 
 
-def _draw_group(axes: Axes, metrics: pd.DataFrame, group: Group) -> None:
-    points = points_of(metrics, group.cells)
+def _draw_group(axes: Axes, rows: pd.DataFrame, group: Group) -> None:
+    points = points_of(rows, group.cells)
     for look, (name, (sizes, errors)) in zip(_looks(points), points.items(), strict=True):
-        size = clipped_interval(sizes, "size_recovered")
+        size = values_interval(sizes, "size_recovered")
         step = 2 ** SIDESTEPS.get(name, 0.0)
         moved = Interval(size.mean * step, size.low * step, size.high * step, size.n)
         draw_crossed_intervals(axes, moved, geometric_interval(errors), look, LABELS[name])
     broken = sum(int((~np.isfinite(errors)).sum()) for _, errors in points.values())
     finite = f", {broken} errors not finite" if broken else ""
-    axes.set_title(f"{group.label}\n{describe_group(metrics, group, 'size_true')}{finite}", fontsize=7, linespacing=1.35)
+    axes.set_title(f"{group.label}\n{describe_group(rows, group, 'size_true')}{finite}", fontsize=7, linespacing=1.35)
     axes.set(xscale="log", yscale="log", xlabel="size / teacher's size")
 
 
