@@ -100,7 +100,7 @@ def sample_of(
 def interval_of(rows: pd.DataFrame, cells: Cells, metric: str, at: int | None = None) -> Interval:
     """A metric over test models and seeds with its 95 % interval, which ends where the metric's values end."""
     sample = sample_of(rows, cells, metric, at)
-    return sample_interval(sample, metric_named(metric))._replace(n=describe(rows, cells, metric, at))
+    return sample_interval(sample, metric_named(metric))._replace(n=_described(sample.values, _stage_of(rows, cells)))
 
 
 def sample_interval(sample: Sample, metric: Metric) -> Interval:
@@ -114,8 +114,8 @@ def sample_interval(sample: Sample, metric: Metric) -> Interval:
 
 def ratio_of(rows: pd.DataFrame, cells: Cells, metric: str, over: str, at: int | None = None) -> Interval:
     """Mean of `metric` over mean of `over` (where `at` is empty), both of the same cells and not negative."""
-    ours, theirs = value_matrix(rows, cells, metric, at), value_matrix(rows, cells, over)
-    return clipped(ratio_interval(ours.to_numpy(), theirs.to_numpy()), 0.0, np.inf)._replace(n=describe(rows, cells, metric, at))
+    ours, theirs = value_matrix(rows, cells, metric, at).to_numpy(), value_matrix(rows, cells, over).to_numpy()
+    return clipped(ratio_interval(ours, theirs), 0.0, np.inf)._replace(n=_described(ours, _stage_of(rows, cells)))
 
 
 def paired_interval(rows: pd.DataFrame, plus: tuple[Cells, str, int | None], minus: tuple[Cells, str, int | None]) -> Interval:
@@ -143,8 +143,7 @@ def is_reading(rows: pd.DataFrame, cells: Cells, metric: str, at: int | None = N
 
 def describe(rows: pd.DataFrame, cells: Cells, metric: str, at: int | None = None) -> str:
     """Models, teachers or originals behind a metric, and seeds where a cell was trained: `60 models × 3 seeds`."""
-    values, stage = sample_of(rows, cells, metric, at).values, STAGES[_stage_of(rows, cells)]
-    return describe_n(values, noun=stage.noun) if stage.trained else describe_models(values.shape[1], stage.noun)
+    return _described(sample_of(rows, cells, metric, at).values, _stage_of(rows, cells))
 
 
 def num_not_finite(rows: pd.DataFrame, cell: str, metric: str) -> int:
@@ -179,13 +178,21 @@ def _parts(metric: str) -> tuple[str, ...]:
     return metric_named(metric).ratio or (metric,)
 
 
+def _described(values: np.ndarray, stage: str) -> str:
+    about_stage = STAGES[stage]
+    return (
+        describe_n(values, noun=about_stage.noun) if about_stage.trained else describe_models(values.shape[1], about_stage.noun)
+    )
+
+
 def _stage_of(rows: pd.DataFrame, cells: Cells) -> str:
     own = rows["cell"].isin(_names(rows, cells)) & (rows["split"] == "test") & (rows["stage"] != "zoo")
     return rows.loc[own, "stage"].iloc[0]
 
 
 def _rows_of(rows: pd.DataFrame, names: Sequence[str], metric: str, at: int | None) -> pd.DataFrame:
-    found = rows[(rows["metric"] == metric) & rows["cell"].isin(names) & (rows["split"] == "test") & (rows["stage"] != "zoo")]
+    found = rows[rows["metric"] == metric]
+    found = found[found["cell"].isin(names) & (found["split"] == "test") & (found["stage"] != "zoo")]
     found = found[found["at"].isna() if at is None else found["at"] == at]
     if found["stage"].nunique() > 1:
         raise InputError(f"{', '.join(names)}: cells of the stages {' and '.join(found['stage'].unique())} have that name")

@@ -59,9 +59,9 @@ def plot_predictor_rounds(rows: pd.DataFrame) -> Figure:
     shown = dict(list(cells.items())[: len(LOOKS)])
     measured = [panel for panel in PANELS if any(_has(rows, entry, panel, rounds) for entry, rounds in shown.items())]
     with house_style():
-        rows = -(-len(measured) // 2)
-        figure = Figure(figsize=(WIDTH_INCHES, 0.5 + 2.1 * rows), layout="constrained")
-        grid = list(figure.subplots(rows, 2, squeeze=False).ravel())
+        lines = -(-len(measured) // 2)
+        figure = Figure(figsize=(WIDTH_INCHES, 0.5 + 2.1 * lines), layout="constrained")
+        grid = list(figure.subplots(lines, 2, squeeze=False).ravel())
         for axes, panel in zip(grid, measured, strict=False):
             _draw_panel(axes, rows, panel, shown)
         for spare in grid[len(measured) :]:
