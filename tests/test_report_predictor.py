@@ -1,13 +1,12 @@
 """Laws of what the report makes of predictors: what stands for the same originals, means, fronts, spectra, kernels, figures."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import yaml
+from tables import joined
 from weightspace.errors import InputError
 from weightspace.predictor.figures.error import plot_predictor_error
 from weightspace.predictor.figures.kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
@@ -23,14 +22,14 @@ from weightspace.predictor.figures.select import (
     point_label,
     shared_label,
     short_labels,
-    values_of,
 )
 from weightspace.predictor.figures.spectra import panels_of, plot_predictor_spectra
 from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.report.intervals import Interval
-from weightspace.report.names import cell_label
+from weightspace.report.registry import metric_named
+from weightspace.report.select import value_matrix
 from weightspace.report.style import house_style, write_figure
-from weightspace.table import SCHEMA, Source, metric_named
+from weightspace.table import SCHEMA, Source
 
 BYTES = {"digits": 24_000.0, "cifar10": 1_090_000.0}  # of originals
 SIZES = {"h16": 0.11, "h24": 0.2, "h32": 0.33, "h48": 0.62}  # share of bytes, by the end of a predictor's name
@@ -51,6 +50,22 @@ MATCHED = {"noise": -0.04, "truncated": -0.015, "shrunk": -0.001, "low_pass": -0
 METRICS_PLOTS = [plot_predictor_rate, plot_predictor_error, plot_predictor_rounds]
 
 
+NUMBERS = {"quantized": "bits", "pruned": "kept_share", "low_rank": "kept_share"}
+
+
+def cell_of(predictor, control):
+    """What the table of cells says of a control."""
+    kind = next(kind for kind in KINDS if control.startswith(kind))
+    number = control.removeprefix(kind).strip("_")
+    numbers = {NUMBERS[kind]: float(number) / (1 if kind == "quantized" else 100)} if number else {}
+    return {"kind": kind, "of": predictor} | numbers
+
+
+def about(cells):
+    """What the table of cells says of predictors: originals are named by the first word."""
+    return {("predictor", cell): {"of": cell.split("_")[0]} for cell in cells}
+
+
 def rows_of(stage, cell, seed, originals, means, rng, rounds=1):
     """One job's rows; `means` are the share of bytes, the error and the gain."""
     task = cell.split("_")[0]
@@ -62,11 +77,11 @@ def rows_of(stage, cell, seed, originals, means, rng, rounds=1):
         smooth = rng.uniform(0.95, 1.05)
         values = {"accuracy_original": accuracy, "bytes_original": BYTES[task], "bytes": share * BYTES[task] * smooth}
         for t in range(1, rounds + 1):
-            end = f"_round_{t}" if rounds > 1 else ""
             gained = gain + 0.002 * (t - 1) + 0.003 * rng.standard_normal()
             own = {"accuracy_gain": gained, "relative_error": error * t**0.5 * smooth}
             own |= {"stable_rank_predicted": 5 * 0.9**t * smooth, "high_frequency_share_ordered_predicted": 0.3 * 0.8**t * smooth}
-            values |= {f"{name}{end}": value for name, value in own.items()} | own
+            values |= own
+            rows += [source.row(name, value, subject=n, at=t) for name, value in own.items() if rounds > 1]
         values |= {"stable_rank_original": 5.0, "high_frequency_share_ordered_original": 0.3}
         values["accuracy_predicted"] = accuracy + values["accuracy_gain"]
         rows += [source.row(name, value, subject=n) for name, value in values.items()]
@@ -75,7 +90,7 @@ def rows_of(stage, cell, seed, originals, means, rng, rounds=1):
 
 def planted_metrics(predictors=("digits_h16", "digits_h24", "digits_h32", "digits_h48"), originals=5, seeds=(0, 1, 2), **kinds):
     """Predictors by name, with the controls in `kinds`: `controls` of the last, `matched` of each, and `rounds`."""
-    rng, rows = np.random.default_rng(0), []
+    rng, rows, cells = np.random.default_rng(0), [], about(predictors)
     for cell in predictors:
         share = next((share for end, share in SIZES.items() if end in cell.split("_")), 0.4)
         means = share, 0.3 * (0.1 / share), -0.002 / share**2 + 0.007
@@ -85,7 +100,8 @@ def planted_metrics(predictors=("digits_h16", "digits_h24", "digits_h32", "digit
         controls |= {name: (share, means[1], MATCHED[name] / share) for name in kinds.get("matched", ())}
         for name, control in controls.items():
             rows += rows_of("predictor_control", f"{cell}_{name}", seeds[0], originals, control, rng)
-    return pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas()
+            cells["predictor_control", f"{cell}_{name}"] = cell_of(cell, name)
+    return joined(rows, cells)
 
 
 def with_recalibrated(table, task="cifar10"):
@@ -108,9 +124,9 @@ def planted_spectra(cells=("digits_h16", "digits_h32"), layers=3, values=12):
             for layer in range(layers):
                 original = 4.0 * (1 + layer) * np.exp(-np.arange(values) / 6.0) + len(cell.split("_")[0]) / 10
                 predicted = original * np.exp(-np.arange(values) * (0.3 - 0.1 * number)) + (seed - 3)
-                row = {"scenario": "planted", "cell": cell, "seed": seed, "layer": f"conv{layer}.weight"}
+                row = {"scenario": "planted", "stage": "predictor", "cell": cell, "seed": seed, "layer": f"conv{layer}.weight"}
                 rows.append(row | {"original": original.tolist(), "predicted": predicted.tolist()})
-    return pa.Table.from_pylist(rows, schema=SPECTRA_SCHEMA).to_pandas()
+    return joined(pa.Table.from_pylist(rows, schema=SPECTRA_SCHEMA).to_pandas(), about(cells))
 
 
 def planted_kernels(cells=("digits_h16", "digits_h32"), layers=(5, 3, 3), number=8):
@@ -121,10 +137,17 @@ def planted_kernels(cells=("digits_h16", "digits_h32"), layers=(5, 3, 3), number
             for n in range(number):
                 original = rng.standard_normal(side * side) / (1 + layer)
                 predicted = 0.8 * original + 0.1 * rng.standard_normal(side * side)
-                row = {"scenario": "planted", "cell": cell, "seed": 0, "layer": f"conv{layer}.weight", "side": side}
+                row = {
+                    "scenario": "planted",
+                    "stage": "predictor",
+                    "cell": cell,
+                    "seed": 0,
+                    "layer": f"conv{layer}.weight",
+                    "side": side,
+                }
                 row |= {"filter": n // 4, "channel": n % 4, "original": original.tolist(), "predicted": predicted.tolist()}
                 rows.append(row)
-    return pa.Table.from_pylist(rows, schema=KERNELS_SCHEMA).to_pandas()
+    return joined(pa.Table.from_pylist(rows, schema=KERNELS_SCHEMA).to_pandas(), about(cells))
 
 
 def texts_of(figure):
@@ -169,18 +192,10 @@ def test_every_planted_metric_is_known():
         metric_named(name)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("number", ["", "25"])
-@pytest.mark.parametrize("predictor", ["digits_h32", "digits_small_noise", "cnn_8"])
-def test_a_control_name_gives_back_its_parts(kind, number, predictor):
-    cell = "_".join(part for part in (predictor, kind, number) if part)
-    assert entry_of("predictor_control", cell) == (cell, predictor, kind, number)
-    assert entry_of("predictor", cell) == (cell, cell, "predicted", "")
-
-
-def test_a_control_whose_name_does_not_say_its_kind_is_refused():
-    with pytest.raises(InputError, match="control digits_h32_other must be named"):
-        entry_of("predictor_control", "digits_h32_other")
+def test_an_entry_is_what_the_table_of_cells_says_and_not_what_a_name_looks_like():
+    rows = rows_of("predictor_control", "digits_noise_2_small", 0, 1, (0.1, 0.1, 0.0), np.random.default_rng(0))
+    table = joined(rows, {("predictor_control", "digits_noise_2_small"): {"kind": "pruned", "of": "x", "kept_share": 0.25}})
+    assert entry_of(table, "digits_noise_2_small") == ("digits_noise_2_small", "x", "pruned", "25 %")
 
 
 def test_only_cells_that_have_all_metrics_are_taken_predictors_first(rich):
@@ -192,26 +207,24 @@ def test_only_cells_that_have_all_metrics_are_taken_predictors_first(rich):
 
 
 def test_a_set_of_originals_is_named_by_what_its_predictors_share():
-    assert shared_label(["cifar10_r20_h16", "cifar10_r20_h32"]) == "CIFAR-10 r20"
+    assert shared_label(["CIFAR-10 r20 h16", "CIFAR-10 r20 h32"]) == "CIFAR-10 r20"
     assert shared_label(["rounds"]) == "rounds"
-    assert shared_label(["rounds", "joint_h16", "other"]) == "rounds and 2 more"
+    assert shared_label(["rounds", "joint h16", "other"]) == "rounds and 2 more"
 
 
-def test_cells_of_the_same_originals_are_one_group_whatever_their_names(rich):
-    renamed = rich.assign(cell=rich["cell"].str.replace("digits_h24", "other_h24"))
-    groups = grouped_by_originals(renamed, entries_with(renamed, "bytes"))
-    assert [{entry.predictor.split("_")[0] for entry in group.entries} for group in groups] == [{"digits", "other"}, {"cifar10"}]
-    assert [group.label for group in grouped_by_originals(rich, entries_with(rich, "bytes"))] == ["digits", "CIFAR-10"]
-    moved = rich["value"] + 0.001 * ((rich["cell"] == "digits_h24") & (rich["metric"] == "accuracy_original"))
-    assert len(grouped_by_originals(rich.assign(value=moved), entries_with(rich, "bytes"))) == 3
+def test_cells_of_the_same_originals_are_one_group_and_originals_of_like_accuracy_are_not(rich):
+    alike = rich.assign(value=rich["value"].mask(rich["metric"] == "accuracy_original", 0.9))
+    groups = grouped_by_originals(alike, entries_with(alike, "bytes"))
+    assert [{entry.predictor.split("_")[0] for entry in group.entries} for group in groups] == [{"digits"}, {"cifar10"}]
+    assert [group.label for group in groups] == ["digits", "cifar10"]
 
 
 def test_predictors_are_told_apart_by_the_words_they_do_not_share():
     table = planted_metrics(("digits_h16", "digits_h32", "digits_h32_order_none"), 1, (0,), controls=["quantized_8", "averaged"])
     group = grouped_by_originals(table, entries_with(table, "bytes"))[0]
-    short = short_labels(group)
+    short = short_labels(table, group)
     assert [point_label(entry, short) for entry in group.entries] == ["h16", "h32", "h32 order none", "8 bit", ""]
-    assert short_labels(group._replace(entries=group.entries[:1])) == {}
+    assert short_labels(table, group._replace(entries=group.entries[:1])) == {}
 
 
 def test_values_are_in_the_order_of_originals_and_holes_are_refused():
@@ -221,16 +234,16 @@ def test_values_are_in_the_order_of_originals_and_holes_are_refused():
     expected = [
         [rows[(rows["seed"] == seed) & (rows["subject"] == str(n))]["value"].item() for n in range(12)] for seed in range(3)
     ]
-    assert values_of(table.sample(frac=1, random_state=0), entry, "bytes").tolist() == expected
+    assert value_matrix(table.sample(frac=1, random_state=0), entry.cell, "bytes").to_numpy().tolist() == expected
     hole = (table["metric"] == "bytes") & (table["seed"] == 1) & (table["subject"] == "3")
-    with pytest.raises(InputError, match="cell digits_h16: not every seed has bytes of the same originals"):
-        values_of(table[~hole], entry, "bytes")
+    with pytest.raises(InputError, match="cell digits_h16: not every seed has bytes of the same models"):
+        value_matrix(table[~hole], entry.cell, "bytes")
 
 
 def test_the_gain_is_that_of_predicted_over_original_accuracy(rich):
     entry = entries_with(rich)[0]
-    difference = values_of(rich, entry, "accuracy_predicted") - values_of(rich, entry, "accuracy_original")
-    assert gain_of(rich, entry).mean == pytest.approx(difference.mean())
+    difference = value_matrix(rich, entry.cell, "accuracy_predicted") - value_matrix(rich, entry.cell, "accuracy_original")
+    assert gain_of(rich, entry).mean == pytest.approx(difference.to_numpy().mean())
 
 
 # ---- rate and error
@@ -271,7 +284,7 @@ def test_points_of_a_kind_at_one_place_are_moved_apart_about_it_and_others_stay(
 def test_points_are_drawn_at_the_means_of_the_table_and_within_their_bars(rich, rich_figures, plot, across, over):
     found = errorbars(rich_figures[plot].axes[0])
     rows = rich[rich["cell"].str.startswith("digits") & (rich["stage"] == "predictor")]
-    means = rows.groupby(["metric", "cell"])["value"].mean()
+    means = rows[rows["at"].isna()].groupby(["metric", "cell"])["value"].mean()
     expected = means[across] / (means[over] if over else 1)
     drawn_at = np.concatenate([place for place, _ in found["predictor"]])
     drawn_at, expected = (
@@ -356,7 +369,7 @@ def test_a_second_panel_shows_gains_of_recalibrated_networks_on_the_same_axes(ri
     figure = plot_predictor_error(table)
     plain, again, other = figure.axes
     titles = [axes.get_title("left").split(":")[0] for axes in figure.axes]
-    assert titles == ["CIFAR-10", "CIFAR-10, batch norm recalibrated", "digits"]
+    assert titles == ["cifar10", "cifar10, batch norm recalibrated", "digits"]
     assert (plain.get_xlim(), plain.get_ylim()) == (again.get_xlim(), again.get_ylim())
     for name in ("predictor", KINDS["noise"]):
         before, after = (np.array([place for (place,), _ in errorbars(axes)[name]]) for axes in (plain, again))
@@ -377,22 +390,21 @@ def test_recalibrated_panels_have_only_what_was_measured_recalibrated(rich):
 
 
 def many_sets(num):
-    """Tables of one predictor each, whose originals differ."""
+    """Tables of one predictor each, of originals of their own."""
     table = planted_metrics(("cifar10_h16",), 2, (0,))
-    moved = table["metric"] == "accuracy_original"
-    return [table.assign(value=table["value"] + moved * n / 200) for n in range(num)]
+    return [table.assign(cell=f"set{n}_h16", of=f"set{n}", label=f"set{n} h16") for n in range(num)]
 
 
 @pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
 @pytest.mark.parametrize("sets", [1, 3, 8, 10])
 def test_sets_of_originals_are_drawn_or_counted(plot, sets):
-    figure = plot(pd.concat([table.assign(cell=f"set{n}_h16") for n, table in enumerate(many_sets(sets))]))
+    figure = plot(pd.concat(many_sets(sets)))
     assert len(figure.axes) == min(sets, MOST_PANELS)
     assert (f"{sets - MOST_PANELS} of {sets} sets of originals are not drawn" in drawn(figure)) == (sets > MOST_PANELS)
 
 
 def test_pairs_of_panels_are_not_torn_where_sets_of_originals_are_left_out():
-    tables = [with_recalibrated(table).assign(cell=f"set{n}_h16") for n, table in enumerate(many_sets(5))]
+    tables = [with_recalibrated(table, "set") for table in many_sets(5)]
     figure = plot_predictor_error(pd.concat(tables))
     assert len(figure.axes) == MOST_PANELS == 8
     assert "1 of 5 sets of originals are not drawn" in drawn(figure)
@@ -404,7 +416,8 @@ def test_pairs_of_panels_are_not_torn_where_sets_of_originals_are_left_out():
 def test_rounds_are_drawn_at_their_means_relative_to_the_original():
     table = planted_metrics(("digits_h32", "digits_h48"), rounds=4)
     figure = plot_predictor_rounds(table)
-    means = table[table["cell"] == "digits_h32"].groupby("metric")["value"].mean()
+    own = table[table["cell"] == "digits_h32"]
+    means, originals = own.groupby(["metric", "at"])["value"].mean(), own[own["at"].isna()].groupby("metric")["value"].mean()
     over = {
         "stable_rank_predicted": "stable_rank_original",
         "high_frequency_share_ordered_predicted": "high_frequency_share_ordered_original",
@@ -412,7 +425,7 @@ def test_rounds_are_drawn_at_their_means_relative_to_the_original():
     names = ("accuracy_gain", "relative_error", *over)
     for axes, name in zip(figure.axes, names, strict=True):
         ((places, _),) = errorbars(axes)["digits h32: 5 originals × 3 seeds"]
-        expected = [means[f"{name}_round_{t}"] / means.get(over.get(name), 1) for t in range(1, 5)]
+        expected = [means[name, t] / originals.get(over.get(name), 1) for t in range(1, 5)]
         assert places[:, 1] == pytest.approx(expected)
         assert places[:, 0].round().tolist() == [1, 2, 3, 4]
 
@@ -486,7 +499,7 @@ def test_kernels_of_four_cells_are_drawn_on_one_scale_of_colors():
     cells = ("digits_h16", "digits_h24", "digits_h32", "digits_h48", "cifar10_h16")
     figure = plot_predictor_kernels(planted_kernels(cells))
     text = drawn(figure)
-    assert [cell_label(cell) in text for cell in cells] == [True] * 4 + [False]
+    assert [cell.replace("_", " ") in text for cell in cells] == [True] * 4 + [False]
     assert all(text.count(row) >= 4 for row in ROWS)
     images = [image for axes in figure.axes for image in axes.get_images()]
     assert [image.get_clim() for image in images] == [(-1, 1)] * 4
@@ -498,7 +511,7 @@ def test_kernels_of_four_cells_are_drawn_on_one_scale_of_colors():
     *((plot, SCHEMA) for plot in METRICS_PLOTS),
 ])  # fmt: skip
 def test_an_empty_table_leaves_a_figure_that_says_so(plot, schema):
-    assert re.search("no predictor (of this scenario|here) has", drawn(plot(schema.empty_table().to_pandas())))
+    assert re.search("no predictor (of this scenario|here) has", drawn(plot(joined(schema.empty_table().to_pandas()))))
 
 
 @pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
@@ -516,10 +529,3 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
         write_figure(plot_predictor_kernels(kernels), tmp_path / f"{run}1.pdf", tmp_path / f"{run}1.png")
     for name in ("0.pdf", "0.png", "1.pdf", "1.png"):
         assert (tmp_path / f"a{name}").read_bytes() == (tmp_path / f"b{name}").read_bytes()
-
-
-def test_every_control_of_every_shipped_scenario_has_a_name_that_figures_read():
-    for path in Path(__file__).parents[1].glob("config/scenarios/*.yaml"):
-        for name, cell in (yaml.safe_load(path.read_text()).get("predictor_controls") or {}).items():
-            entry = entry_of("predictor_control", name)
-            assert (entry.predictor, entry.kind) == (cell["predictor"], cell["kind"])

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 from matplotlib.legend import Legend
 from scipy.cluster.hierarchy import fcluster, linkage
+from tables import joined, write_cells
 from weightspace.errors import InputError
 from weightspace.recovery.figures.clusters import plot_recovery_clusters, trees_of
 from weightspace.recovery.figures.coverage import plot_recovery_coverage
-from weightspace.recovery.figures.merges import count_at_cut, large_clusters, trunk_of
+from weightspace.recovery.figures.merges import count_at_cut, trunk_of
 from weightspace.recovery.figures.neurons import angle_text, pair_of, plot_recovery_neurons, shown_cells, spread_units
 from weightspace.recovery.figures.select import factor_of, geometric_interval, grouped, grouped_by_factor
 from weightspace.recovery.figures.sizes import plot_recovery_sizes, points_of
@@ -20,19 +21,22 @@ from weightspace.recovery.figures.solved import bins_by_ease, plot_recovery_solv
 from weightspace.recovery.metrics import MERGES_SCHEMA, METRICS, NEURONS_SCHEMA
 from weightspace.report.claims import Region, judge_claims, read_claims
 from weightspace.report.collect import collect_tables
-from weightspace.report.names import cell_label, number_with_interval
+from weightspace.report.draw import draw
+from weightspace.report.names import number_with_interval
 from weightspace.report.reference import keep_reference
-from weightspace.report.regenerate import PLOTS, regenerate
+from weightspace.report.regenerate import regenerate
+from weightspace.report.registry import figure_named, figures_of, metric_named
+from weightspace.report.select import cells_named, interval_of, is_reading, paired_interval, value_matrix
 from weightspace.report.style import house_style
-from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once, value_matrix, value_range
-from weightspace.table import METRICS, SCHEMA, Source, metric_named, read_table, write_metrics, write_table
+from weightspace.table import SCHEMA, Source, read_table, write_metrics, write_table
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "config" / "claims.yaml"
+SWEPT = re.compile(r"_rho\d+$")
 SOLVED = {1: 0.1, 2: 0.5, 4: 0.85, 8: 0.95}  # planted shares by expansion factor
 KINDS = {"single": 0.1, "pruned": 0.0, "distilled": 0.05}  # planted shares of the baselines
 METRICS_PLOTS = [plot_recovery_solved, plot_recovery_coverage, plot_recovery_sizes]
-ALL_PLOTS = [name for name, plot in PLOTS.items() if plot.stage == "recovery"]
+ALL_PLOTS = list(figures_of(["recovery"]))
 
 
 def planted_values(factor, share, teachers, rng):
@@ -59,6 +63,14 @@ def planted_values(factor, share, teachers, rng):
     return values | {f"coverage_1e-{k}": 1 / (1 + np.exp(3 * (distance + k))) for k in range(1, 13)}
 
 
+def about(cells, kinds=()):
+    """What the table of cells says: recoveries whose names end in rho are of one grid."""
+    said = {("recovery", cell): {"of": "teacher", "group": "synthetic" if SWEPT.search(cell) else None} for cell in cells}
+    return said | {
+        ("recovery_baseline", f"{cell}_{kind}"): {"kind": kind, "of": cell} for cell in cells for kind in kinds
+    }  # fmt: skip
+
+
 def planted_metrics(cells, teachers=10, seeds=(0,), kinds=KINDS):
     """Table of recoveries, `cells` with their expansion factors, and of their baselines."""
     rng, rows = np.random.default_rng(0), []
@@ -72,7 +84,7 @@ def planted_metrics(cells, teachers=10, seeds=(0,), kinds=KINDS):
             for (stage, name), values in jobs.items():
                 source = Source("planted", stage, name, seed)
                 rows += [source.row(key, float(x), subject=n) for key, column in values.items() for n, x in enumerate(column)]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    return joined(rows, about(cells, kinds))
 
 
 def synthetic(problems, factors=(1, 2, 4, 8)):
@@ -104,7 +116,18 @@ def merges_of(tree, student, least, where):
             found.add(num + step)
         counts.append(len(found))
         sizes = {"height": height, "members": int(members), "students": len(held[num + step]), "count": counts[-1]}
-        rows.append({"scenario": "planted", "cell": where[0], "seed": 0, "layer": where[1], "step": step} | sizes)
+        rows.append(
+            {
+                "scenario": "planted",
+                "stage": "recovery",
+                "least": least,
+                "cell": where[0],
+                "seed": 0,
+                "layer": where[1],
+                "step": step,
+            }
+            | sizes
+        )
         rows[-1] |= {"left": int(left), "right": int(right), "num_neurons": num}
     last = max(np.flatnonzero(np.array(counts) == max(counts)))
     cut = tree[last, 2] if last + 1 == len(tree) else (tree[last, 2] + tree[last + 1, 2]) / 2
@@ -119,7 +142,15 @@ def planted_neurons(cells=None, units=20, missing=0):
             teacher = rng.standard_normal(int(np.prod(shape))) * np.hanning(np.prod(shape))
             lost = neuron >= units - missing
             near = teacher + 0.02 * (neuron + 1) * rng.standard_normal(teacher.size)
-            row = {"scenario": "planted", "cell": cell, "seed": 0, "subject": "0", "layer": 0, "neuron": neuron}
+            row = {
+                "scenario": "planted",
+                "stage": "recovery",
+                "cell": cell,
+                "seed": 0,
+                "subject": "0",
+                "layer": 0,
+                "neuron": neuron,
+            }
             row |= {"angle_degrees": float("nan") if lost else float(neuron), "shape": list(shape), "teacher": teacher.tolist()}
             rows.append(row | {"recovered": None if lost else near.tolist()})
     return pa.Table.from_pylist(rows, schema=NEURONS_SCHEMA)
@@ -141,12 +172,12 @@ def drawn(figure):
 @pytest.fixture(scope="module")
 def sixty():
     """60 cells of 15 problems with 10 teachers, one attack on each."""
-    return planted_metrics(synthetic(15)).to_pandas()
+    return planted_metrics(synthetic(15))
 
 
 @pytest.fixture(scope="module")
 def merges():
-    return planted_merges(("synthetic_rho4", "digits_g")).to_pandas()
+    return joined(planted_merges(("synthetic_rho4", "digits_g")).to_pandas())
 
 
 # ---- names and tables
@@ -156,9 +187,9 @@ def test_every_metric_of_a_recovery_has_one_entry_and_strangers_have_none():
     names = set(planted_metrics({"a": 4}, teachers=1)["metric"].to_pylist())
     names |= {"rmse_shifted", "rmse_clustered", "rmse_student_median", "agreement", "agreement_shifted"}
     for name in names:
-        assert [metric for metric in METRICS if re.fullmatch(metric.pattern, name)] == [metric_named(name)]
+        assert [metric for metric in METRICS if metric.name == name] == [metric_named(name, "recovery")]
     for name in ("coverage_1e-0", "coverage_1e-13", "rmse", "size_", "angle_median_degrees", "agreement_"):
-        with pytest.raises(InputError, match="is not in"):
+        with pytest.raises(InputError, match="there is no metric"):
             metric_named(name)
 
 
@@ -176,8 +207,8 @@ def test_every_metric_of_a_recovery_has_one_entry_and_strangers_have_none():
         ("identifiability", (-np.inf, 0)),
     ],
 )
-def test_an_interval_of_a_recovery_ends_where_the_values_of_its_metric_end(metric, expected):
-    assert value_range(metric) == expected
+def test_an_interval_of_a_recovery_ends_sourcethe_values_of_its_metric_end(metric, expected):
+    assert metric_named(metric, "recovery").range == expected
 
 
 @pytest.mark.parametrize(("make", "schema"), [(planted_merges, MERGES_SCHEMA), (planted_neurons, NEURONS_SCHEMA)])
@@ -200,7 +231,7 @@ def test_a_pattern_pools_the_teachers_of_all_cells_that_match_and_no_others(sixt
     rows = sixty[sixty["cell"].str.fullmatch(r"synthetic_p\d+_rho4") & (sixty["metric"] == "solved")]
     assert values.shape == (1, 150)
     assert {f"{row.cell}/{row.subject}": row.value for row in rows.itertuples()} == values.loc[0].to_dict()
-    interval = cell_interval(sixty, "synthetic_*_rho4", "solved")
+    interval = interval_of(sixty, "synthetic_*_rho4", "solved")
     assert interval.mean == pytest.approx(rows["value"].mean())
     assert interval.n == "150 teachers × 1 seed"
     assert len(cells_named(sixty, "synthetic_p3_*")) == 16
@@ -208,12 +239,12 @@ def test_a_pattern_pools_the_teachers_of_all_cells_that_match_and_no_others(sixt
 
 
 def test_teachers_are_in_the_order_of_their_numbers():
-    values = value_matrix(planted_metrics({"a": 4}, teachers=12, kinds={}).to_pandas(), "a*", "solved")
+    values = value_matrix(planted_metrics({"a": 4}, teachers=12, kinds={}), "a*", "solved")
     assert list(values.columns[[0, 2, 11]]) == ["a/0", "a/2", "a/11"]
 
 
 def test_cells_of_a_pattern_must_have_the_metric_the_seeds_and_the_stage_in_common():
-    table = planted_metrics({"a_x": 4, "a_y": 4}, seeds=(0, 1), kinds={}).to_pandas()
+    table = planted_metrics({"a_x": 4, "a_y": 4}, seeds=(0, 1), kinds={})
     assert value_matrix(table, "a_*", "solved").shape == (2, 20)
     of_y = table["cell"] == "a_y"
     with pytest.raises(InputError, match="not every seed"):
@@ -226,15 +257,15 @@ def test_cells_of_a_pattern_must_have_the_metric_the_seeds_and_the_stage_in_comm
         value_matrix(table, "b_*", "solved")
 
 
-@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 1, True), (2, 2, True), (5, 1, False), (3, 2, False)])
-def test_few_attacks_are_a_reading_and_five_are_not(teachers, seeds, reading):
-    table = planted_metrics({"a": 4}, teachers, range(seeds)).to_pandas()
-    assert [trained_once(table, cell, "solved") for cell in ("a", "a*e", "a_single")] == [reading] * 3
+@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 1, True), (2, 2, True), (5, 1, False), (1, 5, True)])
+def test_few_teachers_are_a_reading_however_often_they_are_attacked_and_five_are_not(teachers, seeds, reading):
+    table = planted_metrics({"a": 4}, teachers, range(seeds))
+    assert [is_reading(table, cell, "solved") for cell in ("a", "a*e", "a_single")] == [reading] * 3
 
 
 def test_a_recovery_and_its_baseline_are_compared_teacher_by_teacher():
-    table = planted_metrics({"a": 4}, 10, (0, 1)).to_pandas()
-    difference = paired_interval(table, ("a", "solved"), ("a_single", "solved"))
+    table = planted_metrics({"a": 4}, 10, (0, 1))
+    difference = paired_interval(table, ("a", "solved", None), ("a_single", "solved", None))
     means = [value_matrix(table, cell, "solved").to_numpy().mean() for cell in ("a", "a_single")]
     assert difference.mean == pytest.approx(means[0] - means[1])
     assert difference.n == "10 teachers × 2 seeds"
@@ -259,14 +290,14 @@ def test_a_claim_on_a_pattern_is_decided_by_the_interval_over_all_teachers(sixty
 
 
 def test_a_claim_on_a_single_attack_is_inconclusive():
-    table = planted_metrics({"mnist_g_256": 4}, teachers=1).to_pandas()
+    table = planted_metrics({"mnist_g_256": 4}, teachers=1)
     rows = judge_claims(table, read_claims(CLAIMS)).judged.to_pylist()
     assert {row["id"] for row in rows} == {"size_mnist_g_256", "rmse_mnist_g_256"}
     assert all(row["reading"] and row["verdict"] == "inconclusive" for row in rows)
 
 
 def test_a_network_with_units_missing_does_not_have_a_small_overhead():
-    table = planted_metrics({"digits_g": 4}, teachers=5).to_pandas()
+    table = planted_metrics({"digits_g": 4}, teachers=5)
     claims = [claim for claim in read_claims(CLAIMS) if claim.id == "overhead_digits_g"]
     for overhead, expected in ((0.0, "reproduced"), (0.05, "reproduced"), (0.3, "not reproduced"), (-0.9, "not reproduced")):
         planted = table.assign(value=table["value"].where(table["metric"] != "overhead", overhead))
@@ -295,9 +326,10 @@ def test_up_to_so_many_cells_stand_alone_and_more_are_pooled_by_factor(sixty):
     assert sum(len(group.cells) for group in pooled) == 60
 
 
-def test_only_cells_whose_names_say_so_are_pooled(sixty):
-    others = [f"digits_{name}" for name in ("g", "tanh", "relu", "rho", "rho4_published")]
-    groups = grouped(sixty, [*others, *synthetic(15)], 4)
+def test_only_cells_of_one_group_are_pooled(sixty):
+    others = [f"digits_{name}_rho4" for name in ("g", "tanh", "relu", "elu", "silu")]
+    alone = planted_metrics(dict.fromkeys(others, 4), kinds={}).assign(group=None)
+    groups = grouped(pd.concat([sixty, alone]), [*others, *synthetic(15)], 4)
     assert [group.cells for group in groups[4:]] == [[name] for name in others]
     assert sum(len(group.cells) for group in groups[:4]) == 60
 
@@ -305,9 +337,9 @@ def test_only_cells_whose_names_say_so_are_pooled(sixty):
 def test_cells_with_other_seeds_or_searched_factors_have_their_own_group():
     table = pd.concat(
         [
-            planted_metrics({"a": 4, "b": 4, "c": 10}, kinds={}).to_pandas(),
-            planted_metrics({"d": 4}, seeds=(0, 1), kinds={}).to_pandas(),
-            planted_metrics({"e": 4, "f": 4}, kinds={}).to_pandas(),
+            planted_metrics({"a": 4, "b": 4, "c": 10}, kinds={}),
+            planted_metrics({"d": 4}, seeds=(0, 1), kinds={}),
+            planted_metrics({"e": 4, "f": 4}, kinds={}),
         ]
     )
     table.loc[(table["cell"] == "e") & (table["metric"] == "expansion_factor") & (table["subject"] == "3"), "value"] = 8.0
@@ -351,9 +383,9 @@ def tree_of(table, cell="synthetic_rho4"):
 
 @pytest.mark.parametrize("spread", [1e-3, 0.0], ids=["noise", "equal neurons"])
 def test_clusters_that_count_are_those_that_a_slow_cut_of_the_tree_finds(spread):
-    table = planted_merges(spread=spread).to_pandas()
+    table = joined(planted_merges(spread=spread).to_pandas())
     tree = table[["left", "right", "height", "members"]].to_numpy(float)
-    student, large = np.repeat(np.arange(10), 16), large_clusters(table)
+    student = np.repeat(np.arange(10), 16)
     trunk = trunk_of(table, len(table))
     for height in np.quantile(tree[:, 2], [0.1, 0.4, 0.5, 0.6, 0.8, 0.95]):
         labels = fcluster(tree, height, "distance")
@@ -361,15 +393,6 @@ def test_clusters_that_count_are_those_that_a_slow_cut_of_the_tree_finds(spread)
         forks = sum(fork.height <= height for fork in trunk.forks)
         assert (trunk.births <= height).sum() - forks == slow
         assert count_at_cut(table.assign(cut=height)) == slow
-    assert (large == (table["students"] >= 5)).all()
-
-
-def test_a_count_of_members_is_told_from_one_of_students():
-    table = planted_merges().to_pandas()
-    by_members = table["members"].to_numpy() >= 12
-    known = np.concatenate([np.zeros(len(table) + 1, int), by_members.astype(int)])
-    counts = np.cumsum(by_members - known[table["left"]] - known[table["right"]])
-    assert (large_clusters(table.assign(count=counts)) == by_members).all()
 
 
 def test_no_branches_cross_and_the_lowest_are_kept(merges):
@@ -390,7 +413,7 @@ def test_no_branches_cross_and_the_lowest_are_kept(merges):
 
 
 def test_a_tree_without_a_large_cluster_has_no_branches_and_is_drawn():
-    table = planted_merges().to_pandas().assign(count=0, students=1, members=1)
+    table = joined(planted_merges().to_pandas()).assign(count=0, students=1, members=1)
     assert len(trunk_of(table, 60).births) == 0
     assert "0 at the cut" in drawn(plot_recovery_clusters(table))
 
@@ -405,11 +428,11 @@ SIZES = {"1 cell, 1 teacher, 1 seed": (1, 1, 1), "5 cells": (5, 3, 2)}
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_figure_names_each_of_a_few_cells_and_says_n(plot, cells, teachers, seeds):
     names = {f"digits_{name}": 4 for name in ("g", "tanh", "sigmoid", "softplus", "relu")[:cells]}
-    text = drawn(plot(planted_metrics(names, teachers, range(seeds)).to_pandas()))
-    assert all(cell_label(cell) in text for cell in names)
+    text = drawn(plot(planted_metrics(names, teachers, range(seeds))))
+    assert all(cell.replace("_", " ") in text for cell in names)
     n = f"{teachers} teacher{'s' * (teachers > 1)} × {seeds} seed{'s' * (seeds > 1)}"
     assert (n in text) or f"n = {teachers} × {seeds}" in text
-    assert "95 % bootstrap interval" in text
+    assert "95 %" in text
 
 
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
@@ -422,9 +445,9 @@ def test_a_figure_pools_sixty_cells_by_factor_and_says_n(plot, sixty):
 
 
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
-def test_baselines_are_named_in_the_legend_where_there_are_any(plot):
+def test_baselines_are_named_in_the_legend_sourcethere_are_any(plot):
     for kinds in (KINDS, {}):
-        figure = plot(planted_metrics({"a": 2, "b": 4}, kinds=kinds).to_pandas())
+        figure = plot(planted_metrics({"a": 2, "b": 4}, kinds=kinds))
         drawn(figure)
         labels = {text.get_text() for legend in figure.findobj(Legend) for text in legend.get_texts()}
         expected = plot is not plot_recovery_coverage and bool(kinds)
@@ -434,13 +457,13 @@ def test_baselines_are_named_in_the_legend_where_there_are_any(plot):
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_black_box_leaves_an_empty_figure_that_says_why(plot):
     rows = [Source("planted", "recovery", "box", 0).row("rmse_held_out", 0.1, subject=0)]
-    assert "no recovery here has a teacher" in drawn(plot(pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas()))
+    assert "no recovery here has a teacher" in drawn(plot(joined(rows)))
 
 
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_black_box_beside_other_recoveries_is_left_away(plot):
-    table = planted_metrics({"a": 4}).to_pandas()
-    box = pd.DataFrame([Source("planted", "recovery", "blackbox", 0).row("rmse_held_out", 0.1, subject=0)])
+    table = planted_metrics({"a": 4})
+    box = joined([Source("planted", "recovery", "blackbox", 0).row("rmse_held_out", 0.1, subject=0)])
     assert "blackbox" not in drawn(plot(pd.concat([table, box])))
 
 
@@ -452,7 +475,7 @@ def line_of(figure, label):
     return (handle.lines[0] if hasattr(handle, "lines") else handle).get_xydata()
 
 
-def test_planted_shares_are_where_the_figures_draw_them(sixty):
+def test_planted_shares_are_sourcethe_figures_draw_them(sixty):
     shares = {factor: value_matrix(sixty, f"synthetic_*_rho{factor}", "solved").to_numpy().mean() for factor in SOLVED}
     assert line_of(plot_recovery_solved(sixty), "recovered")[:, 1] == pytest.approx(list(shares.values()))
     for factor in SOLVED:
@@ -463,7 +486,7 @@ def test_planted_shares_are_where_the_figures_draw_them(sixty):
 
 
 def test_sizes_and_errors_are_relative_to_each_teacher():
-    table = planted_metrics({"a": 4}, 6, (0, 1)).to_pandas()
+    table = planted_metrics({"a": 4}, 6, (0, 1))
     points = points_of(table, ["a"])
     assert list(points) == ["recovered", "students", *KINDS]
     parts = [value_matrix(table, "a", name).to_numpy() for name in ("rmse_student_best", "output_deviation")]
@@ -474,14 +497,14 @@ def test_sizes_and_errors_are_relative_to_each_teacher():
 
 
 def test_an_error_that_is_not_finite_is_counted_and_not_dropped():
-    table = planted_metrics({"a": 4}, 6).to_pandas()
+    table = planted_metrics({"a": 4}, 6)
     broken = (table["cell"] == "a") & (table["metric"] == "rmse_held_out") & (table["subject"] == "2")
     text = drawn(plot_recovery_sizes(table.assign(value=table["value"].where(~broken, np.nan))))
     assert "6 teachers × 1 seed, 1 errors not finite" in text
 
 
 def test_the_clusters_figure_shows_first_layers_of_three_cells_and_the_count_at_the_cut():
-    table = planted_merges(("a", "b", "c", "d"), layers=2, students=6, units=4, width=8).to_pandas()
+    table = joined(planted_merges(("a", "b", "c", "d"), layers=2, students=6, units=4, width=8).to_pandas())
     titles = list(trees_of(table))
     assert [title.split("\n")[1][:7] for title in titles] == ["layer 0"] * 3
     assert [title[0] for title in titles] == ["a", "b", "c"]
@@ -495,12 +518,12 @@ def test_the_clusters_figure_shows_first_layers_of_three_cells_and_the_count_at_
 
 def test_more_clusters_than_fit_are_counted():
     table = planted_merges(students=4, units=70, width=75)
-    assert re.search(r"60 clusters, those that form lowest of \d+", drawn(plot_recovery_clusters(table.to_pandas())))
+    assert re.search(r"60 clusters, those that form lowest of \d+", drawn(plot_recovery_clusters(joined(table.to_pandas()))))
 
 
-def test_weights_are_shown_as_images_of_two_cells_where_any_has_images():
+def test_weights_are_shown_as_images_of_two_cells_sourceany_has_images():
     shapes = {"synthetic_rho4": (5, 1, 1), "digits_g": (1, 8, 8), "cifar10_g": (3, 4, 4), "digits_tanh": (1, 8, 8)}
-    table = planted_neurons(shapes, missing=1).to_pandas()
+    table = joined(planted_neurons(shapes, missing=1).to_pandas())
     assert [cell.iloc[0]["cell"] for cell in shown_cells(table)] == ["digits_g", "cifar10_g"]
     figure = plot_recovery_neurons(table)
     text = drawn(figure)
@@ -513,13 +536,13 @@ def test_weights_are_shown_as_images_of_two_cells_where_any_has_images():
 
 
 def test_weights_of_plain_inputs_are_shown_as_profiles():
-    text = drawn(plot_recovery_neurons(planted_neurons({"synthetic_rho4": (5, 1, 1)}, units=3).to_pandas()))
-    assert "synthetic ρ=4: 3 of 3 units" in text
+    text = drawn(plot_recovery_neurons(joined(planted_neurons({"synthetic_rho4": (5, 1, 1)}, units=3).to_pandas())))
+    assert "synthetic rho4: 3 of 3 units" in text
     assert text.count("input entry") == 3
 
 
 def test_the_units_shown_reach_from_the_best_to_the_worst_angle():
-    rows = spread_units(planted_neurons(units=20, missing=2).to_pandas().sample(frac=1, random_state=0))
+    rows = spread_units(joined(planted_neurons(units=20, missing=2).to_pandas()).sample(frac=1, random_state=0))
     angles = [row["angle_degrees"] for row in rows]
     assert len(rows) == 8
     assert angles[0] == 0
@@ -528,7 +551,7 @@ def test_the_units_shown_reach_from_the_best_to_the_worst_angle():
 
 
 def test_a_pair_keeps_its_ratio_and_is_scaled_to_its_largest_weight():
-    row = planted_neurons(units=1).to_pandas().iloc[0]
+    row = joined(planted_neurons(units=1).to_pandas()).iloc[0]
     pair = pair_of(row)
     assert max(np.abs(pair.teacher).max(), np.abs(pair.recovered).max()) == 1
     assert pair.teacher.ravel() / pair.recovered.ravel() == pytest.approx(row["teacher"] / row["recovered"], rel=1e-4)
@@ -537,14 +560,16 @@ def test_a_pair_keeps_its_ratio_and_is_scaled_to_its_largest_weight():
 @pytest.mark.parametrize("name", ["recovery_clusters", "recovery_neurons"])
 def test_an_empty_table_leaves_a_figure_that_says_so(name):
     schema = {"recovery_clusters": MERGES_SCHEMA, "recovery_neurons": NEURONS_SCHEMA}[name]
-    assert "no recovery of this scenario" in drawn(PLOTS[name].function(schema.empty_table().to_pandas()))
+    assert "no recovery of this scenario" in drawn(draw(figure_named(name), joined(schema.empty_table().to_pandas())))
 
 
 # ---- regenerate
 
 
 def write_run(folder):
-    write_metrics(folder / "metrics.parquet", planted_metrics({"digits_g": 4, "digits_tanh": 4}, 3).to_pylist(), METRICS)
+    rows = planted_metrics({"digits_g": 4, "digits_tanh": 4}, 3)
+    write_metrics(folder / "metrics.parquet", pa.Table.from_pandas(rows[SCHEMA.names], SCHEMA).to_pylist(), METRICS)
+    write_cells(folder / "cells.parquet", rows)
     write_table(folder / "recovery_merges.parquet", planted_merges(("digits_g",)))
     write_table(folder / "recovery_neurons.parquet", planted_neurons())
 
@@ -552,25 +577,25 @@ def write_run(folder):
 def test_regenerating_draws_recoveries_from_the_tables_beside_the_metrics(tmp_path):
     (tmp_path / "run").mkdir()
     write_run(tmp_path / "run")
-    regenerate(tmp_path / "run/metrics.parquet", CLAIMS, tmp_path / "out", "planted")
+    regenerate(tmp_path / "run/metrics.parquet", CLAIMS, tmp_path / "out", {})
     assert {path.stem for path in tmp_path.glob("out/figures/*.png")} == {*ALL_PLOTS, "claims"}
 
 
-@pytest.mark.parametrize("name", ["recovery_merges", "recovery_neurons"])
-def test_a_table_of_recoveries_that_is_missing_or_not_ours_is_named(tmp_path, name):
+@pytest.mark.parametrize("name", ["recovery_merges", "recovery_neurons", "cells"])
+def test_a_table_of_recoveries_that_is_missing_or_damaged_is_named(tmp_path, name):
     write_run(tmp_path)
     path = tmp_path / f"{name}.parquet"
-    write_table(path, pa.table({"a": [1]}))
-    with pytest.raises(InputError, match=rf"{name}\.parquet: not a table with columns"):
-        regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=rf"{name}\.parquet: not a whole Parquet file"):
+        regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, {})
     path.unlink()
     with pytest.raises(InputError, match=rf"{name}\.parquet: no such file"):
-        regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
+        regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, {})
 
 
 def test_the_reference_keeps_what_regenerating_needs(tmp_path):
     (tmp_path / "run").mkdir()
     write_run(tmp_path / "run")
     keep_reference(tmp_path / "run", tmp_path / "reference")
-    regenerate(tmp_path / "reference/metrics.parquet", CLAIMS, tmp_path / "out", "planted")
+    regenerate(tmp_path / "reference/metrics.parquet", CLAIMS, tmp_path / "out", {})
     assert (tmp_path / "out/figures/recovery_clusters.png").is_file()
