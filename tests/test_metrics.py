@@ -9,7 +9,17 @@ import weightspace.metrics
 from weightspace.autoencoder.losses import Losses
 from weightspace.autoencoder.probe import TARGETS
 from weightspace.errors import InputError
-from weightspace.metrics import METRICS, SCHEMA, Source, metric_named, read_metrics, write_metrics, write_table
+from weightspace.metrics import (
+    METRICS,
+    SCHEMA,
+    Source,
+    counts_successes,
+    metric_named,
+    ratio_named,
+    read_metrics,
+    write_metrics,
+    write_table,
+)
 from weightspace.zoo import MEASURES
 
 SOURCE = Source("digits", "autoencoder", "plain", 3)
@@ -33,13 +43,13 @@ def test_rows_come_back(path):
 
 
 def test_a_row_says_who_measured_what_of_whom():
-    assert SOURCE.row("weights_r2", 1.0) == SOURCE._asdict() | {
-        "split": "test", "subject": "", "metric": "weights_r2", "value": 1.0
+    assert SOURCE.row("weights_l2", 1.0) == SOURCE._asdict() | {
+        "split": "test", "subject": "", "metric": "weights_l2", "value": 1.0
     }  # fmt: skip
 
 
 def test_not_finite_values_are_rows_like_others(path):
-    write_metrics(path, [SOURCE.row("weights_r2", float(value)) for value in ("nan", "inf", "-inf")])
+    write_metrics(path, [SOURCE.row("weights_l2", float(value)) for value in ("nan", "inf", "-inf")])
     assert [str(value) for value in read_metrics(path)["value"].to_pylist()] == ["nan", "inf", "-inf"]
 
 
@@ -65,12 +75,35 @@ def test_a_name_that_is_not_in_the_table_is_refused(path, name):
         *(f"{measure}_epoch_{epoch}" for measure in (*MEASURES, "generalization_gap") for epoch in (0, 50)
           if measure not in ("train_loss", "val_loss")),
         *(f"loss_{part}_step_{step}" for part in (*Losses._fields, "total") for step in (1, 1000)),
-        *(f"probe_r2_{target}_{features}" for target in TARGETS
+        *(f"probe_{kind}_{target}_{features}" for target in TARGETS for kind in ("r2", "error")
           for features in ("embedding", "random_encoder", "weight_statistics")),
+        *(f"probe_deviation_{target}" for target in TARGETS),
     ],
 )  # fmt: skip
 def test_a_name_that_a_stage_makes_belongs_to_exactly_one_entry(name):
     assert [metric for metric in METRICS if re.fullmatch(metric.pattern, name)] == [metric_named(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("weights_r2", ("weights_squared_error", "weights_deviation")),
+        ("weights_r2_within_init", ("weights_squared_error", "weights_deviation_within_init")),
+        ("probe_r2_epoch_embedding", ("probe_error_epoch_embedding", "probe_deviation_epoch")),
+        ("probe_r2_test_accuracy_random_encoder", ("probe_error_test_accuracy_random_encoder", "probe_deviation_test_accuracy")),
+    ],
+)
+def test_a_derived_metric_is_the_ratio_of_two_that_are_measured_and_never_a_row(path, name, parts):
+    assert ratio_named(name)[1:] == (*parts, True)
+    assert all(metric_named(part) and ratio_named(part) is None for part in parts)
+    with pytest.raises(InputError, match=f"{name} is derived"):
+        write_metrics(path, [SOURCE.row(name, 0.5)])
+
+
+def test_every_derived_metric_and_every_share_of_successes_has_an_entry():
+    shares = ("solved", "reached", "size_right", "activation_right", "from_students", "coverage_1e-3", "retrieval_outputs_mixed")
+    assert all(counts_successes(name) and metric_named(name) for name in shares)
+    assert not any(map(counts_successes, ("retrieval_chance", "accuracy_original", "weights_r2", "overhead")))
 
 
 def test_each_metric_says_its_unit_its_meaning_and_which_way_is_better():

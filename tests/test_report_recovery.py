@@ -34,7 +34,7 @@ from weightspace.report.recovery_solved import bins_by_ease, plot_recovery_solve
 from weightspace.report.reference import keep_reference
 from weightspace.report.regenerate import PLOTS, regenerate
 from weightspace.report.style import house_style
-from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once, value_matrix, value_range
+from weightspace.report.tables import cell_interval, cells_named, is_reading, paired_interval, value_matrix, value_range
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -235,10 +235,22 @@ def test_cells_of_a_pattern_must_have_the_metric_the_seeds_and_the_stage_in_comm
         value_matrix(table, "b_*", "solved")
 
 
-@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 1, True), (2, 2, True), (5, 1, False), (3, 2, False)])
-def test_few_attacks_are_a_reading_and_five_are_not(teachers, seeds, reading):
+@pytest.mark.parametrize(("teachers", "seeds", "reading"), [(1, 5, True), (4, 3, True), (5, 1, False), (6, 2, False)])
+def test_few_teachers_are_a_reading_however_often_attacked_and_five_are_not(teachers, seeds, reading):
     table = planted_metrics({"a": 4}, teachers, range(seeds)).to_pandas()
-    assert [trained_once(table, cell, "solved") for cell in ("a", "a*e", "a_single")] == [reading] * 3
+    assert [is_reading(table, cell, "solved") for cell in ("a", "a*e", "a_single")] == [reading] * 3
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_claim_on_teachers_that_all_are_or_are_not_solved_needs_enough_of_them(share):
+    verdicts = []
+    for teachers in (5, 30):
+        table = planted_metrics({"a": 4}, teachers, kinds={}).to_pandas()
+        table.loc[table["metric"] == "solved", "value"] = share
+        rule = Region(above=0.8) if share else Region(below=0.2)
+        claim = solved_claim("a", 0.8).model_copy(update={"rule": rule})
+        verdicts += judge_claims(table, [claim]).judged["verdict"].to_pylist()
+    assert verdicts == ["inconclusive", "reproduced"]
 
 
 def test_a_recovery_and_its_baseline_are_compared_teacher_by_teacher():
@@ -275,10 +287,12 @@ def test_a_claim_on_a_single_attack_is_inconclusive():
 
 
 def test_a_network_with_units_missing_does_not_have_a_small_overhead():
-    table = planted_metrics({"digits_g": 4}, teachers=5).to_pandas()
+    table = planted_metrics({"digits_g": 4}, teachers=5, kinds={}).to_pandas()
     claims = [claim for claim in read_claims(CLAIMS) if claim.id == "overhead_digits_g"]
+    of_overhead = table["metric"] == "overhead"
+    some = 0.01 * table["subject"].astype(int)
     for overhead, expected in ((0.0, "reproduced"), (0.05, "reproduced"), (0.3, "not reproduced"), (-0.9, "not reproduced")):
-        planted = table.assign(value=table["value"].where(table["metric"] != "overhead", overhead))
+        planted = table.assign(value=table["value"].where(~of_overhead, overhead + some))
         assert judge_claims(planted, claims).judged["verdict"].to_pylist() == [expected]
 
 
@@ -418,7 +432,7 @@ def test_a_figure_names_each_of_a_few_cells_and_says_n(plot, cells, teachers, se
     assert all(cell_label(cell) in text for cell in names)
     n = f"{teachers} teacher{'s' * (teachers > 1)} × {seeds} seed{'s' * (seeds > 1)}"
     assert (n in text) or f"n = {teachers} × {seeds}" in text
-    assert "95 % bootstrap interval" in text
+    assert re.search("95 % (bootstrap )?interval", text)
 
 
 @pytest.mark.parametrize("plot", METRICS_PLOTS)

@@ -95,8 +95,10 @@ METRICS = [
         "lower",
         "training loss, mean since the last row; the total as optimized",
     ),
-    Metric(r"weights_r2_within_init", "fraction", "higher", "the same with the distance from the train mean of the own init"),
-    Metric(r"weights_r2", "fraction", "higher", "1 - squared error / mean squared distance from the train mean"),
+    Metric(r"weights_squared_error", "squared weight norm", "lower", "squared distance of original and reconstruction"),
+    Metric(r"weights_deviation", "squared weight norm", "neither", "squared distance of the original from the train mean"),
+    Metric(r"weights_deviation_within_init", "squared weight norm", "neither", "the same from the train mean of the own init"),
+    Metric(r"weights_r2(_within_init)?", "fraction", "higher", "derived: 1 - squared error / deviation"),
     Metric(r"weights_l2(_unmasked)?", "weight norm", "lower", "distance of original and reconstruction"),
     Metric(r"accuracy_(original|reconstruction)", "fraction", "higher", "test accuracy"),
     Metric(
@@ -115,7 +117,11 @@ METRICS = [
         "neither",
         "mean share of unequal answers to the others",
     ),
-    Metric(r"probe_r2_[a-z_]+", "fraction", "higher", "1 - squared error / variance; its mean is R2"),
+    Metric(r"probe_error_[a-z_]+", "squared target", "lower", "squared error of a probe, summed over the model's checkpoints"),
+    Metric(
+        r"probe_deviation_[a-z_]+", "squared target", "neither", "squared deviation from the target's test mean, summed alike"
+    ),
+    Metric(r"probe_r2_[a-z_]+", "fraction", "higher", "derived: 1 - error / deviation, over all test checkpoints"),
     # of recoveries and their baselines; sizes are hidden units of all layers
     Metric(r"expansion_factor", "ratio", "neither", "student width / teacher width"),
     Metric(r"inputs", "entries", "neither", "entries of an input of the teacher"),
@@ -201,6 +207,37 @@ METRICS = [
 ]
 
 
+class Ratio(NamedTuple):
+    """A metric that is in no row: the mean of one over the mean of another, of the same models and seeds."""
+
+    pattern: str  # of its name; its groups fill the two names
+    numerator: str
+    denominator: str
+    one_minus: bool  # 1 minus the ratio, as an R2 is
+
+
+RATIOS = [
+    Ratio(r"weights_r2(_within_init|)", "weights_squared_error", r"weights_deviation\1", True),
+    Ratio(r"probe_r2_(test_accuracy|generalization_gap|epoch)_([a-z_]+)", r"probe_error_\1_\2", r"probe_deviation_\1", True),
+]
+SUCCESSES = (  # whose values are 0 or 1, or shares of trials of one model that are not independent
+    r"retrieval_(weights|outputs)(_mixed|_noise)?|solved|reached|size_right|activation_right|from_students|coverage_1e-\d+"
+)
+
+
+def ratio_named(name: str) -> Ratio | None:
+    """The ratio that a metric is derived as, its two metrics filled in; None where it is measured."""
+    for ratio in RATIOS:
+        if match := re.fullmatch(ratio.pattern, name):
+            return ratio._replace(numerator=match.expand(ratio.numerator), denominator=match.expand(ratio.denominator))
+    return None
+
+
+def counts_successes(name: str) -> bool:
+    """Whether a metric's mean is a share of successes."""
+    return bool(re.fullmatch(SUCCESSES, name))
+
+
 def metric_named(name: str) -> Metric:
     """Entry of METRICS that `name` belongs to; raises InputError for a name that none matches."""
     for metric in METRICS:
@@ -223,11 +260,13 @@ class Source(NamedTuple):
 
 
 def write_metrics(path: str | Path, rows: list[dict]) -> None:
-    """Write rows whole or not at all; raises InputError on a column too many, too few, or an unknown metric."""
+    """Write rows whole or not at all; raises InputError on a column too many, too few, or a metric that is unknown or derived."""
     for row in rows:
         if row.keys() != set(SCHEMA.names):
             raise InputError(f"{path}: a row has columns {sorted(row)}, the schema has {sorted(SCHEMA.names)}")
         metric_named(row["metric"])
+        if ratio_named(row["metric"]):
+            raise InputError(f"{path}: {row['metric']} is derived from other metrics, never a row")
     write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
 
 

@@ -12,7 +12,7 @@ from weightspace.config import CellName, Settings, checked, read_yaml
 from weightspace.errors import InputError
 from weightspace.metrics import metric_named
 from weightspace.report.intervals import Interval
-from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once
+from weightspace.report.tables import cell_interval, cells_named, is_reading, paired_interval
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
 SCHEMA = pa.schema(
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("n", pa.string()),
         ("kind", pa.string()),
         ("verdict", pa.string()),
-        ("reading", pa.bool_()),  # an autoencoder of a single seed, or a single recovery, takes part
+        ("reading", pa.bool_()),  # too few models, teachers or seeds vary on one side
     ]
 )
 
@@ -128,8 +128,11 @@ def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
 
 
 def verdict(interval: Interval, rule: Region) -> str:
-    """Decided by the whole interval: inside the region, outside it, or neither."""
-    if not all(map(isfinite, interval[:3])):
+    """Decided by the whole interval: inside the region, outside it, or neither.
+
+    An interval that is not finite decides nothing, nor does one without width: nothing varied that could say how much may.
+    """
+    if not all(map(isfinite, interval[:3])) or interval.low == interval.high:
         return "inconclusive"
     low, high = rule.contains(interval.low), rule.contains(interval.high)
     if low and high:
@@ -145,9 +148,9 @@ def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
 
 
 def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
-    """Whether a side of the claim is a reading: no interval holds what another seed, or another teacher, would change."""
+    """Whether a side of the claim is a reading: its interval does not hold what another seed, or another teacher, would change."""
     sides = [(claim.cell, claim.metric), claim.subtracted or (claim.cell, claim.metric)]
-    return any(trained_once(metrics, *side) for side in sides)
+    return any(is_reading(metrics, *side) for side in sides)
 
 
 def _row(claim: Claim, interval: Interval, reading: bool) -> dict:

@@ -20,7 +20,7 @@ from weightspace.report.style import (
     name_rows,
     percent_axis,
 )
-from weightspace.report.tables import cell_interval, describe_cell, has_metric, is_baseline, reconstructing_cells, share_interval
+from weightspace.report.tables import cell_interval, describe_cell, has_metric, is_baseline, ratio_of, reconstructing_cells
 
 Series = tuple[str, str, str]  # label, metric, and the metric it is a share of, or nothing
 
@@ -69,7 +69,7 @@ PANELS = (
 )
 NOTE = (
     "Lines: mean agreement of two originals (dashed); retrieval by a code that knows the init and nothing else, 1 / number of "
-    "originals of that init (dotted); the originals' diversity (solid). A faithful reconstruction agrees with its own original "
+    "originals of that init (dotted), its bars intervals for proportions (Clopper and Pearson); the originals' diversity (solid). A faithful reconstruction agrees with its own original "
     "more than with others, is retrieved, and keeps diversity near 100 %. A prototype of all agrees with all alike, is retrieved "
     "as rarely as by chance (1 / number of models), and has little diversity. A prototype of the init agrees with its own "
     "original no more than with others of the same init, and is retrieved no more often than by chance given the init. Mixed "
@@ -120,4 +120,4 @@ def _draw_reference(axes: Axes, metrics: pd.DataFrame, cells: list[str], panel: 
 
 def _interval(metrics: pd.DataFrame, cell: str, series: Series) -> Interval:
     _, metric, over = series
-    return share_interval(metrics, cell, metric, over) if over else cell_interval(metrics, cell, metric)
+    return ratio_of(metrics, cell, metric, over) if over else cell_interval(metrics, cell, metric)

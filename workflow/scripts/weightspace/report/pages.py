@@ -7,6 +7,7 @@ import pandas as pd
 
 from weightspace.report.claims import Verdicts
 from weightspace.report.names import number_with_interval
+from weightspace.report.tables import ENOUGH
 
 CSS = (
     "body{font:14px sans-serif;margin:1.5em;max-width:80em}table{border-collapse:collapse}"
@@ -14,7 +15,7 @@ CSS = (
 )
 
 
-READING = "one seed: a reading"
+READING = "too few vary: a reading"
 
 
 class Page(NamedTuple):
@@ -37,11 +38,13 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
-        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds. "
+        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds; of shares of "
+        "successes, Clopper and Pearson's, teachers as clusters. "
         "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
-        f"An interval of one seed holds no variation between trainings ({READING}): the verdict is inconclusive. "
-        "Recoveries are sampled by their teachers: with five or more, one seed has a verdict. "
-        "Baselines of autoencoders are computed, not trained, and need no seeds.",
+        "An interval without width, where nothing varied, decides nothing. "
+        f"An interval of one seed, or of one model, does not hold what another would change ({READING}): the verdict is inconclusive. "
+        f"Recoveries are sampled by their teachers: with {ENOUGH['recovery'].models} or more, one seed has a verdict. "
+        "Baselines of autoencoders and controls of predictors are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:

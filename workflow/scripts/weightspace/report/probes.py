@@ -13,7 +13,7 @@ from weightspace.report.style import INTERVALS_NOTE, LOOKS, WIDTH_INCHES, add_no
 from weightspace.report.tables import cell_interval, cells_of, describe_cell, has_metric
 
 FEATURES = ("embedding", "random_encoder", "weight_statistics")
-NAME = re.compile(rf"probe_r2_([a-z_]+)_({'|'.join(FEATURES)})")
+NAME = re.compile(rf"probe_error_([a-z_]+)_({'|'.join(FEATURES)})")
 NOTE = (
     "R² on test models of a linear probe fitted on the training models; "
     "0 is what predicting the mean gives. "

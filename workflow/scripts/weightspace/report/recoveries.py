@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from weightspace.report.intervals import Interval, describe_n, mean_interval
+from weightspace.report.intervals import Interval, Sample, describe_n, mean_interval
 from weightspace.report.names import cell_label
-from weightspace.report.tables import FEW_TEACHERS, has_metric, pooled_matrix, value_matrix, value_range
+from weightspace.report.tables import FEW_TEACHERS, has_metric, pooled_matrix, sample_interval, value_matrix
 
 BASELINES = ("single", "pruned", "distilled")  # kinds; their cells are named <recovery>_<kind>
 MACHINE_EPSILON = 1e-16  # errors below it are rounding
@@ -75,10 +75,8 @@ def pooled_interval(metrics: pd.DataFrame, cells: list[str], metric: str) -> Int
 
 
 def clipped_interval(values: np.ndarray, metric: str) -> Interval:
-    """Mean of values [seed, teacher] with an interval that ends where the metric's values end."""
-    interval = mean_interval(values)
-    low, high = np.clip(interval[1:3], *value_range(metric))
-    return Interval(interval.mean, float(low), float(high), describe_n(values, noun="teacher"))
+    """Mean of values [seed, teacher] with the metric's interval."""
+    return sample_interval(Sample(values), metric)._replace(n=describe_n(values, noun="teacher"))
 
 
 def ratio_of(metrics: pd.DataFrame, cells: list[str], metric: str, over: str) -> np.ndarray:
@@ -89,11 +87,11 @@ def ratio_of(metrics: pd.DataFrame, cells: list[str], metric: str, over: str) ->
 def geometric_interval(values: np.ndarray) -> Interval:
     """Geometric mean of values [seed, teacher], its interval that of the mean logarithm; values end at machine epsilon.
 
-    Of fewer than FEW_TEACHERS values, whose errors may lie ten decades apart, the range in place of an interval.
+    Of fewer than FEW_TEACHERS teachers, whose errors may lie ten decades apart, the range in place of an interval.
     """
     logs = np.log10(np.maximum(values, MACHINE_EPSILON))
     interval = mean_interval(logs)
-    if values.size < FEW_TEACHERS:
+    if values.shape[1] < FEW_TEACHERS:
         interval = interval._replace(low=float(logs.min()), high=float(logs.max()))
     mean, low, high = (float(10**value) for value in interval[:3])
     return Interval(mean, low, high, describe_n(values, noun="teacher"))

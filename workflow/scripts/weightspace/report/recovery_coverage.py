@@ -23,8 +23,8 @@ FIRST = "coverage_1e-12"
 NOTE = (
     "A unit's cosine distance is that of its incoming weights and bias to those of the recovered unit it is matched with, one "
     "to one; signs and scales that change no output are taken out. Distance 1e-3 is an angle of 2.6°, 1e-12 one of 8e-5°. "
-    "Lines: mean share over teachers and seeds. Bands: its 95 % bootstrap interval over teachers and seeds; none of "
-    "fewer than five values."
+    "Lines: mean share over teachers and seeds. Bands: its 95 % interval for proportions over teachers and seeds "
+    "(Clopper and Pearson), teachers as clusters; none of fewer than five teachers."
 )
 
 
@@ -58,7 +58,7 @@ def _draw_group(axes: Axes, metrics: pd.DataFrame, group: Group, look: Look) -> 
     intervals = [pooled_interval(metrics, group.cells, f"coverage_1e-{exponent}") for exponent in EXPONENTS]
     means, lows, highs = np.array([interval[:3] for interval in intervals]).T
     thresholds = [10.0**-exponent for exponent in EXPONENTS]
-    if pooled_matrix(metrics, group.cells, FIRST).size >= FEW_TEACHERS:
+    if pooled_matrix(metrics, group.cells, FIRST).shape[1] >= FEW_TEACHERS:
         axes.fill_between(thresholds, lows, highs, color=look.color, alpha=0.1, linewidth=0)
         for bound in (lows, highs):
             axes.plot(thresholds, bound, color=look.color, linestyle=look.line, linewidth=0.4)

@@ -9,18 +9,23 @@ pooled.
 import re
 from fnmatch import fnmatchcase
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from weightspace.errors import InputError
+from weightspace.metrics import counts_successes, ratio_named
 from weightspace.report.intervals import (
     Interval,
+    Sample,
     describe_models,
     describe_n,
     difference_interval,
     mean_interval,
     ratio_interval,
+    share_difference_interval,
+    share_interval,
 )
 
 RECOVERING = ("recovery", "recovery_baseline")  # stages whose subjects are teachers
@@ -36,7 +41,24 @@ RANGES = {  # by a pattern of the metric's name; others are at least 0
     r"identifiability": (-inf, 0.0),
 }
 
-FEW_TEACHERS = 5  # recoveries from which on an interval can decide a claim
+FEW_TEACHERS = 5  # below so many, whose errors may lie decades apart, there is no interval
+
+
+class Varied(NamedTuple):
+    """The least numbers of models, or teachers, and of seeds whose interval can decide a claim."""
+
+    models: int
+    seeds: int
+
+
+ENOUGH = {  # by stage; what was computed and not trained hangs on no seed, or, as noise on thousands of weights, hardly on it
+    "autoencoder": Varied(2, 2),
+    "baseline": Varied(2, 1),
+    "recovery": Varied(FEW_TEACHERS, 1),
+    "recovery_baseline": Varied(FEW_TEACHERS, 1),
+    "predictor": Varied(2, 2),
+    "predictor_control": Varied(2, 1),
+}
 
 
 def cells_of(metrics: pd.DataFrame, stage: str) -> list[str]:
@@ -64,26 +86,20 @@ def is_baseline(metrics: pd.DataFrame, cell: str) -> bool:
     return bool(((metrics["cell"] == cell) & (metrics["stage"] == "baseline")).any())
 
 
-def trained_once(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether a metric is a reading: of one seed of an autoencoder, or of fewer than FEW_TEACHERS recoveries.
+def is_reading(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
+    """Whether too little varies behind a cell's metric: fewer models, or teachers, or seeds than are ENOUGH.
 
-    Such an interval holds too little variation. Recoveries are sampled by their teachers: of enough, one seed will do. Controls
-    of predictors hang on no seed, or, as noise on thousands of weights, hardly on it.
+    Recoveries are sampled by their teachers: of enough, one seed will do, but no number of seeds makes up for teachers.
     """
-    values = value_matrix(metrics, cell, metric)
-    if _recovers(metrics, cell):
-        return values.size < FEW_TEACHERS
-    return not is_baseline(metrics, cell) and len(values) < 2 and not _controls(metrics, cell)
-
-
-def _controls(metrics: pd.DataFrame, cell: str) -> bool:
-    """Whether a cell is a control of a predictor."""
-    return bool(((metrics["cell"] == cell) & (metrics["stage"] == "predictor_control")).any())
+    seeds, models = sample_of(metrics, cell, metric).values.shape
+    enough = ENOUGH[_rows_of(metrics, cells_named(metrics, cell), _stored(metric))["stage"].iloc[0]]
+    return models < enough.models or seeds < enough.seeds
 
 
 def has_metric(metrics: pd.DataFrame, cell: str, metric: str) -> bool:
-    """Whether a cell has values of `metric` for its test models or teachers."""
-    return not _rows_of(metrics, [cell], metric).empty
+    """Whether a cell has values of `metric`, or those that it is derived from, for its test models or teachers."""
+    ratio = ratio_named(metric)
+    return not any(_rows_of(metrics, [cell], name).empty for name in (ratio[1:3] if ratio else [metric]))
 
 
 def value_matrix(metrics: pd.DataFrame, cell: str, metric: str) -> pd.DataFrame:
@@ -102,14 +118,31 @@ def pooled_matrix(metrics: pd.DataFrame, cells: list[str], metric: str) -> pd.Da
     return _matrix(rows.assign(subject=rows["cell"] + "/" + rows["subject"]), cells, metric)
 
 
+def sample_of(metrics: pd.DataFrame, cell: str, metric: str, models: list[str] | None = None) -> Sample:
+    """A cell's metric on its test models, or on these; of a derived metric the two that it is the ratio of."""
+    ratio = ratio_named(metric)
+    names = ratio[1:3] if ratio else [metric]
+    matrices = [value_matrix(metrics, cell, name) for name in names]
+    parts = [(matrix[models] if models else matrix).to_numpy() for matrix in matrices]
+    return Sample(*parts, one_minus=ratio is not None and ratio.one_minus)
+
+
+def sample_interval(sample: Sample, metric: str) -> Interval:
+    """What a metric's interval is made with; it ends where the metric's values end."""
+    if sample.over is not None:
+        interval = ratio_interval(*sample)
+    else:
+        interval = (share_interval if counts_successes(metric) else mean_interval)(sample.values)
+    return _clip(interval, *value_range(metric))
+
+
 def cell_interval(metrics: pd.DataFrame, cell: str, metric: str) -> Interval:
-    """Mean of a cell's metric over its test models and seeds; the interval ends where the metric's values end."""
-    values = value_matrix(metrics, cell, metric)
-    interval = _clip(mean_interval(values.to_numpy()), *value_range(metric))
-    return interval._replace(n=_describe(metrics, {cell: values}))
+    """A cell's metric over its test models and seeds."""
+    sample = sample_of(metrics, cell, metric)
+    return sample_interval(sample, metric)._replace(n=_describe(metrics, {cell: sample.values}))
 
 
-def share_interval(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
+def ratio_of(metrics: pd.DataFrame, cell: str, metric: str, over: str) -> Interval:
     """Mean of `metric` over mean of `over`, both of one cell and not negative."""
     ours, theirs = (value_matrix(metrics, cell, name).to_numpy() for name in (metric, over))
     return _clip(ratio_interval(ours, theirs), 0.0, inf)
@@ -125,26 +158,32 @@ def value_range(metric: str) -> tuple[float, float]:
 
 def paired_interval(metrics: pd.DataFrame, plus: tuple[str, str], minus: tuple[str, str]) -> Interval:
     """Mean of one (cell, metric) minus mean of another, over the models in both; within a cell seeds are paired as well."""
-    ours, theirs = value_matrix(metrics, *plus), value_matrix(metrics, *minus)
-    models = [model for model in ours.columns if model in theirs.columns]
+    known = [value_matrix(metrics, cell, _stored(metric)).columns for cell, metric in (plus, minus)]
+    models = [model for model in known[0] if model in known[1]]
     if not models:
         raise InputError(f"cells {plus[0]} and {minus[0]} have no test model in common")
-    ours, theirs = ours[models], theirs[models]
-    n = _describe(metrics, {plus[0]: ours, minus[0]: theirs})
-    if plus[0] == minus[0]:
-        return mean_interval((ours - theirs).to_numpy())._replace(n=n)
-    return difference_interval(ours.to_numpy(), theirs.to_numpy())._replace(n=n)
+    ours, theirs = sample_of(metrics, *plus, models), sample_of(metrics, *minus, models)
+    n = _describe(metrics, {plus[0]: ours.values, minus[0]: theirs.values})
+    if counts_successes(plus[1]) and counts_successes(minus[1]):
+        return share_difference_interval(ours.values, theirs.values)._replace(n=n)
+    return difference_interval(ours, theirs, same_seeds=plus[0] == minus[0])._replace(n=n)
 
 
 def describe_cell(metrics: pd.DataFrame, cell: str) -> str:
     """Test models of a cell, and seeds of an autoencoder."""
-    return _describe(metrics, {cell: value_matrix(metrics, cell, "accuracy_original")})
+    return _describe(metrics, {cell: value_matrix(metrics, cell, "accuracy_original").to_numpy()})
 
 
 def num_not_finite(metrics: pd.DataFrame, cell: str, metric: str) -> int:
-    """Values of a cell's metric that are not finite, over all its models and seeds."""
-    values = value_matrix(metrics, cell, metric)
+    """Values of a cell's metric, or errors of a derived one, that are not finite, over all its models and seeds."""
+    values = value_matrix(metrics, cell, _stored(metric))
     return int((~(values.abs() < float("inf"))).to_numpy().sum())
+
+
+def _stored(metric: str) -> str:
+    """The metric itself, or the numerator of a derived one."""
+    ratio = ratio_named(metric)
+    return ratio.numerator if ratio else metric
 
 
 def _rows_of(metrics: pd.DataFrame, cells: list[str], metric: str) -> pd.DataFrame:
@@ -177,9 +216,9 @@ def _recovers(metrics: pd.DataFrame, cell: str) -> bool:
     return bool((named & metrics["stage"].isin(RECOVERING)).any())
 
 
-def _describe(metrics: pd.DataFrame, matrices: dict[str, pd.DataFrame]) -> str:
+def _describe(metrics: pd.DataFrame, matrices: dict[str, np.ndarray]) -> str:
     """Models or teachers, and seeds where a cell was trained, of matrices [seed, model] by cell."""
-    trained = [values.to_numpy() for cell, values in matrices.items() if not is_baseline(metrics, cell)]
+    trained = [values for cell, values in matrices.items() if not is_baseline(metrics, cell)]
     noun = "teacher" if all(_recovers(metrics, cell) for cell in matrices) else "model"
     return describe_n(*trained, noun=noun) if trained else describe_models(next(iter(matrices.values())).shape[1])
 
