@@ -12,8 +12,8 @@ from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.behavior import DISTANCES
 from weightspace.config import AutoencoderConfig
-from weightspace.errors import InputError
 from weightspace.ensemble import outputs
+from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
 from weightspace.metrics import Source
 from weightspace.nets.forward import forward

@@ -148,7 +148,7 @@ def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
 
 
 def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
-    """Whether a side of the claim is a reading: its interval does not hold what another seed, or another teacher, would change."""
+    """Whether a side of the claim is a reading: no interval holds what another seed, or teacher, would change."""
     sides = [(claim.cell, claim.metric), claim.subtracted or (claim.cell, claim.metric)]
     return any(is_reading(metrics, *side) for side in sides)
 

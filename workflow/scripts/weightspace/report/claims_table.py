@@ -22,8 +22,8 @@ SIGNS = {"reproduced": ("●", "#12355b"), "not reproduced": ("✕", "#9c2f4f"),
 SMALL_GRAY = {"fontsize": 6.5, "color": "#333333"}
 RULE = {"color": "#bbbbbb", "linewidth": 0.5}
 NOTE = (
-    "Measured: the difference where a claim compares two. Intervals: 95 %, bootstrap over models and seeds; shares: for proportions.\n"
-    "A verdict is given by the whole interval; where nothing varies, or too few models, teachers or seeds do, it is inconclusive.\n"
+    "Measured: the difference where a claim compares two. Intervals: 95 %, bootstrap over models and seeds; of shares exact.\n"
+    "A verdict is given by the whole interval; where nothing or too few things vary, it is inconclusive.\n"
     "In kind: an order or a gap at this scenario's sizes, not the published number."
 )
 

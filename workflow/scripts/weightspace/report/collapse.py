@@ -69,12 +69,12 @@ PANELS = (
 )
 NOTE = (
     "Lines: mean agreement of two originals (dashed); retrieval by a code that knows the init and nothing else, 1 / number of "
-    "originals of that init (dotted), its bars intervals for proportions (Clopper and Pearson); the originals' diversity (solid). A faithful reconstruction agrees with its own original "
+    "originals of that init (dotted); the originals' diversity (solid). A faithful reconstruction agrees with its own original "
     "more than with others, is retrieved, and keeps diversity near 100 %. A prototype of all agrees with all alike, is retrieved "
     "as rarely as by chance (1 / number of models), and has little diversity. A prototype of the init agrees with its own "
     "original no more than with others of the same init, and is retrieved no more often than by chance given the init. Mixed "
     "images: blends of two test images of different classes. What is averaged over other models takes those as given. "
-    "Baselines, below a rule, are computed and not trained."
+    "Baselines, below a rule, are computed and not trained. Bars of retrieval: Clopper and Pearson's intervals for proportions."
 )
 
 

@@ -44,7 +44,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 def ratio_interval(values: np.ndarray, over: np.ndarray, one_minus: bool = False) -> Interval:
     """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together.
 
-    An end is as good as infinite where too few models let the denominator come down to 0; not finite where `over` is 0 throughout.
+    An end is as good as infinite where few models let the denominator come down to 0; not finite where `over` is 0 throughout.
     """
     sample = Sample(values, over, one_minus)
     return _interval(_estimate(sample), _draws(sample), describe_n(values))

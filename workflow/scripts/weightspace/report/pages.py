@@ -38,11 +38,11 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     ]
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
-        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds; of shares of "
-        "successes, Clopper and Pearson's, teachers as clusters. "
+        "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds; "
+        "of shares of successes Clopper and Pearson's, teachers as clusters. "
         "A verdict is given by the whole interval: inside the region that the claim names, outside it, or neither. "
         "An interval without width, where nothing varied, decides nothing. "
-        f"An interval of one seed, or of one model, does not hold what another would change ({READING}): the verdict is inconclusive. "
+        f"That of one seed, or of one model, does not hold what another would change ({READING}): the verdict is inconclusive. "
         f"Recoveries are sampled by their teachers: with {ENOUGH['recovery'].models} or more, one seed has a verdict. "
         "Baselines of autoencoders and controls of predictors are computed, not trained, and need no seeds.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",

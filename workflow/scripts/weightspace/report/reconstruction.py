@@ -18,7 +18,7 @@ from weightspace.report.tables import (
 
 NOTE = (
     "One point per test model and seed, one marker per seed; the line marks equal accuracy. Written: mean accuracy of originals "
-    "→ of reconstructions with its 95 % bootstrap interval over models and seeds. Weights R² (1 - error / deviation): against the mean of the training "
+    "→ of reconstructions with its 95 % bootstrap interval over models and seeds. Weights R²: against the mean of the training "
     "checkpoints; within init: against the mean of those of the same init, where a zoo shares inits. "
     "Baselines are computed, not trained: they have no seeds."
 )

@@ -37,11 +37,11 @@ MOST_BINS = 6
 ROW_INCHES = 0.19
 NOTE = (
     "Solved: every unit of the teacher is matched within a cosine distance of 1e-3, one to one, and there is no other unit. "
-    "Bars: 95 % intervals for proportions over teachers and seeds (Clopper and Pearson), teachers as clusters. Own size: the best "
-    "of as many networks trained at the teacher's size. Right: teachers "
-    "in bins of equal count by ease of identification, the smallest over the largest singular value of what the teacher's "
-    "outputs tell of its weights; easier to the right, of at most five recoveries. Not measurable where queries leave some "
-    "direction of the weights unseen: there is no panel then."
+    "Bars: 95 % intervals for proportions over teachers and seeds (Clopper and Pearson), teachers as clusters. Own size: "
+    "the best of as many networks trained at the teacher's size. Right: teachers in bins of equal count by ease of "
+    "identification, the smallest over the largest singular value of what the teacher's outputs tell of its weights; easier "
+    "to the right, of at most five recoveries. Not measurable where queries leave some direction of the weights unseen: "
+    "there is no panel then."
 )
 
 
