@@ -1,21 +1,22 @@
 """The one row shape: what does not fit it is refused, what is damaged is named."""
 
 import re
+from importlib import import_module
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import weightspace.metrics
-from weightspace.autoencoder.losses import Losses
+import weightspace.table
+from tables import joined, write_cells
 from weightspace.autoencoder.metrics import METRICS
-from weightspace.autoencoder.probe import TARGETS
 from weightspace.errors import InputError
-from weightspace.table import METRICS, SCHEMA, Source, metric_named, read_metrics, write_metrics, write_table
-from weightspace.zoo.train import MEASURES
+from weightspace.report.registry import FIGURES, SIDE_TABLES, STAGES, metric_named, metrics_of, schema_of
+from weightspace.table import SCHEMA, Source, read, read_metrics, write_metrics, write_table
 
 SOURCE = Source("digits", "autoencoder", "plain", 3)
 ROWS = [SOURCE.row("agreement_own", n / 7, split="val", subject=n) for n in range(5)]
 UNKNOWN = ["agreement_", "test_accuracy_", "xtest_accuracy", "accuracy_original_mixed", "loss_total_step_", "probe_r2_", ""]
+DERIVED = [metric.name for metric in METRICS if metric.ratio]
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def test_rows_come_back(path):
 
 
 def test_a_row_says_who_measured_what_of_whom():
-    assert SOURCE.row("weights_r2", 1.0) == SOURCE._asdict() | {
-        "split": "test", "subject": "", "metric": "weights_r2", "value": 1.0
+    assert SOURCE.row("weights_l2", 1.0) == SOURCE._asdict() | {
+        "split": "test", "subject": "", "metric": "weights_l2", "at": None, "value": 1.0
     }  # fmt: skip
 
 
 def test_not_finite_values_are_rows_like_others(path):
-    write_metrics(path, [SOURCE.row("weights_r2", float(value)) for value in ("nan", "inf", "-inf")], METRICS)
+    write_metrics(path, [SOURCE.row("weights_l2", float(value)) for value in ("nan", "inf", "-inf")], METRICS)
     assert [str(value) for value in read_metrics(path)["value"].to_pylist()] == ["nan", "inf", "-inf"]
 
 
@@ -60,23 +61,47 @@ def test_a_name_that_is_not_in_the_table_is_refused(path, name):
         write_metrics(path, [SOURCE.row(name, 0.0)], METRICS)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(f"{measure}_epoch_{epoch}" for measure in (*MEASURES, "generalization_gap") for epoch in (0, 50)
-          if measure not in ("train_loss", "val_loss")),
-        *(f"loss_{part}_step_{step}" for part in (*Losses._fields, "total") for step in (1, 1000)),
-        *(f"probe_r2_{target}_{features}" for target in TARGETS
-          for features in ("embedding", "random_encoder", "weight_statistics")),
-    ],
-)  # fmt: skip
-def test_a_name_that_a_stage_makes_belongs_to_exactly_one_entry(name):
-    assert [metric for metric in METRICS if re.fullmatch(metric.pattern, name)] == [metric_named(name)]
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_derived_metric_has_its_parts_and_is_never_a_row(path, name):
+    assert all(part in metrics_of("autoencoder") for part in metric_named(name).ratio)
+    with pytest.raises(InputError, match=re.escape(repr(name))):
+        write_metrics(path, [SOURCE.row(name, 0.5)], METRICS)
 
 
-def test_each_metric_says_its_unit_its_meaning_and_which_way_is_better():
-    assert {metric.better for metric in METRICS} <= {"higher", "lower", "neither"}
-    assert all(metric.unit and metric.meaning for metric in METRICS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_each_metric_of_a_stage_has_one_entry_that_says_what_it_is(stage):
+    metrics = list(import_module(f"weightspace.{STAGES[stage].room}.metrics").METRICS)
+    assert len({metric.name for metric in metrics}) == len(metrics)
+    assert {metric.better for metric in metrics} <= {"higher", "lower", "neither"}
+    assert all(metric.unit and metric.meaning and metric.range[0] < metric.range[1] for metric in metrics)
+
+
+def test_each_figure_has_a_stage_a_table_and_a_function_that_are_there():
+    for figure in FIGURES:
+        module, _, function = figure.function.partition(":")
+        assert callable(getattr(import_module(f"weightspace.{module}"), function))
+        assert figure.stage in STAGES
+        assert figure.table in ("metrics", *SIDE_TABLES)
+    assert all(schema_of(table).names[:4] == ["scenario", "stage", "cell", "seed"] for table in SIDE_TABLES)
+
+
+# joined with the cells
+
+
+def test_a_table_is_read_with_what_its_cells_are(path):
+    write_metrics(path, ROWS, METRICS)
+    write_cells(path.with_name("cells.parquet"), joined(ROWS, {("autoencoder", "plain"): {"of": "zoo", "label": "Plain"}}))
+    rows = read(path)
+    assert rows[SCHEMA.names].to_dict("records") == read_metrics(path).to_pandas().to_dict("records")
+    assert set(rows["label"]) == {"Plain"}
+    assert set(rows["of"]) == {"zoo"}
+
+
+def test_a_row_of_an_unknown_cell_is_named(path):
+    write_metrics(path, ROWS, METRICS)
+    write_cells(path.with_name("cells.parquet"), joined([row | {"cell": "other"} for row in ROWS]))
+    with pytest.raises(InputError, match="cell 'plain' is not in cells.parquet"):
+        read(path)
 
 
 # refusals
@@ -108,7 +133,7 @@ WRONG_TABLES = {
 @pytest.mark.parametrize("table", WRONG_TABLES.values(), ids=WRONG_TABLES)
 def test_a_table_of_another_shape_is_named(path, table):
     write_table(path, table)
-    with pytest.raises(InputError, match=re.escape(f"{path}: not a metrics table")):
+    with pytest.raises(InputError, match=re.escape(f"{path}: not a table with columns")):
         read_metrics(path)
 
 
@@ -152,7 +177,7 @@ def test_a_write_that_dies_leaves_the_old_table(path, monkeypatch):
         raise OSError("no space left on device")
 
     write_metrics(path, ROWS, METRICS)
-    monkeypatch.setattr(weightspace.metrics, "pq", type("Parquet", (), {"write_table": staticmethod(write_half)}))
+    monkeypatch.setattr(weightspace.table, "pq", type("Parquet", (), {"write_table": staticmethod(write_half)}))
     with pytest.raises(OSError, match="no space"):
         write_metrics(path, ROWS[:1], METRICS)
     assert pq.read_table(path).to_pylist() == ROWS

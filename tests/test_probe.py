@@ -40,6 +40,11 @@ def targets_of(features, rng, noise=0.0):
     return {split: x @ slope + 7 + noise * rng.normal(size=len(x)) for split, x in features.items()}
 
 
+def r2(features, targets):
+    """Test R2 of the probe."""
+    return 1 - probe(features, targets).mean() / targets["test"].var()
+
+
 def fit_and_score(features, targets, penalty):
     """Test R2 at one penalty by scikit-learn alone."""
     mean, std = features["train"].mean(0), features["train"].std(0)
@@ -62,22 +67,22 @@ def test_penalties_are_the_17_published_ones():
 
 def test_a_linear_target_has_r2_1(rng):
     features = features_of(rng)
-    assert probe(features, targets_of(features, rng)).mean() == pytest.approx(1, abs=1e-6)
+    assert r2(features, targets_of(features, rng)) == pytest.approx(1, abs=1e-6)
 
 
 def test_a_target_that_has_nothing_to_do_with_the_features_has_r2_0_or_less(rng):
     features = features_of(rng)
     targets = {split: rng.permutation(values) for split, values in targets_of(features, rng).items()}
-    assert probe(features, targets).mean() < 0.05
+    assert r2(features, targets) < 0.05
 
 
 @pytest.mark.parametrize("noise", [0.5, 20.0])
-def test_the_mean_is_scikit_learns_r2_at_the_penalty_that_val_prefers(rng, noise):
+def test_the_r2_is_scikit_learns_at_the_penalty_that_val_prefers(rng, noise):
     features = features_of(rng, width=25)
     targets = targets_of(features, rng, noise)
     scores = [fit_and_score(features, targets, penalty) for penalty in PENALTIES]
     chosen = max(scores, key=lambda score: score["val"])
-    assert probe(features, targets).mean() == pytest.approx(chosen["test"])
+    assert r2(features, targets) == pytest.approx(chosen["test"])
 
 
 def test_the_penalty_is_chosen_on_val_where_test_would_choose_another(rng):
@@ -88,17 +93,16 @@ def test_the_penalty_is_chosen_on_val_where_test_would_choose_another(rng):
     scores = [fit_and_score(features, targets, penalty) for penalty in PENALTIES]
     by_val, by_test = (max(scores, key=lambda score: score[split]) for split in ("val", "test"))
     assert by_test["test"] > by_val["test"] + 0.1
-    assert probe(features, targets).mean() == pytest.approx(by_val["test"])
+    assert r2(features, targets) == pytest.approx(by_val["test"])
 
 
 def test_test_targets_change_no_prediction(rng):
     features = features_of(rng)
     targets = targets_of(features, rng, noise=3)
-    spread = targets["test"].var()
-    errors = (1 - probe(features, targets)) * spread
+    errors = probe(features, targets)
     shuffled = targets | {"test": targets["test"][::-1].copy()}
     predictions = targets["test"] - np.sqrt(errors), targets["test"] + np.sqrt(errors)
-    again = (1 - probe(features, shuffled)) * spread
+    again = probe(features, shuffled)
     exact = [np.isclose(np.square(p - shuffled["test"]), again) for p in predictions]
     assert np.logical_or(*exact).all()
 
@@ -110,7 +114,7 @@ def test_a_feature_that_is_constant_over_train_says_nothing(rng):
     extra = {split: np.full((len(x), 1), 0.01) for split, x in features.items()}
     extra["test"][::2] = 0.02
     more = {split: np.concatenate([x, extra[split]], axis=1) for split, x in features.items()}
-    np.testing.assert_allclose(probe(more, targets).mean(), probe(features, targets).mean(), rtol=0.05)
+    np.testing.assert_allclose(r2(more, targets), r2(features, targets), rtol=0.05)
 
 
 # features
@@ -150,10 +154,13 @@ def checkpoints_of(num_models, epochs, offset):
     return Checkpoints(weights, properties)
 
 
-def metrics_of(epochs):
-    splits = {
-        name: checkpoints_of(num, epochs, 100 * n) for n, (name, num) in enumerate({"train": 60, "val": 20, "test": 12}.items())
-    }
+def splits_of(epochs):
+    nums = {"train": 60, "val": 20, "test": 12}
+    return {name: checkpoints_of(num, epochs, 100 * n) for n, (name, num) in enumerate(nums.items())}
+
+
+def metrics_of(splits):
+    epochs = sorted(set(splits["train"].properties["epoch"]))
     config = AutoencoderConfig(
         zoo="planted", seeds=[0], epochs=epochs, structure_weight=1.0, steps=1, width=8, depth=1, heads=2, feedforward=8, latent=4
     )
@@ -165,17 +172,31 @@ def metrics_of(epochs):
 
 
 def test_each_target_is_probed_from_each_encoder_and_the_weight_statistics_once_per_model():
-    metrics = metrics_of([1, 5])
-    assert set(metrics) == {f"probe_r2_{target}_{name}" for target in TARGETS for name in ("one", "two", "weight_statistics")}
+    metrics = metrics_of(splits_of([1, 5]))
+    names = {f"probe_error_{target}_{name}" for target in TARGETS for name in ("one", "two", "weight_statistics")}
+    assert set(metrics) == names | {f"probe_deviation_{target}" for target in TARGETS}
     assert {values.shape for values in metrics.values()} == {(12,)}
 
 
 def test_what_a_statistic_holds_is_read_off_it():
-    metrics = metrics_of([1, 5])
-    assert metrics["probe_r2_test_accuracy_weight_statistics"].mean() > 0.99
-    assert metrics["probe_r2_generalization_gap_weight_statistics"].mean() < 0.3
+    metrics = metrics_of(splits_of([1, 5]))
+    errors = [metrics[f"probe_error_{target}_weight_statistics"].mean() for target in ("test_accuracy", "generalization_gap")]
+    assert errors[0] < 0.01 * metrics["probe_deviation_test_accuracy"].mean()
+    assert errors[1] > 0.7 * metrics["probe_deviation_generalization_gap"].mean()
+
+
+def test_where_models_have_fewer_checkpoints_the_r2_is_still_that_of_all_checkpoints():
+    splits = splits_of([1, 5])
+    kept = np.arange(len(splits["test"].weights)) % 8 != 1  # three models have lost their last checkpoint
+    splits["test"] = Checkpoints(splits["test"].weights[torch.tensor(kept)], splits["test"].properties[kept])
+    metrics = metrics_of(splits)
+    features = {split: weight_statistics(SPEC, part.weights).double().numpy() for split, part in splits.items()}
+    for target in TARGETS:
+        targets = {split: part.properties[target].to_numpy(float) for split, part in splits.items()}
+        parts = metrics[f"probe_error_{target}_weight_statistics"], metrics[f"probe_deviation_{target}"]
+        assert 1 - parts[0].mean() / parts[1].mean() == pytest.approx(r2(features, targets))
 
 
 def test_one_epoch_alone_can_be_probed():
-    metrics = metrics_of([5])
-    assert np.isfinite(metrics["probe_r2_test_accuracy_one"]).all()
+    metrics = metrics_of(splits_of([5]))
+    assert np.isfinite(metrics["probe_error_test_accuracy_one"]).all()

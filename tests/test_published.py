@@ -10,7 +10,7 @@ from weightspace.recovery.cluster import NO_CLUSTER, Clustering
 from weightspace.recovery.compare import Networks, answer_metrics, compare
 from weightspace.recovery.fit import squared_error
 from weightspace.recovery.job import answerer, pack_networks, recover_networks, unpack_networks
-from weightspace.recovery.layers import incoming, trace, widths_of
+from weightspace.recovery.layers import incoming, trace, widths_of, with_layers
 from weightspace.recovery.published import (
     BEST,
     Neurons,
@@ -202,6 +202,19 @@ def test_what_only_worse_students_agree_in_is_lost_whatever_the_students_order()
         assert widths_of(recovered.network.spec) == [5]
         assert found.found[0] == -1
         assert found.distance[1:].max() < 1e-10
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus", "gelu"])
+def test_beside_an_affine_skip_signs_of_even_linear_units_do_not_count_and_without_one_they_do(activation):
+    (spec, teacher), _, fit = planted(SHALLOW, activation)
+    rows = incoming(spec, teacher, 0)[0]
+    signs = torch.tensor([(-1.0) ** n for n in range(len(rows))], dtype=torch.float64).unsqueeze(1)
+    turned = with_layers(spec, teacher, {0: (signs * rows).unsqueeze(0)})
+    networks = Networks(spec, teacher, *turned, fit.x)
+    assert compare(networks).layers[0].distance.max() > 0.5
+    forgiven = compare(networks._replace(free_signs=True))
+    assert forgiven.layers[0].distance.max() < 1e-12
+    assert forgiven.outgoing_error < 1e-12
 
 
 def test_where_no_cluster_is_left_the_best_students_neurons_stay():

@@ -9,32 +9,37 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from tables import joined, write_cells
 from weightspace.autoencoder.figures.collapse import plot_collapse
-from weightspace.autoencoder.metrics import METRICS
+from weightspace.autoencoder.metrics import METRICS as OF_AUTOENCODERS
 from weightspace.errors import InputError
 from weightspace.report.claims import Region, judge_claims, read_claims, verdict
 from weightspace.report.claims_table import plot_claims
 from weightspace.report.collect import collect_metrics
-from weightspace.report.intervals import Interval, difference_interval, mean_interval, ratio_interval
-from weightspace.report.names import cell_label
+from weightspace.report.draw import draw
+from weightspace.report.intervals import Interval, mean_interval
 from weightspace.report.pages import claims_page, timings_page, to_html, to_markdown
-from weightspace.report.regenerate import PLOTS, regenerate, table_to_draw
-from weightspace.report.style import write_figure
-from weightspace.report.tables import (
-    cell_interval,
+from weightspace.report.regenerate import Shown, regenerate, table_to_draw
+from weightspace.report.registry import FIGURES, figure_named, metric_named
+from weightspace.report.select import (
     cells_of,
-    describe_cell,
+    choose,
+    describe,
+    has_metric,
+    interval_of,
+    is_reading,
     paired_interval,
-    reconstructing_cells,
     value_matrix,
-    value_range,
 )
+from weightspace.report.style import write_figure
 from weightspace.report.timings import tabulate_timings
 from weightspace.scenario import Options, read_scenario
-from weightspace.table import SCHEMA, Source, metric_named, read_metrics, write_metrics
+from weightspace.table import SCHEMA, Source, read_metrics, write_metrics
 from weightspace.zoo.figures import num_diverged
+from weightspace.zoo.metrics import METRICS as OF_ZOOS
 
 ROOT = Path(__file__).parents[1]
+METRICS = [*OF_ZOOS, *OF_AUTOENCODERS]
 CLAIMS = ROOT / "config" / "claims.yaml"
 CELLS = {  # of the planted table: reconstruction quality, and how much of it is a prototype
     "contrast_structure": (0.89, 0.1, 3),
@@ -46,7 +51,7 @@ CELLS = {  # of the planted table: reconstruction quality, and how much of it is
     "contrast_structure_behavior_logit_balanced": (0.93, 0.4, 3),
 }
 BASELINES = {"init_mean": (0.95, 0.9, 1), "pca": (0.9, 0.2, 1), "noise": (0.7, 0.0, 1)}
-SAME_INIT = r"agreement_same_init.*|weights_r2_within_init|retrieval_chance"
+SAME_INIT = r"agreement_same_init.*|weights_deviation_within_init|retrieval_chance"
 QUERIES = ("", "_mixed", "_noise")
 TARGETS = ("test_accuracy", "generalization_gap", "epoch")
 
@@ -57,8 +62,9 @@ def planted_values(accuracy, prototype, models, rng):
     values = {
         "accuracy_original": original,
         "accuracy_reconstruction": np.clip(accuracy - (1 - prototype) * 0.05 * rng.random(models), 0, 1),
-        "weights_r2": 0.9 - 1.1 * prototype + 0.05 * rng.standard_normal(models),
-        "weights_r2_within_init": 0.8 - prototype + 0.05 * rng.standard_normal(models),
+        "weights_squared_error": 1.1 * (0.1 + prototype) * rng.gamma(20, 1 / 20, models),
+        "weights_deviation": 1.1 * rng.gamma(20, 1 / 20, models),
+        "weights_deviation_within_init": 0.9 * rng.gamma(20, 1 / 20, models),
         "retrieval_chance": np.full(models, 4 / models),
         "weights_l2": 4 + 3 * prototype + rng.random(models),
         "weights_l2_unmasked": 6 + 3 * prototype + rng.random(models),
@@ -78,10 +84,11 @@ def planted_values(accuracy, prototype, models, rng):
 
 
 def planted_probes(prototype, models, rng):
-    """One seed's squared errors [model] of probes."""
-    means = {"embedding": 0.9 - 0.3 * prototype, "random_encoder": 0.55, "weight_statistics": 0.8}
-    names = [(target, features) for target in TARGETS for features in means]
-    return {f"probe_r2_{target}_{features}": means[features] + 0.3 * rng.standard_normal(models) for target, features in names}
+    """One seed's squared errors and deviations [model] of probes."""
+    means = {"embedding": 0.1 + 0.3 * prototype, "random_encoder": 0.45, "weight_statistics": 0.2}
+    values = {f"deviation_{target}": rng.gamma(5, 1 / 5, models) for target in TARGETS}
+    values |= {f"error_{t}_{name}": means[name] * rng.gamma(5, 1 / 5, models) for t in TARGETS for name in means}
+    return {f"probe_{name}": column for name, column in values.items()}
 
 
 def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60, baselines=BASELINES):
@@ -91,8 +98,8 @@ def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60, baselines=B
     for model in range(zoo_models):
         for epoch in (0, 1, 2, 4, 8, 14, 20):
             accuracy = np.nan if model == 3 and epoch > 4 else 0.1 + (0.8 + 0.06 * rng.random()) * (1 - np.exp(-epoch / 2))
-            rows.append(zoo.row(f"test_accuracy_epoch_{epoch}", float(accuracy), subject=model))
-            rows.append(zoo.row(f"train_accuracy_epoch_{epoch}", float(accuracy + 0.02), subject=model))
+            rows.append(zoo.row("test_accuracy", float(accuracy), subject=model, at=epoch))
+            rows.append(zoo.row("train_accuracy", float(accuracy + 0.02), subject=model, at=epoch))
         rows.append(zoo.row("diverged", float(model == 3), subject=model))
     for cell, (accuracy, prototype, seeds) in cells.items():
         for seed in range(seeds):
@@ -100,8 +107,7 @@ def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60, baselines=B
             for part, scale in (("total", 1.2), ("contrast", 3.0), ("structure", 1.0), ("behavior", 0.1 * ("behavior" in cell))):
                 losses = scale * (0.1 + np.exp(-np.arange(steps) / 5) + 0.02 * rng.random(steps))
                 rows += [
-                    source.row(f"loss_{part}_step_{50 * step + 50}", float(loss), split="train")
-                    for step, loss in enumerate(losses)
+                    source.row(f"loss_{part}", float(loss), split="train", at=50 * step + 50) for step, loss in enumerate(losses)
                 ]
             values = planted_values(accuracy + 0.004 * rng.standard_normal(), prototype, models, rng)
             rows += rows_of(source, {**values, **planted_probes(prototype, models, rng)})
@@ -127,18 +133,7 @@ def texts_of(figure):
 
 @pytest.fixture(scope="module")
 def metrics():
-    return pa.Table.from_pylist(planted_metrics(), schema=SCHEMA).to_pandas()
-
-
-def random_matrix(spread, rng, seeds=3, models=60):
-    """Crossed effects [seed, model] with mean 0: of seeds, of models, of both."""
-    over_seeds, over_models, rest = spread
-    shape = (seeds, models)
-    return (
-        over_seeds * rng.standard_normal((seeds, 1))
-        + over_models * rng.standard_normal((1, models))
-        + rest * rng.standard_normal(shape)
-    )
+    return joined(planted_metrics())
 
 
 # ---- one table
@@ -152,7 +147,7 @@ def test_collecting_keeps_every_row_in_the_order_of_the_files(tmp_path):
     table = collect_metrics([tmp_path / "b.parquet", tmp_path / "a.parquet"])
     assert table.to_pandas().equals(pa.Table.from_pylist(rows, schema=SCHEMA).to_pandas())
     assert cells_of(table.to_pandas(), "autoencoder") == list(CELLS)
-    assert reconstructing_cells(table.to_pandas()) == [*CELLS, *BASELINES]
+    assert cells_of(table.to_pandas(), "autoencoder", "baseline") == [*CELLS, *BASELINES]
 
 
 def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
@@ -163,69 +158,12 @@ def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
         collect_metrics([tmp_path / "a.parquet", tmp_path / "b.parquet"])
 
 
-# ---- intervals
-
-
-@pytest.mark.parametrize("spread", [(0.0, 1.0, 0.3), (0.1, 1.0, 0.3), (1.0, 1.0, 1.0), (1.0, 0.0, 0.0)], ids=str)
-@pytest.mark.parametrize("seeds", [3, 8])
-def test_an_interval_covers_the_planted_mean_about_95_times_in_100(seeds, spread):
-    rng = np.random.default_rng(1)
-    intervals = [mean_interval(random_matrix(spread, rng, seeds)) for _ in range(400)]
-    assert 0.92 <= np.mean([interval.low <= 0 <= interval.high for interval in intervals]) <= 0.99
-
-
-def test_a_paired_difference_covers_the_planted_one_and_is_narrower_than_an_unpaired_one():
-    rng = np.random.default_rng(2)
-    covered, narrower = [], []
-    for _ in range(300):
-        models = rng.standard_normal((1, 60))
-        ours = 0.5 + models + random_matrix((0.02, 0.0, 0.3), rng)
-        theirs = models + random_matrix((0.02, 0.0, 0.3), rng)
-        interval, alone = difference_interval(ours, theirs), mean_interval(ours)
-        covered.append(interval.low <= 0.5 <= interval.high)
-        narrower.append(interval.high - interval.low < alone.high - alone.low)
-    assert 0.92 <= np.mean(covered)
-    assert np.mean(narrower) >= 0.95
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (3, 1), (3, 40)])
-@pytest.mark.parametrize("constant", [0.1, -7.3, 0.0])
-def test_the_interval_of_a_constant_is_that_constant(constant, shape):
-    assert mean_interval(np.full(shape, constant))[:3] == (constant,) * 3
-
-
-def test_the_difference_of_identical_cells_is_exactly_zero_with_one_seed_and_holds_zero_with_more():
-    values = random_matrix((1.0, 1.0, 1.0), np.random.default_rng(0))
-    assert difference_interval(values[:1], values[:1].copy())[:3] == (0, 0, 0)
-    several = difference_interval(values, values.copy())
-    assert several.mean == 0
-    assert several.low < 0 < several.high
-
-
-def test_the_ratio_of_a_cell_to_itself_is_exactly_one():
-    values = 5 + random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
-    assert ratio_interval(values, values)[:3] == (1, 1, 1)
-
-
-def test_intervals_follow_shift_and_scale_and_ignore_the_order_of_calls():
-    values = random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
-    first = mean_interval(values)
-    assert mean_interval(3 * values + 2)[:3] == pytest.approx([3 * x + 2 for x in first[:3]])
-    mean_interval(values[:, :7])
-    assert mean_interval(values) == first
-
-
-def test_a_value_that_is_not_finite_is_never_left_out():
-    values = random_matrix((0.1, 1.0, 0.3), np.random.default_rng(0))
-    for place in ((0, 0), (1, 5)):
-        broken = values.copy()
-        broken[place] = np.nan
-        assert np.isnan(mean_interval(broken)[:3]).all()
+# ---- selections
 
 
 def test_a_difference_takes_the_models_that_both_cells_have(metrics):
     fewer = metrics[(metrics["cell"] != "contrast_structure") | (metrics["subject"] != "105")]
-    pair = ("contrast_structure_behavior_logit", "agreement_own"), ("contrast_structure", "agreement_own")
+    pair = ("contrast_structure_behavior_logit", "agreement_own", None), ("contrast_structure", "agreement_own", None)
     assert paired_interval(metrics, *pair).n == "40 models × 3 seeds"
     assert paired_interval(fewer, *pair).n == "39 models × 3 seeds"
 
@@ -249,23 +187,23 @@ def test_seeds_that_measured_different_models_are_an_error(metrics):
     ],
 )
 def test_an_interval_ends_where_the_values_of_its_metric_end(metrics, metric, expected):
-    assert value_range(metric) == expected
+    assert metric_named(metric).range == expected
     lowest, highest = expected
     for cell in CELLS:
-        interval = cell_interval(metrics, cell, metric)
+        interval = interval_of(metrics, cell, metric)
         assert lowest <= interval.low <= interval.mean <= interval.high <= highest
 
 
 def test_a_baseline_is_read_like_an_autoencoder_and_counts_no_seeds(metrics):
-    assert describe_cell(metrics, "pca") == cell_interval(metrics, "pca", "weights_r2").n == "40 models"
-    ours = ("contrast_structure", "agreement_own")
-    assert paired_interval(metrics, ours, ("pca", "agreement_own")).n == "40 models × 3 seeds"
-    assert paired_interval(metrics, ("pca", "agreement_own"), ("pca", "agreement_other")).n == "40 models"
+    assert describe(metrics, "pca", "accuracy_original") == interval_of(metrics, "pca", "weights_r2").n == "40 models"
+    ours = ("contrast_structure", "agreement_own", None)
+    assert paired_interval(metrics, ours, ("pca", "agreement_own", None)).n == "40 models × 3 seeds"
+    assert paired_interval(metrics, ("pca", "agreement_own", None), ("pca", "agreement_other", None)).n == "40 models"
 
 
 def test_a_name_of_an_autoencoder_and_of_a_baseline_is_an_error(metrics):
     with pytest.raises(InputError, match="stages autoencoder and baseline have that name"):
-        cell_interval(metrics.replace({"cell": {"pca": "behavior_softmax"}}), "behavior_softmax", "weights_r2")
+        interval_of(metrics.replace({"cell": {"pca": "behavior_softmax"}}), "behavior_softmax", "weights_r2")
 
 
 # ---- claims
@@ -277,12 +215,14 @@ def test_a_name_of_an_autoencoder_and_of_a_baseline_is_an_error(metrics):
         (0.1, 0.2, {"above": 0}, "reproduced"),
         (-0.2, -0.1, {"above": 0}, "not reproduced"),
         (-0.1, 0.2, {"above": 0}, "inconclusive"),
-        (0.0, 0.0, {"above": 0}, "not reproduced"),
+        (0.0, 0.0, {"above": 0}, "inconclusive"),
+        (1.0, 1.0, {"above": 0.8}, "inconclusive"),
         (-0.2, -0.1, {"below": 0}, "reproduced"),
         (0.1, 0.2, {"below": 0}, "not reproduced"),
         (0.1, 0.2, {"within": [0.1, 0.2]}, "reproduced"),
         (0.3, 0.4, {"within": [0.1, 0.2]}, "not reproduced"),
         (0.0, 0.05, {"within": [0.1, 0.2]}, "not reproduced"),
+        (float("-inf"), -0.1, {"above": 0}, "inconclusive"),
         (0.0, 0.3, {"within": [0.1, 0.2]}, "inconclusive"),
         (0.15, 0.3, {"within": [0.1, 0.2]}, "inconclusive"),
         (float("nan"), float("nan"), {"above": 0}, "inconclusive"),
@@ -291,6 +231,12 @@ def test_a_name_of_an_autoencoder_and_of_a_baseline_is_an_error(metrics):
 def test_the_whole_interval_decides_the_verdict(low, high, rule, expected):
     region = Region.model_validate_json(pd.Series(rule).to_json())
     assert verdict(Interval((low + high) / 2, low, high, ""), region) == expected
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("models", [5, 74])
+def test_where_nothing_varied_a_mean_decides_no_claim(seeds, models):
+    assert verdict(mean_interval(np.ones((seeds, models))), Region(above=0.8)) == "inconclusive"
 
 
 def test_the_claims_file_names_cells_and_metrics_that_exist():
@@ -325,8 +271,35 @@ def test_one_seed_is_inconclusive_whatever_its_interval_and_the_pages_say_so(met
         decided = verdict(Interval(row["ours"], row["low"], row["high"], ""), claim.rule)
         assert row["verdict"] == ("inconclusive" if row["reading"] else decided)
     readings = sum(row["reading"] for row in verdicts.judged.to_pylist())
-    assert to_markdown(claims_page(verdicts, "planted")).count("| inconclusive (one seed: a reading) |") == readings > 0
-    assert texts_of(plot_claims(verdicts.judged.to_pandas(), "planted")).count("one seed: a reading") == readings
+    assert to_markdown(claims_page(verdicts, "planted")).count("| inconclusive (too few vary: a reading) |") == readings > 0
+    assert texts_of(plot_claims(verdicts.judged.to_pandas())).count("too few vary: a reading") == readings
+
+
+def test_one_model_is_a_reading_however_many_seeds_but_of_two_it_is_not(metrics):
+    cell = "contrast_structure"
+    for models, reading in ((["100"], True), (["100", "101"], False)):
+        assert is_reading(metrics[metrics["subject"].isin(models)], cell, "agreement_own") is reading
+    assert is_reading(metrics[metrics["seed"] == 0], cell, "probe_r2_epoch_embedding")
+
+
+def test_an_r2_is_of_all_models_together_and_its_difference_to_another_is_paired(metrics):
+    rows = metrics[(metrics["cell"] == "contrast_structure") & (metrics["split"] == "test")].groupby("metric")["value"].mean()
+    names = [f"probe_r2_epoch_{features}" for features in ("embedding", "random_encoder")]
+    expected = [1 - rows[f"probe_error_epoch_{name}"] / rows["probe_deviation_epoch"] for name in ("embedding", "random_encoder")]
+    found = [interval_of(metrics, "contrast_structure", name) for name in names]
+    assert [interval.mean for interval in found] == pytest.approx(expected)
+    difference = paired_interval(metrics, *(("contrast_structure", name, None) for name in names))
+    assert difference.mean == pytest.approx(expected[0] - expected[1])
+    assert difference.low < difference.mean < difference.high
+    other = paired_interval(metrics, *((cell, names[0], None) for cell in ("contrast_structure", "structure_behavior_softmax")))
+    assert other.n == "40 models × 3 and 1 seeds"
+
+
+def test_a_derived_metric_whose_parts_are_missing_is_named(metrics):
+    bare = metrics[metrics["metric"] != "weights_deviation"]
+    assert not has_metric(bare, "pca", "weights_r2")
+    with pytest.raises(InputError, match="cell pca has no metric weights_deviation"):
+        interval_of(bare, "pca", "weights_r2")
 
 
 def test_a_baseline_needs_no_seeds_for_a_verdict(metrics):
@@ -367,23 +340,27 @@ def test_pages_hold_every_claim_and_escape_what_they_quote(metrics):
 # ---- figures
 
 
-DRAWN = [name for name, plot in PLOTS.items() if plot.stage in ("zoo", "autoencoder")]
+DRAWN = [figure.name for figure in FIGURES if figure.stage in ("zoo", "autoencoder")]
+
+
+def plotted(name, rows, **shown):
+    """What is written in a figure of the registry."""
+    return texts_of(draw(figure_named(name), rows, **shown))
 
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
-    stage, plot, _ = PLOTS[name]
-    text = texts_of(plot(metrics))
+    text = plotted(name, metrics)
     words = set(re.findall(r"\w+", text.lower()))
-    for cell in cells_of(metrics, stage):
+    for cell in cells_of(metrics, figure_named(name).stage):
         assert set(cell.split("_")) <= words
     assert "95 % bootstrap" in text or name == "losses"
 
 
 @pytest.mark.parametrize("name", ["reconstruction", "collapse", "probes", "losses"])
 def test_baselines_stand_beside_reconstructions_and_have_neither_probes_nor_losses(metrics, name):
-    text = texts_of(PLOTS[name].function(metrics))
-    assert all((f"{cell_label(cell)} 40 models" in text) == (name in ("reconstruction", "collapse")) for cell in BASELINES)
+    text = plotted(name, metrics)
+    assert all((f"{cell.replace('_', ' ')} 40 models" in text) == (name in ("reconstruction", "collapse")) for cell in BASELINES)
 
 
 def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
@@ -394,13 +371,13 @@ def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
         ("reconstruction", ", within init"),
     ):
         label_ends = re.compile(rf"{label}(?! \(|[.,])")
-        assert label_ends.search(texts_of(PLOTS[name].function(metrics)))
-        assert not label_ends.search(texts_of(PLOTS[name].function(bare)))
+        assert label_ends.search(plotted(name, metrics))
+        assert not label_ends.search(plotted(name, bare))
 
 
 def test_the_collapse_figure_grows_with_its_rows(metrics):
     more = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}
-    tall = pa.Table.from_pylist(planted_metrics(models=4, steps=2, cells=more, zoo_models=4), schema=SCHEMA).to_pandas()
+    tall = joined(planted_metrics(models=4, steps=2, cells=more, zoo_models=4))
     heights = [plot_collapse(table).get_figheight() for table in (metrics, tall)]
     assert heights[1] - heights[0] == pytest.approx(0.84 * len(CELLS))
 
@@ -411,23 +388,41 @@ def test_a_diverged_model_is_counted_once(metrics):
 
 def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
     for run in "ab":
-        write_figure(PLOTS["zoo_accuracy"].function(metrics), tmp_path / f"{run}.pdf", tmp_path / f"{run}.png")
+        write_figure(draw(figure_named("zoo_accuracy"), metrics), tmp_path / f"{run}.pdf", tmp_path / f"{run}.png")
     for suffix in ("pdf", "png"):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
-def test_cell_names_are_readable_and_differ():
-    assert cell_label("contrast_structure_behavior_logit") == "C + S + B (logit)"
-    assert cell_label("wide_latent") == "wide latent"
-    assert cell_label("pca") == "PCA"
-    assert len({cell_label(cell) for cell in CELLS}) == len(CELLS)
+def test_a_figure_shows_the_cells_that_it_is_told_to_in_that_order_and_under_their_labels(metrics):
+    named = metrics.assign(label=metrics["label"].where(metrics["cell"] != "pca", "a linear code"))
+    text = plotted("collapse", named, cells=["behavior_softmax", "pca", "contrast_structure"])
+    places = [text.index(label) for label in ("contrast structure 40", "behavior softmax", "a linear code 40")]
+    assert places == sorted(places, key=lambda place: place) or len(set(places)) == 3
+    assert "noise 40 models" not in text
+    assert list(dict.fromkeys(choose(metrics, ["pca", "contrast_structure"])["cell"])) == ["pca", "contrast_structure"]
 
 
-def test_the_rules_draw_the_figures_that_regenerate_draws():
-    rules = "".join(path.read_text() for path in (ROOT / "workflow" / "rules").glob("*figures.smk"))
-    assert set(re.findall(r"rule plot_(\w+):", rules)) == set(PLOTS)
-    listed = " ".join(re.findall(r"FIGURES \+?= \[(.*)\]", rules))
-    assert set(re.findall(r'"(\w+)"', listed)) == set(PLOTS)
+def test_a_figure_without_its_note_is_as_high_as_before_it_was_added(metrics):
+    bare, noted = (draw(figure_named("collapse"), metrics, note=note) for note in (False, True))
+    assert "Lines: mean agreement" in texts_of(noted)
+    assert "Lines: mean agreement" not in texts_of(bare)
+    assert bare.get_figheight() == pytest.approx(2 * (0.9 + 0.42 * (len(CELLS) + len(BASELINES))))
+
+
+def test_what_stands_against_a_chosen_cell_is_shown_with_it():
+    rows = [
+        Source("s", stage, cell, 0).row("bytes", 1.0, subject=0)
+        for stage, cell in (
+            ("predictor", "a"),
+            ("predictor", "b"),
+            ("predictor_control", "a_noise"),
+            ("predictor_control", "b_noise"),
+        )
+    ]
+    table = joined(rows, {("predictor_control", f"{cell}_noise"): {"kind": "noise", "of": cell} for cell in "ab"})
+    assert list(choose(table, ["b"])["cell"]) == ["b", "b_noise"]
+    assert list(choose(table, ["b", "a"])["cell"]) == ["b", "b_noise", "a", "a_noise"]
+    assert list(choose(table, None)["cell"]) == ["a", "b", "a_noise", "b_noise"]
 
 
 def test_the_report_imports_neither_torch_nor_snakemake():
@@ -441,19 +436,33 @@ def test_the_report_imports_neither_torch_nor_snakemake():
 # ---- regenerate, timings
 
 
-def test_regenerating_needs_the_table_alone(tmp_path):
+def write_run(folder, **planted):
+    rows = planted_metrics(zoo_models=5, **planted)
+    write_metrics(folder / "metrics.parquet", rows, METRICS)
+    write_cells(folder / "cells.parquet", joined(rows))
+    return folder / "metrics.parquet"
+
+
+def test_regenerating_needs_tables_alone(tmp_path):
     cells = {cell: CELLS[cell] for cell in ("contrast_structure", "behavior_softmax")}
-    write_metrics(tmp_path / "metrics.parquet", planted_metrics(models=6, steps=3, cells=cells, zoo_models=5), METRICS)
-    said = regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
-    assert str(tmp_path / "metrics.parquet") in said
-    made = {path.name for path in tmp_path.rglob("*.p*")}
-    assert {f"{name}.{kind}" for name in (*DRAWN, "claims") for kind in ("pdf", "png")} <= made
+    table = write_run(tmp_path, models=6, steps=3, cells=cells)
+    assert str(table) in regenerate(table, CLAIMS, tmp_path, {"collapse": Shown(["pca"])})
+    made = {path.name for path in tmp_path.rglob("*.*")}
+    assert {f"{name}.{kind}" for name in (*DRAWN, "claims") for kind in ("pdf", "png", "html")} <= made
     assert "Left out" in (tmp_path / "claims.md").read_text()
 
 
+def test_one_figure_is_drawn_alone_and_a_strange_one_is_named(tmp_path):
+    table = write_run(tmp_path, cells={}, baselines={})
+    regenerate(table, CLAIMS, tmp_path, {}, ["zoo_accuracy"])
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.parquet", "cells.parquet", "figures"}
+    assert {path.stem for path in tmp_path.glob("figures/*")} == {"zoo_accuracy"}
+    with pytest.raises(InputError, match="there is no figure 'colapse' of this scenario, only zoo_accuracy, claims"):
+        regenerate(table, CLAIMS, tmp_path, {}, ["colapse"])
+
+
 def test_a_scenario_of_zoos_alone_is_drawn(tmp_path):
-    write_metrics(tmp_path / "metrics.parquet", planted_metrics(cells={}, zoo_models=5, baselines={}), METRICS)
-    regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, "planted")
+    regenerate(write_run(tmp_path, cells={}, baselines={}), CLAIMS, tmp_path, {})
     assert {path.stem for path in tmp_path.glob("figures/*.pdf")} == {"zoo_accuracy", "claims"}
     assert len(read_metrics(tmp_path / "metrics.parquet"))
 

@@ -184,7 +184,7 @@ def merges():
 
 
 def test_every_metric_of_a_recovery_has_one_entry_and_strangers_have_none():
-    names = set(planted_metrics({"a": 4}, teachers=1)["metric"].to_pylist())
+    names = set(planted_metrics({"a": 4}, teachers=1)["metric"])
     names |= {"rmse_shifted", "rmse_clustered", "rmse_student_median", "agreement", "agreement_shifted"}
     for name in names:
         assert [metric for metric in METRICS if metric.name == name] == [metric_named(name, "recovery")]
@@ -239,8 +239,8 @@ def test_a_pattern_pools_the_teachers_of_all_cells_that_match_and_no_others(sixt
 
 
 def test_teachers_are_in_the_order_of_their_numbers():
-    values = value_matrix(planted_metrics({"a": 4}, teachers=12, kinds={}), "a*", "solved")
-    assert list(values.columns[[0, 2, 11]]) == ["a/0", "a/2", "a/11"]
+    values = value_matrix(planted_metrics({"a": 4, "ab": 4}, teachers=12, kinds={}), "a*", "solved")
+    assert list(values.columns[[0, 2, 11, 12]]) == ["a/0", "a/2", "a/11", "ab/0"]
 
 
 def test_cells_of_a_pattern_must_have_the_metric_the_seeds_and_the_stage_in_common():
@@ -297,10 +297,11 @@ def test_a_claim_on_a_single_attack_is_inconclusive():
 
 
 def test_a_network_with_units_missing_does_not_have_a_small_overhead():
-    table = planted_metrics({"digits_g": 4}, teachers=5)
+    table = planted_metrics({"digits_g": 4}, teachers=5, kinds={})
     claims = [claim for claim in read_claims(CLAIMS) if claim.id == "overhead_digits_g"]
+    some = 0.01 * table["subject"].astype(int)
     for overhead, expected in ((0.0, "reproduced"), (0.05, "reproduced"), (0.3, "not reproduced"), (-0.9, "not reproduced")):
-        planted = table.assign(value=table["value"].where(table["metric"] != "overhead", overhead))
+        planted = table.assign(value=table["value"].where(table["metric"] != "overhead", overhead + some))
         assert judge_claims(planted, claims).judged["verdict"].to_pylist() == [expected]
 
 

@@ -98,18 +98,28 @@ def test_every_epoch_shows_all_queries_once_and_in_another_order():
 # learning rates
 
 
-def slow_rates(losses, patience, cooldown, rate=1.0):
-    """One student's learning rate after each epoch, as a loop."""
-    best, waited, rates = float("inf"), 0, []
+def torchs_rates(losses, patience, cooldown):
+    """One student's learning rate after each epoch, by torch's ReduceLROnPlateau as Expand-and-Cluster sets it up."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=1 / sqrt(10), patience=patience, cooldown=cooldown, threshold=0.0, eps=0.0
+    )
+    rates = []
     for loss in losses:
-        if loss < best:
-            best, waited = loss, min(waited, 0)
-        else:
-            waited += 1
-        if waited > patience:
-            rate, waited = rate / sqrt(10), -cooldown
-        rates.append(rate)
+        schedule.step(loss)
+        rates.append(optimizer.param_groups[0]["lr"])
     return rates
+
+
+def rates_of(losses, patience, cooldown):
+    """Rates [student, epoch] after each epoch of losses [student, epoch]."""
+    changes = {"patience": patience, "cooldown": cooldown, "learning_rate": 1.0, "precision": "float64"}
+    config = config_of(schedule="plateau", **changes)
+    state, rates = start_descent(config, torch.zeros(len(losses), SPEC.num_weights)), []
+    for loss in losses.double().T:
+        state = students._after_epoch(config, state, loss)
+        rates.append(state.rate)
+    return torch.stack(rates, 1)
 
 
 @pytest.mark.parametrize("cooldown", [0, 3])
@@ -117,15 +127,21 @@ def slow_rates(losses, patience, cooldown, rate=1.0):
 def test_on_a_plateau_a_students_rate_falls_by_its_own_loss_alone(patience, cooldown):
     falling = [1 / (n + 1) for n in range(20)]
     losses = torch.tensor([falling, [1.0] * 20, falling[:8] + [0.5] * 12, falling[:4] + [1.0] * 5 + falling[9:]])
-    config = config_of(schedule="plateau", patience=patience, cooldown=cooldown, learning_rate=1.0, precision="float32")
-    state, rates = start_descent(config, torch.zeros(4, SPEC.num_weights)), []
-    for loss in losses.T:
-        state = students._after_epoch(config, state, loss)
-        rates.append(state.rate)
-    expected = torch.tensor([slow_rates(own, patience, cooldown) for own in losses.tolist()])
-    torch.testing.assert_close(torch.stack(rates, 1), expected)
+    losses = torch.cat([losses, torch.rand(20, 20, generator=torch.Generator().manual_seed(0)).sort(1, descending=True).values])
+    losses[4::2, 5:12] += 1  # a rise that ends within a cooldown
+    losses[5, 10] = torch.nan
+    expected = torch.tensor([torchs_rates(own, patience, cooldown) for own in losses.double().tolist()], dtype=torch.float64)
+    torch.testing.assert_close(rates_of(losses, patience, cooldown), expected)
     assert (expected[0] == 1.0).all()
-    assert (expected[1:, -1] < 1.0).all()
+    assert (expected[1:4, -1] < 1.0).all()
+
+
+def test_epochs_that_improve_during_a_cooldown_count_towards_its_end():
+    losses = [1.0] * 22 + [0.9 - 0.01 * k for k in range(10)] + [5.0] * 60
+    rates = rates_of(torch.tensor([losses]), patience=20, cooldown=10)[0]
+    falls = [epoch for epoch in range(1, len(losses)) if rates[epoch] < rates[epoch - 1]]
+    assert falls == [21, 52, 83]
+    assert rates.tolist() == pytest.approx(torchs_rates(losses, 20, 10))
 
 
 def test_a_student_at_the_smallest_rate_stands_still_while_others_go_on_and_all_there_end_the_phase():

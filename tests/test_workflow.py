@@ -95,8 +95,10 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
-    assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_r2", "agreement_own"} <= measured
-    assert {f"probe_r2_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")} <= measured
+    assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_squared_error", "agreement_own"} <= measured
+    assert {
+        f"probe_error_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")
+    } <= measured
 
 
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):

@@ -17,7 +17,7 @@ with rule_log(snakemake.log[0]):
     config, device = AutoencoderConfig(**params.autoencoder, seeds=[seed]), choose_device(snakemake.resources.device)
     images, (parameters, zoo) = unpack_images(*load_tensors(inputs.images, device)), load_tensors(inputs.weights)
     train = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)["train"]
-    problem = make_problem(config, build_spec(**zoo["spec"]), train.weights, images)
+    problem = make_problem(config, build_spec(**zoo["spec"]), train, images)
     key = settings_hash(params.autoencoder, params.version, seed, content_digest(inputs.weights), content_digest(inputs.images))
     state = TrainingState(f"{output.model}.state", key)
     trained = train_autoencoder(problem, seed, state)

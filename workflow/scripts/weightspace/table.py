@@ -72,8 +72,8 @@ class Source(NamedTuple):
 
 
 def write_metrics(path: str | Path, rows: list[dict], metrics: Iterable[Metric]) -> None:
-    """Write rows whole or not at all; raises InputError on a column too many or too few, or a metric that is not listed."""
-    known = {metric.name: metric for metric in metrics}
+    """Write rows whole or not at all; raises InputError on a column too many or too few, or a metric not listed or derived."""
+    known = {metric.name for metric in metrics if metric.ratio is None}
     for row in rows:
         if row.keys() != set(SCHEMA.names):
             raise InputError(f"{path}: a row has columns {sorted(row)}, the schema has {sorted(SCHEMA.names)}")

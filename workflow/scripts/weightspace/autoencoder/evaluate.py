@@ -80,14 +80,15 @@ def reconstruction_metrics(
 def structure_metrics(originals: Originals, rebuilt: Rebuilt) -> dict[str, Float[Tensor, " model"]]:
     """Metrics of weights alone, in the weights' own units.
 
-    R2 is 1 - squared error / mean squared distance of the networks from the mean of the *training* checkpoints; within
-    init, from the mean of the training networks that started from the same tensor. The unmasked distance also counts
-    what the decoder puts into padding, as the published tables did.
+    Deviations are squared distances of the networks from the mean of the *training* checkpoints; within init, from the
+    mean of the training networks that started from the same tensor. R2 is derived: 1 - mean squared error / mean
+    deviation. The unmasked distance also counts what the decoder puts into padding, as the published tables did.
     """
     original, weights = originals.weights, rebuilt.weights
     error = (weights - original).square().sum(1)
     metrics = {
-        "weights_r2": 1 - error / (original - originals.train_mean).square().sum(1).mean(),
+        "weights_squared_error": error,
+        "weights_deviation": (original - originals.train_mean).square().sum(1),
         "weights_l2": error.sqrt(),
         "weights_l2_unmasked": (error + rebuilt.padding).sqrt(),
         "retrieval_weights": own_is_nearest(distance(weights, original)),
@@ -96,7 +97,7 @@ def structure_metrics(originals: Originals, rebuilt: Rebuilt) -> dict[str, Float
         "diversity_reconstruction": mean_over_others(distance(weights, weights)),
     }
     if originals.init_mean is not None:
-        metrics["weights_r2_within_init"] = 1 - error / (original - originals.init_mean).square().sum(1).mean()
+        metrics["weights_deviation_within_init"] = (original - originals.init_mean).square().sum(1)
     return metrics
 
 

@@ -12,8 +12,11 @@ class Autoencoder(nn.Module):
     """Tokens to one embedding per token, and back; a head projects all embeddings of a model for the contrast.
 
     Encoder and decoder share the learned positions: sequence and layer in one half of the width, unit in the other.
-    With `attention: tokens` a model attends over its own tokens; with `batch`, each token attends over the same
-    token of the other models in the batch, which is what the published code computed.
+    With `attention: tokens` a model attends over its own tokens; with `batch`, each token attends over the same token of
+    the other models in the batch: the axis of the published code (Structure Is Not Enough, 727c3a9), and nothing else of its
+    transformers. Its torch layers are post-norm with ReLU, have no last layer norm, dropout of 0.1 in the decoder, a feedforward
+    of 2048 whatever the width, and the same input projection in all layers. Its GPT-2 layers have no biases, no last layer norm,
+    and attention in N(0, 0.02).
     """
 
     def __init__(self, config: AutoencoderConfig, layout: TokenLayout, generator: Generator) -> None:

@@ -19,9 +19,10 @@ TARGETS = ["test_accuracy", "generalization_gap", "epoch"]
 def probe_metrics(
     codec: Codec, encoders: dict[str, Autoencoder], splits: dict[str, Checkpoints], batch_size: int
 ) -> dict[str, Float64[np.ndarray, " model"]]:
-    """`probe_r2_<target>_<features>` for each encoder's embedding and for the weight statistics.
+    """`probe_error_<target>_<features>` for each encoder's embedding and for the weight statistics, `probe_deviation_<target>`.
 
-    One value per test model, the mean over its checkpoints; the mean over models is the test R2.
+    One value per test model, the sum over its checkpoints: 1 - mean error / mean deviation is the R2 over all test
+    checkpoints, also where models have more of them than others.
     """
     weights = {split: checkpoints.weights for split, checkpoints in splits.items()}
     features = {
@@ -30,15 +31,16 @@ def probe_metrics(
     }
     statistics = {split: weight_statistics(codec.spec, stack) for split, stack in weights.items()}
     features["weight_statistics"] = {split: values.double().numpy(force=True) for split, values in statistics.items()}
+    models = splits["test"].properties["model"].to_numpy()
     metrics = {}
     for target in TARGETS:
         targets = {split: checkpoints.properties[target].to_numpy(float) for split, checkpoints in splits.items()}
         if np.ptp(targets["test"]) == 0:
             print(f"no probe for {target}: it is {targets['test'][0]} for all test models")
             continue
-        for name, values in features.items():
-            scores = pd.Series(probe(values, targets)).groupby(splits["test"].properties["model"].to_numpy())
-            metrics[f"probe_r2_{target}_{name}"] = scores.mean().to_numpy()
+        errors = {f"error_{target}_{name}": probe(values, targets) for name, values in features.items()}
+        errors[f"deviation_{target}"] = np.square(targets["test"] - targets["test"].mean())
+        metrics |= {f"probe_{name}": pd.Series(each).groupby(models).sum().to_numpy() for name, each in errors.items()}
     return metrics
 
 
@@ -73,7 +75,7 @@ def with_ones(x: Float64[np.ndarray, "n feature"]) -> Float64[np.ndarray, "n fea
 def probe(
     features: dict[str, Float64[np.ndarray, "_ feature"]], targets: dict[str, Float64[np.ndarray, " _"]]
 ) -> Float64[np.ndarray, " n"]:
-    """Per test sample, 1 - squared error / variance of the test targets: its mean is the test R2.
+    """Squared error of each test sample.
 
     Fitted on train, the penalty chosen by the error on val; features are standardized by their train statistics.
     """
@@ -82,4 +84,4 @@ def probe(
     fits = [ridge(x["train"], targets["train"], penalty) for penalty in PENALTIES]
     errors = [np.square(with_ones(x["val"]) @ fit - targets["val"]).mean() for fit in fits]
     prediction = with_ones(x["test"]) @ fits[int(np.argmin(errors))]
-    return 1 - np.square(prediction - targets["test"]) / targets["test"].var()
+    return np.square(prediction - targets["test"])

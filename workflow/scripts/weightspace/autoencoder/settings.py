@@ -32,7 +32,8 @@ class AutoencoderConfig(Cell):
     standardize: bool = Field(True, description="weights per layer to mean 0 and deviation 1 of the train models")
     token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
     attention: Literal["tokens", "batch"] = Field(
-        "tokens", description="batch: across models at equal token, as the published code ran"
+        "tokens",
+        description="batch: across models at equal token, the axis of the published code; its layers differ otherwise too",
     )
     width: PositiveInt = Field(64, description="numbers per token inside the transformer")
     depth: PositiveInt = Field(2, description="layers of the encoder, and of the decoder")

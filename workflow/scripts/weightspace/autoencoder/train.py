@@ -7,11 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
+from weightspace.errors import InputError
 from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
@@ -23,6 +25,7 @@ from weightspace.table import Source
 from weightspace.tokens import Codec, make_codec
 
 REPORTS = 50  # rows of each loss curve
+DECODED = "the autoencoder diverged, and what it decodes"
 
 
 class Problem(NamedTuple):
@@ -33,18 +36,33 @@ class Problem(NamedTuple):
     weights: Float[Tensor, "checkpoint weight"]
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits; permutations do not move them
+    names: list[str]  # of the checkpoints, for messages
 
 
-def make_problem(
-    config: AutoencoderConfig, spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], images: ImageSet
-) -> Problem:
-    """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once."""
-    device = images.train_x.device
+def make_problem(config: AutoencoderConfig, spec: NetSpec, train: Checkpoints, images: ImageSet) -> Problem:
+    """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
+
+    Raises InputError where a checkpoint answers a query with a number that is not finite.
+    """
+    device, weights = images.train_x.device, train.weights
     pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
     queries = normalize(images.train_x[pool.to(device)], images)
     targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
+    names = [f"model {model} at epoch {epoch}" for model, epoch in train.properties[["model", "epoch"]].itertuples(index=False)]
+    check_finite(targets, names, f"zoo {config.zoo!r}")
     codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
-    return Problem(config, codec, weights, queries, targets)
+    return Problem(config, codec, weights, queries, targets, names)
+
+
+def check_finite(logits: Float[Tensor, "model query class"], names: list[str], where: str) -> None:
+    """Raises InputError that names the first of the networks with an output that is not finite: no behavior can be learned then.
+
+    The published code (Structure Is Not Enough, 727c3a9) goes on: with `l2` it counts such probabilities as 0, with
+    `distillation` it drops the network from the loss, and its gradient is not finite either way.
+    """
+    broken = (~logits.isfinite()).flatten(1).any(1)
+    if broken.any():
+        raise InputError(f"{where}: {names[int(broken.int().argmax())]} has outputs on the query images that are not finite")
 
 
 def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> Losses:
@@ -82,6 +100,7 @@ def behavior_loss(
 ) -> Float[Tensor, ""]:
     """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
     logits = forward(problem.codec.spec, problem.codec.to_weights(decoded), problem.queries[query].unsqueeze(0))
+    check_finite(logits, [problem.names[n] for n in batch.tolist()] * (len(logits) // len(batch)), DECODED)
     targets = problem.targets[batch.unsqueeze(1), query]
     return DISTANCES[problem.config.behavior_distance](logits, targets.repeat(len(logits) // len(batch), 1, 1))
 

@@ -46,6 +46,7 @@ class Networks(NamedTuple):
     recovered_spec: NetSpec
     recovered: Float[Tensor, "1 weight"]
     x: Float[Tensor, "1 query channel height width"]
+    free_signs: bool = False  # an affine map beside the recovered network makes up for the signs of even-linear units
 
 
 def compare(networks: Networks) -> Comparison:
@@ -59,24 +60,25 @@ def compare(networks: Networks) -> Comparison:
     for layer in range(len(widths_of(spec))):
         factor = span_factor(seen[layer].inputs[0])
         ours, theirs = incoming(recovered_spec, recovered, layer)[0], incoming(spec, networks.teacher, layer)[0]
-        matched, sign, scale = _match(spec, layer, theirs, ours, factor)
+        matched, sign, scale = _match(networks, layer, theirs, ours, factor)
         layers.append(matched)
         recovered_spec, recovered = _in_gauge(recovered_spec, recovered, layer, matched, (sign, scale))
     outgoing, true = (incoming(s, w, len(layers))[0][:, :-1] for s, w in ((recovered_spec, recovered), (spec, networks.teacher)))
     return Comparison(layers, float((outgoing - true).norm() / true.norm()))
 
 
-def _match(spec: NetSpec, layer: int, theirs: Tensor, ours: Tensor, factor: Tensor) -> tuple[Matched, Tensor, Tensor]:
+def _match(networks: Networks, layer: int, theirs: Tensor, ours: Tensor, factor: Tensor) -> tuple[Matched, Tensor, Tensor]:
     """Matched units, and for each the sign and the scale that turn the recovered one into the teacher's gauge."""
-    signed, scaling = symmetry_of(spec, layer).symmetry != "none", ACTIVATIONS[spec.activation].scaling
+    spec, symmetry = networks.spec, symmetry_of(networks.spec, layer).symmetry
+    signed, scaling = symmetry != "none", ACTIVATIONS[spec.activation].scaling
     u, v = theirs @ factor, ours @ factor
     cosines = (u @ v.mT) / (u.norm(dim=1, keepdim=True) * v.norm(dim=1)).clamp_min(1e-300)
     rows, columns = linear_sum_assignment((cosines.abs() if signed else cosines).numpy(force=True), maximize=True)
     found = torch.full((len(theirs),), -1)
     found[torch.as_tensor(rows)] = torch.as_tensor(columns)
     cosine = torch.where(found >= 0, cosines[torch.arange(len(theirs)), found.clamp_min(0)], torch.zeros(len(theirs)).to(u))
-    # A unit of an even-linear class has one right sign, once nothing else can make up for the affine function between both.
-    free = symmetry_of(spec, layer).symmetry in ("odd", "odd_constant")
+    # A unit of an even-linear class has one right sign, where nothing else makes up for the affine function between both.
+    free = symmetry in ("odd", "odd_constant") or (networks.free_signs and symmetry == "even_linear")
     sign = torch.where(cosine < 0, -1.0, 1.0) if free else torch.ones_like(cosine)
     norms = u.norm(dim=1) / v.norm(dim=1).clamp_min(1e-300)[found.clamp_min(0)]
     scale = norms if scaling else torch.ones_like(norms)

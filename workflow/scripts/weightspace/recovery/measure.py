@@ -54,7 +54,8 @@ def measure_networks(source: Source, networks: list[Answerer], queries: Queries,
                 measures["size_true"], _size(network.spec), 0.0
             )
             if len(widths_of(network.spec)) == len(widths_of(teachers.spec)):
-                comparison = compare(Networks(teachers.spec, teacher, network.spec, network.weights, x))
+                skipped = network.skip is not None
+                comparison = compare(Networks(teachers.spec, teacher, network.spec, network.weights, x, free_signs=skipped))
                 units = unit_metrics(comparison)
                 measures |= units | size_metrics(measures["size_true"], _size(network.spec), units["coverage_1e-3"])
                 neurons = neurons_table(source, teachers.spec, comparison) if n == 0 else neurons

@@ -50,7 +50,7 @@ class Descent(NamedTuple):
     moments: Moments
     rate: Float[Tensor, " model"]
     best: Float[Tensor, " model"]
-    waited: Float[Tensor, " model"]  # epochs since the best loss, below 0 in a cooldown
+    waited: Float[Tensor, " model"]  # epochs since the best loss; in a cooldown, minus the epochs of it that are left
     epoch: int
 
 
@@ -98,14 +98,17 @@ def _loss_and_gradient(spec: NetSpec, weights: Tensor, x: Tensor, y: Tensor) -> 
 
 
 def _after_epoch(config: StudentsConfig, state: Descent, loss: Tensor) -> Descent:
-    """Each student's learning rate falls when its own loss has not fallen for `patience` epochs."""
+    """Each student's learning rate falls when its own loss has not fallen for `patience` epochs, as torch's ReduceLROnPlateau.
+
+    Every epoch of a cooldown counts towards its end, also one with a better loss. A loss that is not a number is no better one.
+    """
     if config.schedule == "cosine":
         return state
     better = loss < state.best
-    waited = torch.where(better, state.waited.clamp_max(0.0), state.waited + 1)
+    waited = torch.where(better & (state.waited >= 0), 0.0, state.waited + 1)
     tired = waited > config.patience
     return state._replace(
-        best=torch.minimum(loss, state.best),
+        best=torch.where(better, loss, state.best),
         rate=torch.where(tired, state.rate * FALL, state.rate),
         waited=torch.where(tired, -float(config.cooldown), waited),
     )

@@ -16,6 +16,7 @@ from scipy.special import betaincinv, stdtrit
 
 DRAWS = 2000
 Z_975 = 1.959964
+LEAST_SHARE = 1e-12  # of a denominator's mean: a resampled one is not smaller
 
 
 class Interval(NamedTuple):
@@ -43,7 +44,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 def ratio_interval(values: np.ndarray, over: np.ndarray, one_minus: bool = False) -> Interval:
     """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together.
 
-    An end is not finite where the denominators that it hangs on come down to 0, and all is where `over` is 0 throughout.
+    An end is as good as infinite where few models let the denominator come down to 0; not finite where `over` is 0 throughout.
     """
     sample = Sample(values, over, one_minus)
     return _interval(_estimate(sample), _draws(sample), describe_n(values))
@@ -144,10 +145,12 @@ def _estimate(sample: Sample) -> float:
 def _draws(sample: Sample, stream: int = 0) -> np.ndarray:
     """DRAWS estimates of resampled seeds and models."""
     draws = resampled_means(sample.values, stream)
-    if sample.over is not None:
-        over = resampled_means(sample.over, stream)
-        draws = np.divide(draws, over, out=np.full(DRAWS, inf), where=~(over <= 0))
-    return 1 - draws if sample.one_minus else draws
+    if sample.over is None:
+        return draws
+    if not sample.over.any():
+        return np.full(DRAWS, nan)
+    ratios = draws / np.maximum(resampled_means(sample.over, stream), LEAST_SHARE * sample.over.mean())
+    return 1 - ratios if sample.one_minus else ratios
 
 
 def _mean(values: np.ndarray) -> float:
@@ -171,6 +174,5 @@ def _resampling_weights(axis: int, stream: int, num: int) -> np.ndarray:
 
 
 def _interval(mean: float, draws: np.ndarray, n: str) -> Interval:
-    with np.errstate(invalid="ignore"):  # between two infinite draws there is no number
-        low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws, [0.025, 0.975])
     return Interval(mean, float(low), float(high), n)

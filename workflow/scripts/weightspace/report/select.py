@@ -130,8 +130,11 @@ def paired_interval(rows: pd.DataFrame, plus: tuple[Cells, str, int | None], min
         interval = share_difference_interval(*(sample.values for sample in samples))
     else:
         interval = difference_interval(*samples, same_seeds=plus[0] == minus[0])
-    noun = STAGES[_stage_of(rows, plus[0])].noun
-    return interval._replace(n=describe_n(*(sample.values for sample in samples), noun=noun))
+    stages = [STAGES[_stage_of(rows, side[0])] for side in (plus, minus)]
+    trained = [sample.values for sample, stage in zip(samples, stages, strict=True) if stage.trained]
+    if not trained:
+        return interval._replace(n=describe_models(len(models), stages[0].noun))
+    return interval._replace(n=describe_n(*trained, noun=stages[0].noun))
 
 
 def is_reading(rows: pd.DataFrame, cells: Cells, metric: str, at: int | None = None) -> bool:

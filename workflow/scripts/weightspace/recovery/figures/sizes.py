@@ -32,7 +32,7 @@ SIDESTEPS = {"single": -0.07, "pruned": 0.0, "distilled": 0.07}  # in log2 of th
 NOTE = (
     "Error: RMSE on held-out inputs over the standard deviation of the teacher's outputs there, geometric mean over teachers "
     "and seeds. Size: hidden units, mean. Bars: 95 % bootstrap intervals over teachers and seeds, of the error in its "
-    "logarithm; of fewer than five values, their range. Students: the best of each teacher. Baselines have the "
+    "logarithm; of fewer than five teachers, their range. Students: the best of each teacher. Baselines have the "
     "teacher's size and are drawn side by side: the best of as many networks trained at that "
     "size, the best student pruned to it and trained on, "
     "and one network of that size with the compute of all students. Errors below 1e-16 are drawn there."
