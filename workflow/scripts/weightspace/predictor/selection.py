@@ -24,7 +24,7 @@ def predicted_layers(shapes: Shapes, kernel_sizes: Collection[int] | None, linea
     for name in kernels.keys() & chosen:
         height, width = kernels[name][2:]
         if height != width or height % 2 == 0:
-            raise InputError(f"kernels of {name} are {height} x {width}, and only odd squares can be predicted: name these sizes")
+            raise InputError(f"kernels of {name} are {height} x {width}, and only odd squares can be predicted: set kernel_sizes")
     return {name: tuple(shape) for name, shape in shapes.items() if name in chosen}
 
 
