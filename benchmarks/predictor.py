@@ -28,9 +28,19 @@ from torch.utils.data import DataLoader, TensorDataset
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import Layout, from_kernels, layout_of
+from weightspace.predictor.learn import descend
 from weightspace.predictor.orders import greedy_sequence
 from weightspace.predictor.ranger import cosine_rate
-from weightspace.predictor.reconstruct import Target, descend, draw, joined, spec_of, start_descent, target_of
+from weightspace.predictor.reconstruct import (
+    Target,
+    draw,
+    gradient_by,
+    joined,
+    schedule_of,
+    spec_of,
+    start_descent,
+    target_of,
+)
 from weightspace.predictor.settings import PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import choose_device
@@ -136,7 +146,9 @@ class Plain:
 def ours(target: Target, error: str) -> Iterator[Tensor]:
     """Flat weights of our predictors after each step."""
     config, names = CONFIG.model_copy(update={"error": error}), names_of(target)
-    return (state.weights[0] for state in descend(config, target, names, start_descent(config, target, names)))
+    begun = start_descent(config, target, names)
+    steps = descend(spec_of(config, target), begun, gradient_by(config, target, names, begun), schedule_of(config, "steps"))
+    return (state.weights[0] for state in steps)
 
 
 def names_of(target: Target) -> list[tuple]:

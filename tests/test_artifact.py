@@ -151,7 +151,7 @@ def test_layers_that_are_not_predicted_come_back_bit_for_bit(path):
 def test_bytes_path_and_what_saving_returned_are_one_network(path):
     written = save_artifact(path, random_artifact())
     for decoded in (decode.decode(path), decode.decode(path.read_bytes()), load_network(path)):
-        assert decode.content_digest(decoded, "") == decode.content_digest(written, "")
+        assert decode.digest_of(decoded, "") == decode.digest_of(written, "")
     assert decode.decode_whole(path).same
 
 
@@ -183,7 +183,7 @@ def test_the_program_alone_writes_the_very_network_that_the_library_decodes(path
     assert "bit for bit the network that was evaluated" in result.stdout
     expected = decode.decode(path)
     for back in (load_file(target), load_tensors(target)[0]):
-        assert decode.content_digest(back, "") == decode.content_digest(expected, "")
+        assert decode.digest_of(back, "") == decode.digest_of(expected, "")
     assert build_spec(**load_tensors(target)[1]["spec"]) == SPEC
     assert sorted(tmp_path.iterdir()) == [path, target]
 
@@ -355,5 +355,5 @@ def test_bytes_of_the_format_are_read_as_the_safetensors_library_reads_them(tmp_
     data = decode.unparse(tensors, {"format": "pt", "other": json.dumps({"ü": 1})})
     (tmp_path / "file").write_bytes(data)
     for back in (load_file(tmp_path / "file"), decode.parse(data)[0], decode.parse(save(tensors))[0]):
-        assert decode.content_digest(back, "") == decode.content_digest(tensors, "")
+        assert decode.digest_of(back, "") == decode.digest_of(tensors, "")
     assert decode.parse(data)[1] == {"format": "pt", "other": json.dumps({"ü": 1})}

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-from weightspace.checks import LEAST_SIZE, check_scenario
+from weightspace.checks import check_scenario
 from weightspace.errors import InputError
-from weightspace.predictor import kernels
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.scenario import Scenario
 from weightspace.settings import checked, read_yaml
@@ -76,10 +75,6 @@ def test_what_fits_is_not_refused():
     check_scenario(checked(Scenario, content(), "scenario"), "planted")
 
 
-def test_the_least_size_of_kernels_is_that_of_the_predictors():
-    assert LEAST_SIZE == kernels.LEAST_SIZE
-
-
 UNFIT = {  # setting, its value, what is said of it
     "a zoo's layers": ("zoos.tiny.architecture", ["conv 3 9"], "the last layer must be"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
@@ -91,7 +86,7 @@ UNFIT = {  # setting, its value, what is said of it
     "a probability of one class": ("recoveries.made.outputs", "probabilities", "a teacher with one output"),
     "one function twice": ("recoveries.made.students.activations", ["tanh", "g", "sigmoid"], "tanh and sigmoid are one"),
     "originals' layers": ("originals.nets.architecture", "resnet99", "there is no architecture 'resnet99'"),
-    "an even kernel": ("originals.nets.architecture", ["conv 4 4", *NET], "kernels of size 4 cannot be predicted"),
+    "an even kernel": ("originals.nets.architecture", ["conv 4 4", *NET], "kernels of conv1.weight are 4 x 4, and only odd"),
     "no such kernel": ("predictors.held.kernel_sizes", [5], r"nothing to predict: .* of sizes \[1, 3\]"),
     "kernels of another size": ("predictors.wide.stack", "deep", "its predictors put out 5 x 5 kernels, those of 'deep' 3 x 3"),
     "a teacher of others": ("predictors.held.distillation.teacher", "others", "'others' is of other images than 'nets'"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save
 from weightspace.errors import InputError
-from weightspace.predictor.compress import LEVEL, compress_low_rank, compress_pruned, compress_quantized, decompress
+from weightspace.predictor.compress import ZSTD_LEVEL, compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.predictor.quantize import dequantize, levels, pack, quantize_clipped
 
 NAMES = ["conv1.weight", "conv2.weight", "linear3.weight"]
@@ -73,7 +73,7 @@ def test_integers_lie_in_bits_or_bytes_whichever_is_smaller(bits, in_bytes):
     weights = torch.randn(64, 1024) if in_bytes else torch.rand(64, 1024) - 0.5
     integers = quantize_clipped(weights, bits).integers.numpy().ravel()
     packed = pack([(integers.astype(np.int64) + levels(bits), bits)])
-    zstd = pa.Codec("zstd", compression_level=LEVEL)
+    zstd = pa.Codec("zstd", compression_level=ZSTD_LEVEL)
     sizes = [len(zstd.compress(array.tobytes(), asbytes=True)) for array in (packed, integers)]
     overhead = len(compress_quantized({"linear1.weight": weights}, ["linear1.weight"], bits).blob) - min(sizes)
     assert overhead < 4 * 64 + 250  # scales, names

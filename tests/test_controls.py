@@ -1,146 +1,217 @@
-"""Each control differs from the original by exactly the error asked for, in its own way."""
-
-from itertools import pairwise
+"""Controls have the predictor's error or their own bytes, and leave all else of the originals."""
 
 import pytest
 import torch
-from weightspace.errors import InputError
-from weightspace.predictor.controls import KINDS, at_equal_error, low_pass, noise, shrunk, truncated
-from weightspace.predictor.kernels import layout_of, to_kernels
-from weightspace.predictor.spectra import grid_of, high_frequency_share
-from weightspace.rng import generator_for
+from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
+from weightspace.images import normalize
+from weightspace.nets.forward import flatten, forward, unflatten
+from weightspace.nets.spec import RUNNING, build_spec
+from weightspace.predictor.artifact import load_artifacts, load_network, save_artifacts
+from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
+from weightspace.predictor.controls import ControlInputs, make_control, measure_control
+from weightspace.predictor.equal_error import KINDS
+from weightspace.predictor.kernels import layout_of
+from weightspace.predictor.measure import evaluation_data
+from weightspace.predictor.metrics import METRICS
+from weightspace.predictor.orders import order_kernels
+from weightspace.predictor.originals import Originals, recalibrated
+from weightspace.predictor.settings import ControlSettings
+from weightspace.predictor.train import PHASES, TrainedCell, make_task, train_predictors
+from weightspace.store import TrainingState
+from weightspace.table import Source, write_metrics
 
-SHAPES = {
-    "conv1.weight": (8, 3, 3, 3),
-    "conv2.weight": (6, 8, 5, 5),
-    "conv3.weight": (7, 6, 1, 1),
-    "linear4.weight": (9, 60),  # blocks of 25, 25 and 10
-    "linear5.weight": (1, 7),
+SMALL = ["conv 3 3", "batch_norm", "pool 2", "activation", "flatten", "linear classes"]
+COMPRESSED = {
+    "quantized": ({"bits": 3}, lambda own, names: compress_quantized(own, names, 3)),
+    "pruned": ({"kept_share": 0.3}, lambda own, names: compress_pruned(own, names, 0.3)),
+    "low_rank": ({"kept_share": 0.4}, lambda own, names: compress_low_rank(own, names, 0.4)),
 }
-LAYOUT = layout_of(SHAPES, None, True)
-MODELS = 3
+CONTROLS = {kind: {} for kind in (*KINDS, "averaged")} | {kind: change for kind, (change, _) in COMPRESSED.items()}
+SOURCE = Source("planted", "predictor_control", "cell", 0)
+RECALIBRATED = {f"{name}_recalibrated" for name in ("accuracy", "accuracy_gain", "agreement", "accuracy_original")}
 
 
-def stacks(relative_error=0.1, dtype=torch.float32):
-    originals = {name: torch.randn(MODELS, *shape, dtype=dtype) for name, shape in SHAPES.items()}
-    scale = relative_error * torch.tensor([1.0, 0.5, 0.2], dtype=dtype)
-    changed = {name: w + torch.randn_like(w) * scale.view(-1, *[1] * (w.ndim - 1)) for name, w in originals.items()}
-    return originals, changed
+def config_of(kind, **changes):
+    return ControlSettings(predictor="any", kind=kind, **changes)
 
 
-def ranks():
-    pieces = [torch.stack([torch.randperm(part.num_kernels) + part.begin for _ in range(MODELS)]) for part in LAYOUT.parts]
-    return torch.cat(pieces, 1)
+@pytest.fixture(scope="module")
+def inputs_of(tmp_path_factory):
+    """By kind of originals, what controls of a fair predictor of theirs are made from, and the folder of its files."""
+    found = {}
+    for kind in ("residual", "plain"):
+        folder, originals, images = tmp_path_factory.mktemp(kind), planted_originals(kind), planted_images()
+        config = predictor_config(steps=350, hidden=48, embedding_levels=20, kernel_batch=4096)
+        rank = order_kernels(originals, layout_of(originals.spec.shapes, None, False), config.order)
+        task = make_task(config, originals, rank, torch.device("cpu"))
+        states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
+        predicted = train_predictors({"any": TrainedCell(config, task)}, None, None, states)["any"][0]
+        save_artifacts(config, task, predicted, folder)
+        data, networks = evaluation_data(config, originals, rank, images), load_artifacts(originals.spec, folder, 2)
+        found[kind] = (ControlInputs(data, originals, networks, 0, recipe_of(RESIDUAL), None), folder)
+    return found
 
 
-def generators(models=range(MODELS)):
-    return [generator_for("control", model) for model in models]
+def made(inputs, config, tmp_path, recipe=None, teacher=None):
+    inputs = inputs._replace(recipe=recipe or inputs.recipe, teacher=teacher)
+    return make_control(config, inputs, TrainingState(tmp_path / "state", "key"))
 
 
-def distance(ours, theirs):
-    return (ours - theirs).double().flatten(1).norm(dim=1)
+def norms(tensor):
+    return tensor.double().flatten(1).norm(dim=1)
 
 
-@pytest.mark.parametrize(("relative_error", "dtype"), [(0.5, torch.float32), (0.5, torch.float64), (1e-4, torch.float64)])
+def share_right(spec, weights, images, labels):
+    x = normalize(images.test_x, images).unsqueeze(0)
+    return (forward(spec, weights, x).argmax(2) == labels).double().mean(1)
+
+
+# what controls are made from
+
+
+@pytest.mark.parametrize("kind", ["residual", "plain"])
+def test_controls_are_made_from_the_files_networks(inputs_of, kind):
+    inputs, folder = inputs_of[kind]
+    for n in range(2):
+        for name, tensor in load_network(folder / f"original-{n}.safetensors").items():
+            assert torch.equal(unflatten(inputs.data.spec, inputs.predicted)[name][n], tensor)
+
+
+# at equal error
+
+
+@pytest.mark.parametrize("nets", ["residual", "plain"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_layer_of_every_model_has_the_error_of_the_predicted_one(kind, relative_error, dtype):
-    originals, predicted = stacks(relative_error, dtype)
-    changed = at_equal_error(kind, LAYOUT, (originals, predicted), ranks(), generators())
-    assert changed.keys() == SHAPES.keys()
-    for name, weights in originals.items():
-        assert torch.allclose(distance(changed[name], weights), distance(predicted[name], weights), rtol=1e-5, atol=0)
-        assert (changed[name].shape, changed[name].dtype) == (weights.shape, weights.dtype)
+def test_each_layer_has_the_predictors_error_and_all_else_is_the_originals(inputs_of, tmp_path, kind, nets):
+    inputs, _ = inputs_of[nets]
+    control = made(inputs, config_of(kind), tmp_path)
+    data, names = inputs.data, {part.name for part in inputs.data.layout.parts}
+    assert (control.spec, control.num_bytes) == (data.spec, None)
+    ours, theirs, predicted = (unflatten(data.spec, stack) for stack in (control.weights, data.weights, inputs.predicted))
+    for name in theirs:
+        if name in names:
+            error = norms(predicted[name] - theirs[name])
+            assert ((error > 0.01 * norms(theirs[name])) & (error < norms(theirs[name]))).all()
+            torch.testing.assert_close(norms(ours[name] - theirs[name]), error, rtol=1e-4, atol=0)
+            assert not torch.allclose(ours[name], predicted[name], atol=1e-3)
+        else:
+            assert torch.equal(ours[name], theirs[name])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stack_is_changed_as_each_of_its_models_alone(kind):
-    (originals, predicted), rank = stacks(), ranks()
-    whole = at_equal_error(kind, LAYOUT, (originals, predicted), rank, generators())
-    for model in range(MODELS):
-        own = slice(model, model + 1)
-        pair = ({n: w[own] for n, w in originals.items()}, {n: w[own] for n, w in predicted.items()})
-        alone = at_equal_error(kind, LAYOUT, pair, rank[own], generators([model]))
-        assert all(torch.allclose(alone[name], whole[name][own], atol=1e-6) for name in SHAPES)
+def test_noise_depends_on_the_seed_and_differs_between_originals(inputs_of, tmp_path):
+    inputs, _ = inputs_of["residual"]
+    one, same, other = (
+        made(inputs._replace(seed=seed), config_of("noise"), tmp_path).weights - inputs.data.weights for seed in (0, 0, 1)
+    )
+    assert torch.equal(one, same)
+    name = inputs.data.layout.parts[0].name
+    draws = [unflatten(inputs.data.spec, change)[name][n].flatten() for change in (one, other) for n in range(2)]
+    cosines = torch.stack([draw / draw.norm() for draw in draws])
+    assert ((cosines @ cosines.T) - torch.eye(4)).abs().max() < 0.7  # of 36 numbers
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_error_is_no_change(kind):
-    originals, _ = stacks()
-    changed = at_equal_error(kind, LAYOUT, (originals, originals), ranks(), generators())
-    assert all(torch.allclose(changed[name], weights, rtol=0, atol=2e-6) for name, weights in originals.items())
+# averaged
 
 
-@pytest.mark.parametrize("kind", ["truncated", "low_pass"])
-def test_an_error_above_the_norm_leaves_nothing(kind):
-    originals, _ = stacks()
-    beyond = {name: 3 * weights for name, weights in originals.items()}
-    changed = at_equal_error(kind, LAYOUT, (originals, beyond), ranks(), generators())
-    assert all(weights.abs().max() < 1e-6 for weights in changed.values())
+def test_averaged_networks_without_batch_norm_are_the_mean_of_the_last_epochs(inputs_of, tmp_path):
+    inputs, _ = inputs_of["plain"]
+    assert torch.equal(made(inputs, config_of("averaged"), tmp_path).weights, planted_originals("plain").averaged)
+    assert not torch.equal(planted_originals("plain").averaged, inputs.data.weights)
 
 
-def test_other_kinds_are_refused():
-    with pytest.raises(InputError, match="there is no control 'blur' at equal error, only noise, truncated, shrunk, low_pass"):
-        at_equal_error("blur", LAYOUT, stacks(), ranks(), generators())
+def test_averaged_networks_have_the_running_statistics_of_train_images(inputs_of, tmp_path):
+    inputs, _ = inputs_of["residual"]
+    control, spec = made(inputs, config_of("averaged"), tmp_path), inputs.data.spec
+    before = inputs.originals.averaged
+    for name, tensor in unflatten(spec, control.weights).items():
+        assert torch.equal(tensor, unflatten(spec, before)[name]) != name.endswith(RUNNING)
+    images = normalize(inputs.data.images.train_x, inputs.data.images)
+    assert torch.equal(control.weights, recalibrated(spec, before, images))
+    assert control.num_bytes.tolist() == [4 * inputs.data.weights.shape[1]] * 2
 
 
-def test_noise_has_zero_mean_over_draws_and_no_direction():
-    draws = 4000
-    error = torch.full((draws,), 2.0, dtype=torch.float64)
-    changes = noise(torch.zeros(draws, 2, 3), error, [generator_for(n) for n in range(draws)]).flatten(1)
-    deviation = 2 / 6**0.5  # of each number
-    assert (changes.mean(0).abs() < 5 * deviation / draws**0.5).all()
-    covariance = changes.T @ changes / draws
-    assert torch.allclose(covariance, deviation**2 * torch.eye(6), atol=6 * deviation**2 / draws**0.5)
+# at so many bytes
 
 
-def test_shrinking_leaves_the_direction():
-    weights = torch.randn(2, 5, 4)
-    smaller = shrunk(weights, weights.flatten(1).norm(dim=1) / 4)
-    assert torch.allclose(smaller, 0.75 * weights)
-    assert torch.equal(shrunk(torch.zeros(1, 3), torch.ones(1)), torch.zeros(1, 3))
+@pytest.mark.parametrize("nets", ["residual", "plain"])
+@pytest.mark.parametrize("kind", COMPRESSED)
+def test_compressed_networks_are_what_their_bytes_hold(inputs_of, tmp_path, kind, nets):
+    inputs, _ = inputs_of[nets]
+    change, compress = COMPRESSED[kind]
+    control, names = made(inputs, config_of(kind, **change), tmp_path), [part.name for part in inputs.data.layout.parts]
+    for n in range(2):
+        own = {name: tensor[n] for name, tensor in unflatten(inputs.data.spec, inputs.data.weights).items()}
+        blob = compress(own, names).blob
+        assert control.num_bytes[n] == len(blob)
+        assert torch.equal(control.weights[n], flatten(inputs.data.spec, decompress(blob)))
+        for name, tensor in unflatten(inputs.data.spec, control.weights[n]).items():
+            assert torch.equal(tensor, own[name]) == (name not in names)
 
 
-@pytest.mark.parametrize("rank", [0, 1, 3, 7])
-def test_truncation_at_the_error_of_a_rank_is_the_best_matrix_of_that_rank(rank):
-    weights = torch.randn(2, 8, 4, 3, 3, dtype=torch.float64)
-    left, values, right = torch.linalg.svd(weights.flatten(2), full_matrices=False)
-    best = (left[..., :rank] * values[:, None, :rank]) @ right[:, :rank]
-    result = truncated(weights, values[:, rank:].square().sum(1).sqrt())
-    assert torch.allclose(result.flatten(2), best, atol=1e-7)
+# small networks
 
 
-def test_truncation_between_two_ranks_shrinks_one_singular_value_only():
-    weights = torch.randn(1, 8, 30, dtype=torch.float64)
-    values = torch.linalg.svdvals(weights)[0]
-    error = (values[6:].square().sum() + (0.3 * values[5]) ** 2).sqrt()
-    after = torch.linalg.svdvals(truncated(weights, error.view(1)))[0]
-    expected = torch.cat([values[:5], 0.7 * values[5:6], torch.zeros(2, dtype=torch.float64)])
-    assert torch.allclose(after.sort().values, expected.sort().values, atol=1e-7)
+def test_small_networks_learn_what_originals_answer_and_have_a_spec_of_their_own(inputs_of, tmp_path):
+    inputs, _ = inputs_of["residual"]
+    control = made(inputs, config_of("small", architecture=SMALL), tmp_path, recipe_of(RESIDUAL, num=5, epochs=20))
+    assert control.spec == build_spec(SMALL, "relu", (1, 8, 8), 3)
+    assert control.weights.shape == (2, control.spec.num_weights)
+    assert ((control.num_bytes > 3 * control.spec.num_weights) & (control.num_bytes < 4 * control.spec.num_weights + 1000)).all()
+    images = inputs.data.images
+    assert (share_right(control.spec, control.weights, images, images.test_y) > 0.8).all()
 
 
-@pytest.mark.parametrize("layer", range(4))
-def test_low_pass_takes_high_frequencies_in_the_ranks_order_first(layer):
-    part = LAYOUT.parts[layer]
-    kernels = to_kernels(LAYOUT, stacks()[0])[:, part.rows].double()
-    rank = ranks()[:, part.rows] - part.begin
-    norm = kernels.flatten(1).norm(dim=1)
-    shares, lost = [], []
-    for share in (0.0, 0.2, 0.4, 0.6, 0.98):
-        smooth = low_pass(part, kernels, LAYOUT.mask[part.rows], rank, share * norm)
-        shares.append(high_frequency_share(grid_of(part, smooth, rank)))
-        lost.append((smooth - kernels).flatten(1).norm(dim=1) / norm)
-    expected = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.98], dtype=torch.float64)
-    assert torch.allclose(torch.stack(lost), expected.unsqueeze(1), atol=1e-9)
-    assert all((after < before).all() for before, after in pairwise(shares[:-1]))
-    if len(LAYOUT.mask[part.rows].unique(dim=0)) == 1:  # padding of some kernels cuts waves off
-        assert (shares[-1] < 1e-12).all()
+@pytest.mark.parametrize("num_teachers", [1, 2, 3])
+def test_small_networks_learn_from_another_teacher_each_from_its_own(inputs_of, tmp_path, num_teachers):
+    inputs, _ = inputs_of["residual"]
+    own, shifts = planted_originals("plain", 3), torch.tensor([1, 2, 0])[:num_teachers]
+    weights = own.weights[:1].expand(num_teachers, -1).clone()
+    for n, shift in enumerate(shifts.tolist()):  # teachers that call each class by another's name
+        parameters = unflatten(own.spec, weights[n])
+        for name in [name for name in parameters if name.startswith("linear")][-2:]:
+            parameters[name].copy_(parameters[name].roll(shift, 0))
+    teacher = Originals(own.spec, weights, weights)
+    config = config_of("small", architecture=PLAIN, teacher="others")
+    control = made(inputs, config, tmp_path, recipe_of(RESIDUAL, epochs=25), teacher)
+    for n in range(2):
+        labels = (inputs.data.images.test_y + shifts[n % num_teachers]) % 3
+        right = share_right(control.spec, control.weights[n : n + 1], inputs.data.images, labels)
+        assert float(right) > 0.8
 
 
-def test_low_pass_leaves_a_slow_wave_and_takes_a_fast_one():
-    (part,) = layout_of({"conv1.weight": (16, 16, 3, 3)}, None, False).parts
-    row, column = torch.arange(16, dtype=torch.float64)[:, None], torch.arange(16, dtype=torch.float64)
-    slow, fast = (torch.cos(2 * torch.pi * waves * (row + column) / 16).reshape(1, 256, 1).expand(1, 256, 9) for waves in (1, 6))
-    rank = torch.randperm(256).unsqueeze(0)
-    planted = (slow + fast)[:, rank[0]]  # what lies at a kernel's rank
-    mask = torch.ones(256, 9, dtype=torch.bool)
-    assert torch.allclose(low_pass(part, planted, mask, rank, fast.flatten(1).norm(dim=1)), slow[:, rank[0]], atol=1e-7)
+# rows
+
+
+@pytest.mark.parametrize("kind", [*CONTROLS, "small", "small of the same spec"])
+def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_some(inputs_of, tmp_path, kind):
+    inputs, _ = inputs_of["residual"]
+    architectures = {"small": SMALL, "small of the same spec": RESIDUAL}
+    small = kind in architectures
+    config = config_of("small", architecture=architectures[kind]) if small else config_of(kind, **CONTROLS[kind])
+    state = TrainingState(tmp_path / "state", "key")
+    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe_of(RESIDUAL, epochs=2)), state)
+    write_metrics(tmp_path / "metrics.parquet", rows, METRICS)  # which knows all metrics
+    metrics = {row["metric"] for row in rows}
+    assert {"accuracy_predicted", "accuracy_gain", "agreement", "kl"} <= metrics
+    assert ("relative_error" in metrics) == (not small)
+    assert ("bytes" in metrics) == ("compression" in metrics) == (kind not in KINDS)
+    assert {row["subject"] for row in rows} == {"0", "1"}
+    assert len(rows) == 2 * len({(row["metric"], row["at"]) for row in rows})
+
+
+@pytest.mark.parametrize("nets", ["residual", "plain"])
+@pytest.mark.parametrize("kind", [*CONTROLS, "small with batch norms", "small without"])
+def test_controls_with_batch_norms_are_measured_recalibrated_and_others_are_not(inputs_of, tmp_path, kind, nets):
+    inputs, _ = inputs_of[nets]
+    architecture = {"small with batch norms": SMALL, "small without": PLAIN}.get(kind)
+    config = config_of("small", architecture=architecture) if architecture else config_of(kind, **CONTROLS[kind])
+    state = TrainingState(tmp_path / "state", "key")
+    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe_of(RESIDUAL, epochs=2)), state)
+    values = {(row["metric"], row["subject"]): row["value"] for row in rows}
+    normed = architecture == SMALL if architecture else nets == "residual"
+    assert RECALIBRATED & {name for name, _ in values} == (RECALIBRATED if normed else set())
+    for n in "01" * normed:
+        gain = values["accuracy_recalibrated", n] - values["accuracy_original", n]
+        assert values["accuracy_gain_recalibrated", n] == pytest.approx(gain)
+        if kind == "averaged":  # which has these statistics
+            assert values["accuracy_recalibrated", n] == values["accuracy_predicted", n]

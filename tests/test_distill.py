@@ -23,7 +23,7 @@ from weightspace.nets.spec import build_spec
 from weightspace.predictor import distill as module
 from weightspace.predictor import learn
 from weightspace.predictor.distill import (
-    Lesson,
+    DistillationData,
     distillation_loss,
     floored_divergence,
     inputs,
@@ -35,7 +35,7 @@ from weightspace.predictor.distill import (
     train_jointly,
 )
 from weightspace.predictor.model import predict, predict_all
-from weightspace.predictor.originals import FRAME, Answerers, divergence, moved
+from weightspace.predictor.originals import FRAME, DistillationTeachers, divergence, moved
 from weightspace.predictor.reconstruct import draw, reconstruct, spec_of, start_descent
 from weightspace.predictor.settings import DistillationConfig
 from weightspace.store import TrainingState
@@ -54,12 +54,14 @@ def lesson_for(config, models=3, dtype=torch.float64, teacher=None):
     """Untrained originals, which teach themselves if nobody else does."""
     spec, weights = random_net(RESIDUAL, models, dtype)
     layout, target = target_for(config, spec, weights)
-    return target, Lesson(spec, weights, layout, teacher or Answerers(spec, weights), planted_images(), (("test",),))
+    return target, DistillationData(
+        spec, weights, layout, teacher or DistillationTeachers(spec, weights), planted_images(), (("test",),)
+    )
 
 
 @pytest.fixture
 def fixed_inputs(monkeypatch):
-    """Inputs in float64 that hang on the step alone."""
+    """Inputs in float64 that depend on the step alone."""
 
     def draw_inputs(config, images, identity, step):
         return torch.randn(1, 8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
@@ -205,7 +207,7 @@ def test_each_of_the_28_feature_maps_of_resnet20_counts_once():
     x = torch.randn(1, 3, 3, 8, 8, dtype=torch.float64)
     config = DistillationConfig(when="jointly", logit_weight=0.0, feature_weight=1.0)
     layout, _ = target_for(predictor_config(), spec, weights[:2])
-    lesson = Lesson(spec, weights[:2], layout, Answerers(spec, weights[2:]), planted_images(), (("test",),))
+    lesson = DistillationData(spec, weights[:2], layout, DistillationTeachers(spec, weights[2:]), planted_images(), (("test",),))
     loss = distillation_loss(config, lesson, weights[:2], x)
     for n in range(2):
         nets = ({name: tensor[m] for name, tensor in unflatten(spec, weights).items()} for m in (n, n + 2))
@@ -305,7 +307,9 @@ def test_afterwards_networks_come_to_answer_as_their_teachers_of_any_architectur
     config = config_of(how, hidden=64, steps=400, embedding_levels=20, kernel_batch=4096)
     originals, teacher, images = planted_originals(), planted_originals(kind), planted_images()
     layout, target = target_for(config, originals.spec, originals.weights)
-    lesson = Lesson(originals.spec, originals.weights, layout, Answerers(teacher.spec, teacher.weights), images, (("test",),))
+    lesson = DistillationData(
+        originals.spec, originals.weights, layout, DistillationTeachers(teacher.spec, teacher.weights), images, (("test",),)
+    )
     begun = reconstruct(config, target, NAMES[:2])[0].weights
     trained = train_afterwards(config, target, lesson, begun)
     x = normalize(images.test_x, images).unsqueeze(0)

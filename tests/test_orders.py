@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from planted_predictors import planted_originals
 from weightspace.errors import InputError
+from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor import orders
 from weightspace.predictor.decode import order_fields
-from weightspace.predictor.kernels import layout_of
-from weightspace.predictor.orders import ORDERS, greedy_sequence, kept_order, kernel_order
+from weightspace.predictor.kernels import layout_of, to_kernels
+from weightspace.predictor.orders import ORDERS, greedy_sequence, kernel_order, order_kernels, read_order, write_order
 
 LAYOUT = layout_of({"conv1.weight": (5, 3, 3, 3), "conv2.weight": (4, 6, 3, 3), "conv3.weight": (3, 5, 1, 1)}, None, False)
 
@@ -140,34 +142,15 @@ def test_weights_that_are_not_finite_are_said_to_be(order, value):
         kernel_order(LAYOUT, kernels, order)
 
 
-# kept orders
+# files
 
 
-def test_kernels_that_were_ordered_before_are_not_ordered_again_and_others_are(tmp_path, monkeypatch):
-    kernels, asked = drawn(), []
-    monkeypatch.setattr(orders, "kernel_order", lambda *given: asked.append(given) or kernel_order(*given))
-    first = kept_order(LAYOUT, kernels, "cross_filter", tmp_path)
-    assert torch.equal(first, kernel_order(LAYOUT, kernels, "cross_filter"))
-    assert torch.equal(kept_order(LAYOUT, kernels.clone(), "cross_filter", tmp_path), first)
-    assert len(asked) == 1
-    changed = kernels.clone()
-    changed[3, 4] += 1e-6
-    wider = LAYOUT._replace(parts=LAYOUT.parts[:2])
-    for other in (
-        (LAYOUT, changed, "cross_filter"),
-        (LAYOUT, kernels, "in_filter"),
-        (wider, kernels[: wider.num_kernels], "serpentine"),
-    ):
-        assert torch.equal(kept_order(*other, tmp_path), kernel_order(*other))
-    assert len(asked) == len(list(tmp_path.iterdir())) == 4
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"\x07"], ids=["cut", "altered"])
-def test_a_damaged_order_is_computed_again(tmp_path, damage):
-    kernels = drawn()
-    first = kept_order(LAYOUT, kernels, "serpentine", tmp_path)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    path.write_bytes(damage(whole))
-    assert torch.equal(kept_order(LAYOUT, kernels, "serpentine", tmp_path), first)
-    assert path.read_bytes() == whole
+@pytest.mark.parametrize("order", ORDERS)
+def test_written_orders_of_originals_come_back(tmp_path, order):
+    originals = planted_originals()
+    layout = layout_of(originals.spec.shapes, None, True)
+    rank = order_kernels(originals, layout, order)
+    kernels = to_kernels(layout, unflatten(originals.spec, originals.weights))
+    assert torch.equal(rank, torch.stack([kernel_order(layout, own, order) for own in kernels]))
+    write_order(tmp_path / "order", rank)
+    assert torch.equal(read_order(tmp_path / "order"), rank)

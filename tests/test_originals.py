@@ -17,18 +17,18 @@ from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, build_spec
 from weightspace.predictor.originals import (
     FRAME,
-    Answerers,
+    DistillationTeachers,
     batches,
     draw_moves,
     moved,
     neighbor_similarity,
-    pack_originals,
+    read_originals,
     recalibrated,
     train_originals,
-    unpack_originals,
+    write_originals,
 )
 from weightspace.predictor.settings import OriginalsConfig
-from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.store import TrainingState
 
 LAYERS = ["conv 4 3", "batch_norm", "activation", "conv 6 3 1 2", "batch_norm", "activation", "flatten", "linear classes"]
 
@@ -104,7 +104,7 @@ def test_a_stack_trains_each_model_as_torchs_sgd_trains_it_alone(augment):
 @pytest.mark.parametrize("augment", [False, True], ids=["as they are", "augmented"])
 def test_a_taught_stack_trains_as_torchs_sgd_on_each_teachers_answers_to_the_same_images(augment):
     config, spec = config_of(augment=augment), build_spec(["flatten", "linear classes"], "relu", (1, 6, 6), 3)
-    teacher = Answerers(spec, torch.randn(config.num, spec.num_weights))
+    teacher = DistillationTeachers(spec, torch.randn(config.num, spec.num_weights))
     taught = train_originals(config, planted_images(), ("planted",), teacher=teacher)
     for model in range(config.num):
         weight, bias = unflatten(spec, teacher.weights[model]).values()
@@ -126,7 +126,7 @@ def test_a_taught_network_learns_its_teachers_answers_and_no_labels():
             parameter = unflatten(spec, knowing[model])[name]
             parameter.copy_(parameter.roll(shift, 0))
     config = config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)
-    taught = train_originals(config, images, ("taught",), teacher=Answerers(spec, knowing))
+    taught = train_originals(config, images, ("taught",), teacher=DistillationTeachers(spec, knowing))
     answers = forward(spec, taught.weights, normalize(images.train_x, images).unsqueeze(0)).argmax(2)
     for model, shift in enumerate((1, 2)):
         assert (answers[model] == (images.train_y + shift) % 3).float().mean() > 0.9
@@ -153,16 +153,16 @@ def test_an_epoch_shows_each_model_every_image_once():
 
 
 def test_a_network_that_diverges_is_said_to_and_so_is_an_average_of_too_many_epochs():
-    with pytest.raises(InputError, match="diverged"):
+    with pytest.raises(InputError, match="originals 0, 1, 2 diverged"):
         train(config_of(learning_rate=1e30))
     with pytest.raises(ValueError, match="averaged_epochs is 5, and there are only 4 epochs"):
         config_of(averaged_epochs=5)
 
 
-def test_packed_originals_come_back(tmp_path):
+def test_written_originals_come_back(tmp_path):
     originals = train(config_of(epochs=2))
-    save_tensors(tmp_path / "file", *pack_originals(originals))
-    back = unpack_originals(*load_tensors(tmp_path / "file"))
+    write_originals(tmp_path / "file", originals)
+    back = read_originals(tmp_path / "file")
     assert back.spec == originals.spec
     assert torch.equal(back.weights, originals.weights)
     assert torch.equal(back.averaged, originals.averaged)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, random_net
+from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, random_net
 from scipy.stats import binomtest
 from weightspace.images import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
@@ -13,30 +13,35 @@ from weightspace.predictor.measure import (
     LAYERS,
     SHOWN,
     answers,
-    bench_of,
     compare_answers,
     compare_weights,
+    evaluation_data,
     kernels_table,
+    learned,
     mcnemar,
+    measure_originals,
     round_measures,
     rows_of,
     spectra_table,
+    which_learned,
     with_train_statistics,
 )
-from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
+from weightspace.predictor.metrics import KERNELS_SCHEMA, METRICS, SPECTRA_SCHEMA
 from weightspace.predictor.originals import Originals, recalibrated
-from weightspace.table import Source, metric_named
+from weightspace.table import Source
 
 SOURCE = Source("planted", "predictor", "cell", 7)
+KNOWN = {metric.name for metric in METRICS}
 
 
-def bench_for(originals=None, linear=False, kernel_sizes=None):
+def data_for(originals=None, linear=False, kernel_sizes=None):
     originals = originals or planted_originals()
+    config = predictor_config(kernel_sizes=kernel_sizes, linear=linear)
     layout = layout_of(originals.spec.shapes, kernel_sizes, linear)
     ranks = [
         torch.cat([part.begin + torch.randperm(part.num_kernels) for part in layout.parts]) for _ in range(len(originals.weights))
     ]
-    return bench_of(originals, layout, torch.stack(ranks), planted_images(), torch.device("cpu"))
+    return evaluation_data(config, originals, torch.stack(ranks), planted_images())
 
 
 def of_architecture(architecture, num=2):
@@ -44,12 +49,12 @@ def of_architecture(architecture, num=2):
     return Originals(spec, weights, weights)
 
 
-def changed(bench, deviation=0.2):
+def changed(data, deviation=0.2):
     """Predicted layers with noise, all else as it is."""
-    parameters = unflatten(bench.spec, bench.weights.clone())
-    for part in bench.layout.parts:
+    parameters = unflatten(data.spec, data.weights.clone())
+    for part in data.layout.parts:
         parameters[part.name] += deviation * torch.randn(parameters[part.name].shape)
-    return flatten(bench.spec, parameters)
+    return flatten(data.spec, parameters)
 
 
 # answers
@@ -57,17 +62,17 @@ def changed(bench, deviation=0.2):
 
 @pytest.mark.parametrize("passes", [1, 50, 4096])
 def test_answers_are_the_same_in_parts_of_any_size(monkeypatch, passes):
-    bench = bench_for()
-    whole = forward(bench.spec, bench.weights, normalize(bench.images.test_x, bench.images).unsqueeze(0))
+    data = data_for()
+    whole = forward(data.spec, data.weights, normalize(data.images.test_x, data.images).unsqueeze(0))
     monkeypatch.setattr(module, "PASSES", {"cpu": passes})
-    torch.testing.assert_close(answers(bench.spec, bench.weights, bench.images, "test"), whole)
+    torch.testing.assert_close(answers(data.spec, data.weights, data.images, "test"), whole)
 
 
 @pytest.mark.parametrize("other", ["own", "plain"])
 def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
-    bench = bench_for()
-    spec, weights = (bench.spec, changed(bench)) if other == "own" else planted_originals("plain")[:2]
-    measures, images = compare_answers(bench, spec, weights), bench.images
+    data = data_for()
+    spec, weights = (data.spec, changed(data)) if other == "own" else planted_originals("plain")[:2]
+    measures, images = compare_answers(data, spec, weights), data.images
     measures = {name: values for name, values in measures.items() if not name.endswith("_recalibrated")}
     assert not torch.equal(measures["accuracy_predicted"], measures["accuracy_original"])
     for n in range(2):
@@ -77,7 +82,7 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
             for image, label in zip(x, labels.tolist(), strict=True):
                 one = normalize(image, images).view(1, 1, 1, 8, 8)
                 ours, theirs = (
-                    forward(net, stack[n : n + 1], one)[0, 0] for net, stack in ((spec, weights), (bench.spec, bench.weights))
+                    forward(net, stack[n : n + 1], one)[0, 0] for net, stack in ((spec, weights), (data.spec, data.weights))
                 )
                 right, before = int(ours.argmax()) == label, int(theirs.argmax()) == label
                 counts[f"{prefix}accuracy_predicted"] += right / len(x)
@@ -91,6 +96,7 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
         counts["accuracy_gain"] = counts["gained"] - counts["lost"]
         unequal = [round(counts[name] * len(images.test_x)) for name in ("gained", "lost")]
         counts["mcnemar_p"] = binomtest(unequal[0], sum(unequal)).pvalue if sum(unequal) else 1.0
+        counts["learned"] = float(counts["accuracy_original"] > 0.7)  # a third of the images are of each class
         for name, values in measures.items():
             assert float(values[n]) == pytest.approx(counts[name], rel=1e-4, abs=1e-9), name
 
@@ -98,25 +104,25 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
 # batch norms recalibrated
 
 
-def without_statistics(bench, weights):
+def without_statistics(data, weights):
     """Networks whose batch norms have lost their running statistics."""
-    parameters = unflatten(bench.spec, weights.clone())
+    parameters = unflatten(data.spec, weights.clone())
     for name in (name for name in parameters if name.endswith(RUNNING)):
         parameters[name].copy_(50 + 100 * torch.rand(parameters[name].shape))
-    return flatten(bench.spec, parameters)
+    return flatten(data.spec, parameters)
 
 
 def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training():
-    bench = bench_for()
-    images = bench.images._replace(test_x=bench.images.train_x, test_y=bench.images.train_y)
-    bench = bench._replace(images=images)
-    weights = changed(bench, 0.1)
-    lost = without_statistics(bench, weights)
-    measures, kept = (compare_answers(bench, bench.spec, stack) for stack in (lost, weights))
+    data = data_for()
+    images = data.images._replace(test_x=data.images.train_x, test_y=data.images.train_y)
+    data = data._replace(images=images)
+    weights = changed(data, 0.1)
+    lost = without_statistics(data, weights)
+    measures, kept = (compare_answers(data, data.spec, stack) for stack in (lost, weights))
     assert (measures["accuracy_predicted"] < 0.5).all()
     x = normalize(images.test_x, images).unsqueeze(0)
-    in_training, original = (forward(bench.spec, stack, x, statistics={}).argmax(2) for stack in (lost, bench.weights))
-    as_it_is = forward(bench.spec, bench.weights, x).argmax(2)
+    in_training, original = (forward(data.spec, stack, x, statistics={}).argmax(2) for stack in (lost, data.weights))
+    as_it_is = forward(data.spec, data.weights, x).argmax(2)
     one = 1.01 / len(images.test_x)  # an image on the border: variances in use are unbiased, in training they are not
     for name, wanted in (
         ("accuracy_recalibrated", in_training == images.test_y),
@@ -130,29 +136,54 @@ def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training(
 
 
 def test_without_batch_norms_nothing_is_measured_recalibrated():
-    bench = bench_for(planted_originals("plain"))
-    assert not [name for name in compare_answers(bench, bench.spec, bench.weights) if "recalibrated" in name]
+    data = data_for(planted_originals("plain"))
+    assert not [name for name in compare_answers(data, data.spec, data.weights) if "recalibrated" in name]
 
 
 def test_statistics_are_of_so_many_train_images_at_most(monkeypatch):
-    bench = bench_for()
-    x = normalize(bench.images.train_x, bench.images)
+    data = data_for()
+    x = normalize(data.images.train_x, data.images)
     for most, used in ((20, 20), (100, len(x))):
         monkeypatch.setattr(module, "RECALIBRATION_IMAGES", most)
-        found = with_train_statistics(bench.spec, bench.weights, bench.images)
-        assert torch.equal(found, recalibrated(bench.spec, bench.weights, x[:used]))
+        found = with_train_statistics(data.spec, data.weights, data.images)
+        assert torch.equal(found, recalibrated(data.spec, data.weights, x[:used]))
+
+
+# originals that learned nothing
+
+
+def test_a_network_has_learned_if_it_beats_the_best_constant_answer_beyond_chance():
+    labels = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
+    accuracies = torch.tensor([0.1, 0.5, 0.64, 0.66, 1.0], dtype=torch.float64)  # the best constant: 0.5, standard error 0.05
+    assert learned(accuracies, labels).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_an_original_of_constant_answers_is_a_row_and_named_in_the_log():
+    originals = planted_originals()
+    weights = originals.weights.clone()
+    name = list(originals.spec.shapes)[-2]
+    unflatten(originals.spec, weights)[name][1] = 0.0  # the last layer: its bias alone answers
+    dead = originals._replace(weights=weights)
+    for rows in (
+        measure_originals(SOURCE, dead, planted_images()),
+        rows_of(SOURCE, compare_answers(data_for(dead), dead.spec, dead.weights)),
+    ):
+        assert [row["value"] for row in rows if row["metric"] == "learned"] == [1, 0]
+        assert which_learned(rows).startswith("originals 1 learned nothing")
+    assert which_learned(measure_originals(SOURCE, originals, planted_images())).startswith("every original learned")
 
 
 # weights
 
 
 def test_the_original_has_no_error_and_is_as_smooth_as_itself():
-    bench = bench_for(linear=True)
-    measures = compare_weights(bench, bench.weights)
+    data = data_for(linear=True)
+    measures = compare_weights(data, data.weights)
     errors = [name for name in measures if name.startswith(("rmse", "relative_error"))]
-    assert len(errors) == len(bench.layout.parts) + 2
+    assert len(errors) == 3
+    assert measures["relative_error_layer"].shape == (2, len(data.layout.parts))
     for name in errors:
-        assert torch.equal(measures[name], torch.zeros(2, dtype=torch.float64))
+        assert not measures[name].any()
     smooth = [name for name in measures if name.endswith("_original")]
     assert len(smooth) == 7
     for name in smooth:
@@ -160,31 +191,31 @@ def test_the_original_has_no_error_and_is_as_smooth_as_itself():
 
 
 def test_errors_are_those_of_a_loop_over_layers():
-    bench = bench_for(linear=True)
-    weights = changed(bench)
-    measures = compare_weights(bench, weights)
+    data = data_for(linear=True)
+    weights = changed(data)
+    measures = compare_weights(data, weights)
     for n in range(2):
-        ours, theirs = ({name: t[n].double() for name, t in unflatten(bench.spec, w).items()} for w in (weights, bench.weights))
+        ours, theirs = ({name: t[n].double() for name, t in unflatten(data.spec, w).items()} for w in (weights, data.weights))
         total, norm, num = 0.0, 0.0, 0
-        for layer, part in enumerate(bench.layout.parts):
+        for layer, part in enumerate(data.layout.parts):
             error, own = (ours[part.name] - theirs[part.name]).square().sum(), theirs[part.name].square().sum()
-            assert float(measures[f"relative_error_layer_{layer}"][n]) == pytest.approx(float((error / own).sqrt()))
+            assert float(measures["relative_error_layer"][n, layer]) == pytest.approx(float((error / own).sqrt()))
             total, norm, num = total + error, norm + own, num + ours[part.name].numel()
         assert float(measures["relative_error"][n]) == pytest.approx(float((total / norm).sqrt()))
         assert float(measures["rmse_weights"][n]) == pytest.approx(float((total / num).sqrt()))
 
 
 def test_the_global_relative_error_is_the_layers_mean_by_their_norms():
-    bench = bench_for()
-    parameters = unflatten(bench.spec, bench.weights.clone())
-    for part in bench.layout.parts:
+    data = data_for()
+    parameters = unflatten(data.spec, data.weights.clone())
+    for part in data.layout.parts:
         parameters[part.name] *= 1.25
-    measures = compare_weights(bench, flatten(bench.spec, parameters))
-    for name in ("relative_error", *(f"relative_error_layer_{n}" for n in range(len(bench.layout.parts)))):
-        torch.testing.assert_close(measures[name], torch.full((2,), 0.25, dtype=torch.float64), rtol=1e-5, atol=0)
+    measures = compare_weights(data, flatten(data.spec, parameters))
+    for name in ("relative_error", "relative_error_layer"):
+        torch.testing.assert_close(measures[name], torch.full_like(measures[name], 0.25), rtol=1e-5, atol=0)
 
 
-def test_a_layer_of_one_kernel_has_no_say_in_the_likeness_of_neighbors():
+def test_a_layer_of_one_kernel_is_left_out_of_the_likeness_of_neighbors():
     one = ["conv 1 3 1", "activation", *RESIDUAL]
     with_one, without = of_architecture(one), of_architecture(RESIDUAL)
     names = list(unflatten(with_one.spec, with_one.weights))
@@ -192,31 +223,31 @@ def test_a_layer_of_one_kernel_has_no_say_in_the_likeness_of_neighbors():
     pieces = dict(zip(names[2:], unflatten(without.spec, without.weights).values(), strict=True))
     first = {name: unflatten(with_one.spec, with_one.weights)[name] for name in names[:2]}
     weights = flatten(with_one.spec, first | pieces)
-    ours, theirs = bench_for(Originals(with_one.spec, weights, weights)), bench_for(without)
+    ours, theirs = data_for(Originals(with_one.spec, weights, weights)), data_for(without)
     ours = ours._replace(rank=torch.cat([torch.zeros(2, 1, dtype=torch.long), theirs.rank + 1], 1))
-    ours, theirs = (compare_weights(bench, bench.weights) for bench in (ours, theirs))
+    ours, theirs = (compare_weights(data, data.weights) for data in (ours, theirs))
     for name in ("neighbor_cosine_original", "neighbor_cosine_ordered_predicted"):
         torch.testing.assert_close(ours[name], theirs[name])
     assert not torch.allclose(ours["stable_rank_original"], theirs["stable_rank_original"])
 
 
 def test_measures_in_order_are_those_of_kernels_that_lie_where_their_ranks_say():
-    bench = bench_for()
-    kernels = to_kernels(bench.layout, unflatten(bench.spec, bench.weights))
-    lying = torch.zeros_like(kernels).scatter(1, bench.rank.unsqueeze(2).expand_as(kernels), kernels)
-    moved = flatten(bench.spec, unflatten(bench.spec, bench.weights) | from_kernels(bench.layout, lying))
-    measures, plain = (compare_weights(bench, weights) for weights in (bench.weights, moved))
+    data = data_for()
+    kernels = to_kernels(data.layout, unflatten(data.spec, data.weights))
+    lying = torch.zeros_like(kernels).scatter(1, data.rank.unsqueeze(2).expand_as(kernels), kernels)
+    moved = flatten(data.spec, unflatten(data.spec, data.weights) | from_kernels(data.layout, lying))
+    measures, plain = (compare_weights(data, weights) for weights in (data.weights, moved))
     for name in ("neighbor_cosine", "high_frequency_share"):
         torch.testing.assert_close(measures[f"{name}_ordered_original"], plain[f"{name}_predicted"])
         assert not torch.allclose(measures[f"{name}_ordered_original"], measures[f"{name}_original"], rtol=1e-3)
 
 
 def test_equal_kernels_are_alike_and_low_in_frequency_once_predicted():
-    bench = bench_for()
-    parameters = unflatten(bench.spec, bench.weights.clone())
-    for part in bench.layout.parts:
+    data = data_for()
+    parameters = unflatten(data.spec, data.weights.clone())
+    for part in data.layout.parts:
         parameters[part.name][:] = torch.rand(part.shape[2:]) + 1
-    measures = compare_weights(bench, flatten(bench.spec, parameters))
+    measures = compare_weights(data, flatten(data.spec, parameters))
     wanted = {"neighbor_cosine": 1.0, "high_frequency_share": 0.0, "singular_largest_share": 1.0, "stable_rank": 1.0}
     for name, value in wanted.items():
         torch.testing.assert_close(measures[f"{name}_predicted"], torch.full((2,), value, dtype=torch.float64), atol=1e-6, rtol=0)
@@ -227,32 +258,33 @@ def test_equal_kernels_are_alike_and_low_in_frequency_once_predicted():
 
 
 def test_each_measure_of_each_original_is_a_row_of_a_known_metric():
-    bench = bench_for(linear=True)
-    weights = changed(bench)
-    measures = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
+    data = data_for(linear=True)
+    weights = changed(data)
+    measures = compare_answers(data, data.spec, weights) | compare_weights(data, weights)
     rows = rows_of(SOURCE, measures)
     assert {(row["metric"], row["subject"]) for row in rows} == {(name, str(n)) for name in measures for n in range(2)}
-    assert len(rows) == 2 * len(measures)
+    assert len(rows) == sum(values.numel() for values in measures.values())
     for row in rows:
-        metric_named(row["metric"])
-        assert row["value"] == float(measures[row["metric"]][int(row["subject"])])
+        assert row["metric"] in KNOWN
+        values = measures[row["metric"]][int(row["subject"])]
+        assert row["value"] == float(values if row["at"] is None else values[row["at"]])
         assert (row["cell"], row["seed"]) == ("cell", 7)
 
 
 def test_each_round_is_measured_against_the_original_and_the_round_before():
-    bench = bench_for()
-    rounds = [changed(bench, 0.1), changed(bench, 0.2)]
-    first, second = round_measures(bench, rounds)
+    data = data_for()
+    rounds = [changed(data, 0.1), changed(data, 0.2)]
+    first, second = round_measures(data, rounds)
     for measures, weights in ((first, rounds[0]), (second, rounds[1])):
-        whole = compare_answers(bench, bench.spec, weights) | compare_weights(bench, weights)
+        whole = compare_answers(data, data.spec, weights) | compare_weights(data, weights)
         for name, value in measures.items():
-            metric_named(f"{name}_round_12")
+            assert name in KNOWN
             if name != "rmse_previous":
                 assert torch.equal(value, whole[name])
         assert "accuracy_predicted" in measures
         assert not [name for name in measures if name.endswith("_recalibrated")]
     assert torch.equal(first["rmse_previous"], first["rmse_weights"])
-    torch.testing.assert_close(second["rmse_previous"], module.rmse(bench, rounds[1], rounds[0]))
+    torch.testing.assert_close(second["rmse_previous"], module.rmse(data, rounds[1], rounds[0]))
     assert (second["rmse_previous"] > second["rmse_weights"]).all()  # independent noise: sqrt(0.1^2 + 0.2^2)
 
 
@@ -262,14 +294,14 @@ def test_each_round_is_measured_against_the_original_and_the_round_before():
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("architecture", [RESIDUAL, PLAIN, "cnn_digits"], ids=["residual", "plain", "digits"])
 def test_kernels_of_the_table_are_the_parameters_own_numbers(architecture, linear):
-    bench = bench_for(of_architecture(architecture), linear, kernel_sizes=[1, 3])
-    weights = changed(bench)
-    table = kernels_table(SOURCE, bench, weights)
+    data = data_for(of_architecture(architecture), linear, kernel_sizes=[1, 3])
+    weights = changed(data)
+    table = kernels_table(SOURCE, data, weights)
     assert table.schema == KERNELS_SCHEMA
-    stacks = {"original": unflatten(bench.spec, bench.weights), "predicted": unflatten(bench.spec, weights)}
+    stacks = {"original": unflatten(data.spec, data.weights), "predicted": unflatten(data.spec, weights)}
     seen = set()
     for row in table.to_pylist():
-        part = next(part for part in bench.layout.parts if part.name == row["layer"])
+        part = next(part for part in data.layout.parts if part.name == row["layer"])
         seen.add((row["layer"], row["filter"], row["channel"]))
         for which, stack in stacks.items():
             own = stack[row["layer"]][0, row["filter"]]
@@ -281,20 +313,20 @@ def test_kernels_of_the_table_are_the_parameters_own_numbers(architecture, linea
             assert len(row[which]) == row["side"] ** 2
         assert (row["cell"], row["seed"]) == ("cell", 7)
     assert len(seen) == table.num_rows
-    assert {bench.layout.parts[0].name} <= {layer for layer, *_ in seen}
+    assert {data.layout.parts[0].name} <= {layer for layer, *_ in seen}
     assert len({layer for layer, *_ in seen}) <= LAYERS
-    assert max(sum(layer == part.name for layer, *_ in seen) for part in bench.layout.parts) <= SHOWN
+    assert max(sum(layer == part.name for layer, *_ in seen) for part in data.layout.parts) <= SHOWN
 
 
 def test_singular_values_of_the_table_are_those_of_the_first_originals_layers():
-    bench = bench_for(linear=True)
-    weights = changed(bench)
-    table = spectra_table(SOURCE, bench, weights)
+    data = data_for(linear=True)
+    weights = changed(data)
+    table = spectra_table(SOURCE, data, weights)
     assert table.schema == SPECTRA_SCHEMA
-    assert table["layer"].to_pylist() == [part.name for part in bench.layout.parts]
+    assert table["layer"].to_pylist() == [part.name for part in data.layout.parts]
     for row in table.to_pylist():
-        for which, stack in (("original", bench.weights), ("predicted", weights)):
-            matrix = unflatten(bench.spec, stack)[row["layer"]][0].flatten(1).double()
+        for which, stack in (("original", data.weights), ("predicted", weights)):
+            matrix = unflatten(data.spec, stack)[row["layer"]][0].flatten(1).double()
             values = torch.linalg.eigvalsh(matrix @ matrix.T).clamp_min(0).sqrt().flip(0)[: len(row[which])]
             torch.testing.assert_close(torch.tensor(row[which], dtype=torch.float64), values, rtol=1e-4, atol=1e-5)
             assert len(row[which]) == min(matrix.shape)

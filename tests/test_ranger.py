@@ -6,7 +6,7 @@ import pytest
 import torch
 from weightspace.nets.forward import unflatten
 from weightspace.predictor.model import predictor_spec
-from weightspace.predictor.ranger import cosine_rate, ranger_step, rectification, start_averages
+from weightspace.predictor.ranger import Rates, cosine_rate, ranger_step, rectification, start_averages
 
 SPEC = predictor_spec(levels=1, hidden=4, size=3)
 
@@ -20,7 +20,7 @@ def run(weights, gradients, rates=(5e-3, 1e-3)):
     weights = weights.clone()
     averages = start_averages(weights)
     for step, gradient in enumerate(gradients, start=1):
-        ranger_step(SPEC, weights, gradient, averages, rates, step)
+        ranger_step(SPEC, weights, gradient, averages, Rates(*rates), step)
     return weights
 
 

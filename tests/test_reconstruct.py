@@ -9,12 +9,13 @@ from planted_predictors import DyingState, KilledError
 from weightspace.errors import InputError
 from weightspace.predictor import reconstruct as module
 from weightspace.predictor.kernels import layout_of, to_kernels
+from weightspace.predictor.learn import descend
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.orders import kernel_order
 from weightspace.predictor.reconstruct import (
     Batch,
-    descend,
     draw,
+    gradient_by,
     joined,
     mean_square,
     predict_rows,
@@ -22,6 +23,7 @@ from weightspace.predictor.reconstruct import (
     reconstruction_gradient,
     residual,
     running_square,
+    schedule_of,
     spec_of,
     start_descent,
     target_of,
@@ -45,6 +47,11 @@ def target_for(config, models=3, dtype=torch.float32, shapes=SHAPES):
     kernels = to_kernels(layout, {name: torch.stack([one[name] for one in drawn]) for name in shapes})
     ranks = torch.stack([kernel_order(layout, own, config.order) for own in kernels])
     return target_of(layout, kernels.to(dtype), ranks, config)
+
+
+def steps(config, target, names, begun):
+    """The stack after each step of a reconstruction."""
+    return descend(spec_of(config, target), begun, gradient_by(config, target, names, begun), schedule_of(config, "steps"))
 
 
 def unlike_targets(dtype=torch.float64, **changes):
@@ -82,8 +89,8 @@ def test_the_exact_gradient_is_the_published_one_where_duplicates_count_twice(dt
     leaf = state.weights.clone().requires_grad_()
     predicted = predict_rows(spec, leaf, target, rows)
     difference = residual(target, predicted.detach(), rows)
-    seen = (Batch(rows, torch.tensor([True] * 3)), difference)
-    square = running_square(spec, config, target, state._replace(step=3), seen)
+    batch = Batch(rows, torch.tensor([True] * 3))
+    square = running_square(spec, config, target, state._replace(step=3), batch, difference)
     (gradient,) = torch.autograd.grad(predicted, leaf, reconstruction_gradient(target, difference, square))
     for n, own in enumerate(gradient):
         expected = textbook_gradient(spec, state.weights[n : n + 1], target.of([n]), rows[n])
@@ -105,7 +112,7 @@ def test_the_fast_error_is_the_exact_one_where_it_is_measured_anew(monkeypatch):
     target = target_for(config)
     state = start_descent(config, target, NAMES)
     exact = [mean_square(spec_of(config, target), state.weights, target)]
-    for now in descend(config, target, NAMES, state):
+    for now in steps(config, target, NAMES, state):
         if now.step % 7 == 1:
             assert torch.equal(now.square, exact[-1])
         exact.append(mean_square(spec_of(config, target), now.weights, target))
@@ -117,7 +124,7 @@ def test_the_fast_error_stays_near_the_exact_one(monkeypatch):
     target = target_for(config)
     far = []
     begun = start_descent(config, target, NAMES)
-    for state in descend(config, target, NAMES, begun):
+    for state in steps(config, target, NAMES, begun):
         far.append((state.square / mean_square(spec_of(config, target), state.weights, target)).log().abs().max())
     assert max(far) < 0.35  # an EMA of ten batches, of 30 kernels each
 
@@ -127,7 +134,7 @@ def test_the_first_steps_of_both_errors_are_the_same():
     ends = []
     for error in ("exact", "fast"):
         config = config_of(error=error)
-        (state,) = islice(descend(config, target, NAMES, start_descent(config, target, NAMES)), 1)
+        (state,) = islice(steps(config, target, NAMES, start_descent(config, target, NAMES)), 1)
         ends.append(state.weights)
     assert torch.equal(*ends)
 
@@ -254,7 +261,7 @@ def test_each_round_fits_fresh_predictors_to_what_the_one_before_has_put_out():
         own = target_of(LAYOUT, wanted, target.rank, config)  # the first round's order
         names = [(*name, number) for name in NAMES]
         firsts.append(start_descent(config, own, names).weights)
-        *_, last = descend(config, own, names, start_descent(config, own, names))
+        *_, last = steps(config, own, names, start_descent(config, own, names))
         assert torch.equal(done.weights, last.weights)
         wanted = predict_all(spec_of(config, own), done.weights, own.table, own.rank) * own.mask
         assert torch.equal(done.kernels, wanted)

@@ -1,4 +1,16 @@
-"""Predictors: train originals, train networks that hold their weights, decode and measure; controls."""
+"""Predictors: train originals, order their kernels, train networks that hold their weights, decode and measure; controls."""
+
+
+def order_of(predictor):
+    """The file of the order of a predictor's kernels; predictors of the same originals share it."""
+    cell = settings.predictors[predictor]
+    return f"<results>/originals/{cell.originals}/orders/{cell.order_name}.safetensors"
+
+
+def ordering(wildcards):
+    """The settings of an order's predictors that it depends on."""
+    cells = settings.predictors.values()
+    return next(cell.ordering for cell in cells if (cell.originals, cell.order_name) == (wildcards.originals, wildcards.order))
 
 
 rule train_originals:
@@ -27,8 +39,33 @@ rule train_originals:
         "../scripts/train_originals.py"
 
 
+rule order_kernels:
+    input:
+        originals=rules.train_originals.output.originals,
+    output:
+        order="<results>/originals/{originals}/orders/{order}.safetensors",
+    log:
+        "<logs>/order_kernels/{originals}-{order}.log",
+    benchmark:
+        "<benchmarks>/order_kernels/{originals}-{order}.tsv"
+    wildcard_constraints:
+        order=one_of(sorted({cell.order_name for cell in settings.predictors.values()})),
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=240,
+    params:
+        ordering=ordering,
+        version=VERSION["predictor"],
+    script:
+        "../scripts/order_kernels.py"
+
+
 rule train_predictors:
     input:
+        orders=lambda w: [order_of(name) for name in sharing(w)],
         originals=lambda w: [f"<results>/originals/{cell.originals}/originals.safetensors" for cell in sharing(w).values()],
         images=lambda w: images_to_distill(w),
         teacher=lambda w: files_named(
@@ -59,6 +96,7 @@ rule train_predictors:
 
 rule evaluate_predictors:
     input:
+        order=lambda w: order_of(w.predictor),
         originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
         images=lambda w: f"<results>/images/{originals_of(w).images}.safetensors",
         predictors=lambda w: trained_with(w.predictor),
@@ -88,12 +126,12 @@ rule evaluate_predictors:
 
 rule evaluate_predictor_control:
     input:
+        order=lambda w: order_of(controlled_name(w)),
         originals=lambda w: f"<results>/originals/{controlled(w).originals}/originals.safetensors",
         images=lambda w: f"<results>/images/{settings.originals[controlled(w).originals].images}.safetensors",
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        predictors=lambda w: trained_with(controlled_name(w)),
         artifacts=lambda w: f"<results>/predictor/{controlled_name(w)}/seed-{w.seed}/artifacts",
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",

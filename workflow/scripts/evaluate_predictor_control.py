@@ -1,11 +1,13 @@
 """Rule evaluate_predictor_control: other ways to a predictor's error or bytes, measured as its networks are."""
 
 from weightspace.images import unpack_images
-from weightspace.predictor.arms import measure_control, stand_of
-from weightspace.predictor.job import unpack_predicted
+from weightspace.predictor.artifact import load_artifacts
+from weightspace.predictor.controls import ControlInputs, measure_control
+from weightspace.predictor.measure import evaluation_data, which_learned
 from weightspace.predictor.metrics import METRICS
-from weightspace.predictor.originals import unpack_originals
-from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
+from weightspace.predictor.orders import read_order
+from weightspace.predictor.originals import read_originals
+from weightspace.predictor.settings import ControlSettings, OriginalsConfig, PredictorSettings
 from weightspace.progress import rule_log
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, choose_device, content_digest, load_tensors
@@ -14,14 +16,15 @@ from weightspace.table import Source, write_metrics
 with rule_log(snakemake.log[0]):
     inputs, metrics, params, wildcards = snakemake.input, snakemake.output.metrics, snakemake.params, snakemake.wildcards
     source = Source(params.scenario, "predictor_control", wildcards.predictor_control, int(wildcards.seed))
-    config, predictor = PredictorControlConfig(**params.control), PredictorConfig(**params.predictor, seeds=[source.seed])
-    images = unpack_images(*load_tensors(inputs.images)).to(choose_device(snakemake.resources.device))
-    teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
-    originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
-    stand = stand_of(predictor, originals, predicted[config.predictor][source.seed].rank, images, inputs.artifacts)
-    state = TrainingState(
-        f"{metrics}.state",
-        settings_hash(source.seed, *map(str, params), *map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])),
-    )
-    write_metrics(metrics, measure_control(source, config, stand, (OriginalsConfig(**params.recipe), teacher), state), METRICS)
+    device, originals = choose_device(snakemake.resources.device), read_originals(inputs.originals)
+    images = unpack_images(*load_tensors(inputs.images)).to(device)
+    data = evaluation_data(PredictorSettings(**params.predictor), originals, read_order(inputs.order), images)
+    predicted = load_artifacts(originals.spec, inputs.artifacts, len(originals.weights)).to(device)
+    teacher = next(map(read_originals, inputs.teacher), None)
+    made_from = ControlInputs(data, originals, predicted, source.seed, OriginalsConfig(**params.recipe), teacher)
+    digests = map(content_digest, [inputs.originals, inputs.images, *inputs.teacher])
+    state = TrainingState(f"{metrics}.state", settings_hash(source.seed, *map(str, params), *digests))
+    rows = measure_control(source, ControlSettings(**params.control), made_from, state)
+    print(which_learned(rows))
+    write_metrics(metrics, rows, METRICS)
     state.remove()

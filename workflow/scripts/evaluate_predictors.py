@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from weightspace.images import unpack_images
-from weightspace.predictor.job import make_task, measure_predictors, save_artifacts, unpack_predicted
-from weightspace.predictor.measure import bench_of, kernels_table, spectra_table
+from weightspace.predictor.artifact import save_artifacts
+from weightspace.predictor.measure import evaluation_data, kernels_table, measure_predictors, spectra_table, which_learned
 from weightspace.predictor.metrics import METRICS
-from weightspace.predictor.originals import unpack_originals
-from weightspace.predictor.settings import PredictorConfig
+from weightspace.predictor.orders import read_order
+from weightspace.predictor.originals import read_originals
+from weightspace.predictor.settings import PredictorSettings
+from weightspace.predictor.train import make_task, read_predicted
 from weightspace.progress import rule_log
 from weightspace.store import choose_device, load_tensors
 from weightspace.table import Source, write_metrics, write_table
@@ -15,12 +17,13 @@ from weightspace.table import Source, write_metrics, write_table
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
     source = Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
-    config, device = PredictorConfig(**params.predictor, seeds=[source.seed]), choose_device(snakemake.resources.device)
-    originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
-    predicted = predicted[source.cell][source.seed]
-    task, folder = make_task(config, originals, device, predicted.rank), Path(output.artifacts)
-    bench = bench_of(originals, task.layout, predicted.rank, unpack_images(*load_tensors(inputs.images)), device)
-    networks = save_artifacts(config, task, predicted, folder).to(device)
-    write_metrics(output.metrics, measure_predictors(source, config, predicted, (bench, networks, folder)), METRICS)
-    write_table(output.kernels, kernels_table(source, bench, networks))
-    write_table(output.spectra, spectra_table(source, bench, networks))
+    config, device = PredictorSettings(**params.predictor), choose_device(snakemake.resources.device)
+    originals, rank, folder = read_originals(inputs.originals), read_order(inputs.order), Path(output.artifacts)
+    predicted = read_predicted(inputs.predictors)[source.cell][source.seed]
+    networks = save_artifacts(config, make_task(config, originals, rank, device), predicted, folder).to(device)
+    data = evaluation_data(config, originals, rank, unpack_images(*load_tensors(inputs.images)).to(device))
+    rows = measure_predictors(source, config, predicted, data, networks, folder)
+    print(which_learned(rows))
+    write_metrics(output.metrics, rows, METRICS)
+    write_table(output.kernels, kernels_table(source, data, networks))
+    write_table(output.spectra, spectra_table(source, data, networks))

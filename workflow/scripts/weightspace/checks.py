@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
+from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import OnnxTeacher, RecoveryConfig, SyntheticTeachers, TableTeacher, TeacherConfig, ZooTeachers
 from weightspace.scenario import Scenario
 
-LEAST_SIZE = 3  # predictor.kernels, which decodes without pydantic, has it too
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
@@ -70,29 +70,27 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
 
 
 def _predictor_problems(scenario: Scenario, key: str, cell: PredictorConfig) -> Iterator[tuple[str, str]]:
-    kernels, chosen = _kernel_sizes(scenario, cell)
-    if even := [size for size in chosen if size % 2 == 0]:
-        yield f"{key}.kernel_sizes", f"kernels of size {even[0]} cannot be predicted, only odd ones: name the sizes that can"
-    if not chosen and not cell.linear:
-        yield f"{key}.kernel_sizes", f"nothing to predict: originals {cell.originals!r} have kernels of sizes {sorted(kernels)}"
+    first = scenario.predictors[cell.stack] if cell.stack else cell
+    try:
+        sizes = [_output_size(scenario, one) for one in (cell, first)]
+    except InputError as error:
+        yield f"{key}.kernel_sizes", str(error)
+        return
     if cell.distillation and cell.distillation.teacher:
         yield from _teacher_problems(scenario, f"{key}.distillation.teacher", cell.distillation.teacher, cell.originals)
-    if cell.stack:
-        sizes = [max([LEAST_SIZE, *_kernel_sizes(scenario, one)[1]]) for one in (cell, scenario.predictors[cell.stack])]
-        if sizes[0] != sizes[1]:
-            yield (
-                f"{key}.stack",
-                f"its predictors put out {sizes[0]} x {sizes[0]} kernels, those of {cell.stack!r} {sizes[1]} x {sizes[1]}",
-            )
+    if sizes[0] != sizes[1]:
+        yield (
+            f"{key}.stack",
+            f"its predictors put out {sizes[0]} x {sizes[0]} kernels, those of {cell.stack!r} {sizes[1]} x {sizes[1]}",
+        )
 
 
-def _kernel_sizes(scenario: Scenario, cell: PredictorConfig) -> tuple[set[int], set[int]]:
-    """Sizes of the originals' kernels, and of those that are predicted."""
+def _output_size(scenario: Scenario, cell: PredictorConfig) -> int:
+    """Side of what a cell's predictors put out; raises InputError if they have nothing to predict."""
     originals = scenario.originals[cell.originals]
     images = scenario.images[originals.images]
     shapes = build_spec(originals.architecture, "relu", images.image_shape, images.num_classes).shapes
-    kernels = {shape[2] for shape in shapes.values() if len(shape) == 4}
-    return kernels, kernels if cell.kernel_sizes is None else kernels & set(cell.kernel_sizes)
+    return output_size(predicted_layers(shapes, cell.kernel_sizes, cell.linear))
 
 
 def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig) -> Iterator[tuple[str, str]]:

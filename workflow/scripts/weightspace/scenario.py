@@ -42,7 +42,7 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("predictors", "stack", "predictors"),
     ("predictor_controls", "teacher", "originals"),
 )
-OWN_IN_A_STACK = ("originals", "seeds", "order", "stack")  # settings of a predictor
+OWN_IN_A_STACK = ("originals", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
 
 
 STAGES = {  # section: the stage that its rows name, and the key that says what a cell was made from or stands against

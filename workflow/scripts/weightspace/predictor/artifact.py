@@ -15,12 +15,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.forward import forward
+from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec, Op
 from weightspace.predictor import decode
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import NUM_HIDDEN
 from weightspace.predictor.quantize import levels, pack, quantize
+from weightspace.predictor.reconstruct import spec_of
+from weightspace.predictor.settings import PredictorSettings
+from weightspace.predictor.train import Predicted, Task
 from weightspace.store import save_tensors
 
 PARTS = ("predictor", "scales", "order", "kept")
@@ -90,9 +93,37 @@ def save_artifact(path: str | Path, artifact: Artifact) -> dict[str, Float[Tenso
         "quantization": artifact.grid and artifact.grid._asdict(),
     }
     parameters = decode.network_parameters(tensors, metadata)
-    decoded = decode.content_digest(parameters, decode.network_text(metadata))
+    decoded = decode.digest_of(parameters, decode.network_text(metadata))
     save_tensors(path, tensors, metadata | {"decoded": decoded})
     return parameters
+
+
+def save_artifacts(
+    config: PredictorSettings, task: Task, predicted: Predicted, folder: str | Path
+) -> Float[Tensor, "model weight"]:
+    """Write one file per original; returns the networks that they decode to."""
+    spec, networks, folder = spec_of(config, task.target), [], Path(folder)
+    parameters, predictors = unflatten(task.originals.spec, task.originals.weights), unflatten(spec, predicted.weights)
+    embedding = Embedding(config.embedding_base, config.embedding_levels)
+    grid = config.quantization and Grid(config.quantization.bits, config.quantization.per)
+    folder.mkdir(parents=True, exist_ok=True)
+    for n, rank in enumerate(task.target.rank):
+        own, predictor = ({name: tensor[n] for name, tensor in stack.items()} for stack in (parameters, predictors))
+        kept = kept_parameters(task.layout, own)
+        artifact = Artifact(task.originals.spec, task.layout, predictor, config.order, rank, kept, embedding, grid)
+        decoded = save_artifact(artifact_path(folder, n), artifact)
+        networks.append(flatten(task.originals.spec, decoded))
+    return torch.stack(networks)
+
+
+def load_artifacts(spec: NetSpec, folder: str | Path, num: int) -> Float[Tensor, "model weight"]:
+    """The networks that the files of `save_artifacts` decode to, of so many originals of one spec."""
+    return torch.stack([flatten(spec, load_network(artifact_path(folder, n))) for n in range(num)])
+
+
+def artifact_path(folder: str | Path, original: int) -> Path:
+    """Where the file of an original lies."""
+    return Path(folder) / f"original-{original}.safetensors"
 
 
 def load_network(path: str | Path) -> dict[str, Float[Tensor, "..."]]:

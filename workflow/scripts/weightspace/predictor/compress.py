@@ -18,7 +18,7 @@ from weightspace.errors import InputError
 from weightspace.predictor.decode import parse, unpack, unparse
 from weightspace.predictor.quantize import Quantized, dequantize, levels, pack, quantize_clipped
 
-LEVEL = 19  # of zstd
+ZSTD_LEVEL = 19
 
 Parameters = dict[str, Float[Tensor, "..."]]
 
@@ -111,7 +111,7 @@ def _sections(tensors: dict[str, Tensor], entries: dict[str, str]) -> Iterator[b
 
     Frames that follow each other are read as one; in a single one floats among 3-bit integers of ResNet-20 took 8 % more bytes.
     """
-    data, codec = unparse(tensors, entries), pa.Codec("zstd", compression_level=LEVEL)
+    data, codec = unparse(tensors, entries), pa.Codec("zstd", compression_level=ZSTD_LEVEL)
     end = len(data) - sum(tensor.nbytes for tensor in tensors.values())
     yield codec.compress(data[:end], asbytes=True)
     for _, names in groupby(sorted(tensors), key=lambda name: name.partition(".")[0]):

@@ -1,113 +1,107 @@
-"""Originals changed in a simple way by as much, layer by layer, as a predictor changes them.
+"""Controls: what a predictor's network has to be compared with, made from the same originals and measured in the same way."""
 
-A predictor's network that answers better than its original shows something only if these do not (predictor.md 4.5).
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Generator, Tensor
+from jaxtyping import Float
+from torch import Tensor
 
-from weightspace.errors import InputError
-from weightspace.predictor.kernels import Layout, Part, from_kernels, to_kernels
-from weightspace.predictor.spectra import frequency, grid_of
-
-KINDS = ("noise", "truncated", "shrunk", "low_pass")
-HALVINGS = 60  # of the interval in which the energy to remove lies: down to rounding in float64
-
-
-def at_equal_error(
-    kind: str,
-    layout: Layout,
-    networks: tuple[dict[str, Float[Tensor, "..."]], dict[str, Float[Tensor, "..."]]],
-    rank: Int[Tensor, "model kernel"],
-    generators: Sequence[Generator],
-) -> dict[str, Float[Tensor, "..."]]:
-    """Predicted layers of the first of two stacks (originals, predicted networks), changed to the second's error in each layer.
-
-    `rank` is used by low_pass, `generators`, one per model, by noise. Raises InputError for a kind that is none of KINDS.
-    """
-    originals, predicted = networks
-    names = [part.name for part in layout.parts]
-    errors = {name: (originals[name] - predicted[name]).double().flatten(1).norm(dim=1) for name in names}
-    if kind == "noise":
-        return {name: noise(originals[name], errors[name], generators) for name in names}
-    if kind == "truncated":
-        return {name: truncated(originals[name], errors[name]) for name in names}
-    if kind == "shrunk":
-        return {name: shrunk(originals[name], errors[name]) for name in names}
-    if kind != "low_pass":
-        raise InputError(f"there is no control {kind!r} at equal error, only {', '.join(KINDS)}")
-    kernels, mask, smooth = to_kernels(layout, originals), layout.mask.to(rank.device), []
-    for part in layout.parts:
-        own = rank[:, part.rows] - part.begin
-        smooth.append(low_pass(part, kernels[:, part.rows], mask[part.rows], own, errors[part.name]))
-    return from_kernels(layout, torch.cat(smooth, 1))
+from weightspace.nets.forward import flatten, unflatten
+from weightspace.nets.spec import NetSpec
+from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized
+from weightspace.predictor.equal_error import KINDS, at_equal_error
+from weightspace.predictor.measure import (
+    EvaluationData,
+    bytes_measures,
+    compare_answers,
+    compare_weights,
+    rows_of,
+    with_train_statistics,
+)
+from weightspace.predictor.originals import Originals, teachers_for, train_originals
+from weightspace.predictor.settings import ControlSettings, OriginalsConfig
+from weightspace.rng import generator_for
+from weightspace.store import TrainingState
+from weightspace.table import Source
 
 
-def noise(
-    weights: Float[Tensor, "model ..."], error: Float[Tensor, " model"], generators: Sequence[Generator]
-) -> Float[Tensor, "model ..."]:
-    """Weights plus a normal vector scaled to the norm `error`; each model's from its own generator."""
-    draws = [torch.randn(weights.shape[1:], generator=generator, dtype=torch.float64) for generator in generators]
-    unit = torch.nn.functional.normalize(torch.stack(draws).flatten(1), dim=1).to(weights.device)
-    return (weights.double() + (error.unsqueeze(1) * unit).view(weights.shape)).to(weights.dtype)
+class Control(NamedTuple):
+    """Networks of a control, and their bytes where these are not the original's."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]
+    num_bytes: Float[Tensor, " model"] | None
 
 
-def shrunk(weights: Float[Tensor, "model ..."], error: Float[Tensor, " model"]) -> Float[Tensor, "model ..."]:
-    """w (1 - a) with a = error / ||w||; zero weights stay zero, and an error above ||w|| leaves nothing."""
-    norm = weights.double().flatten(1).norm(dim=1)
-    share = torch.where(norm > 0, error / norm, 0.0).clamp_max(1.0)
-    return (weights.double() * (1 - share).view(-1, *[1] * (weights.ndim - 1))).to(weights.dtype)
+class ControlInputs(NamedTuple):
+    """What a control is made from."""
+
+    data: EvaluationData
+    originals: Originals
+    predicted: Float[Tensor, "model weight"]  # the predictor's networks
+    seed: int  # of the predictor, and of the control's own draws
+    recipe: OriginalsConfig  # of the originals; small networks are trained by it too
+    teacher: Originals | None  # of small networks; None: the originals
 
 
-def truncated(weights: Float[Tensor, "model unit ..."], error: Float[Tensor, " model"]) -> Float[Tensor, "model unit ..."]:
-    """Smallest singular values of F x (C k k) set to zero until the error is met, the last one only in part.
-
-    At a rank's error this is the best matrix of that rank (Eckart and Young 1936). An error above ||w|| leaves nothing.
-    """
-    left, values, right = torch.linalg.svd(weights.double().flatten(2), full_matrices=False)
-    factors = _factors(values.square().flip(-1), error.square()).flip(-1)
-    return ((left * (values * factors).unsqueeze(1)) @ right).view(weights.shape).to(weights.dtype)
-
-
-def low_pass(
-    part: Part,
-    kernels: Float[Tensor, "model own element"],
-    mask: Bool[Tensor, "own element"],
-    rank: Int[Tensor, "model own"],
-    error: Float[Tensor, " model"],
-) -> Float[Tensor, "model own element"]:
-    """Highest frequencies over (filter, channel), as the ranks order kernels, set to zero until the error is met.
-
-    Frequencies go by the radius of `spectra.frequency`, ring by ring and all kernel positions at once, the last ring only in
-    part. Where only some kernels are padded the error without the padding is met, by bisection. An error above ||w|| leaves
-    nothing.
-    """
-    spectrum = torch.fft.fft2(grid_of(part, kernels.double(), rank), dim=(1, 2), norm="ortho")
-    radii, ring = frequency(part.filters, part.channels).to(kernels.device).unique(return_inverse=True)
-    energy = spectrum.abs().square().sum(-1).flatten(1)
-    rings = energy.new_zeros(len(energy), len(radii)).index_add_(1, ring.flatten(), energy)
-
-    def removing(budget: Tensor) -> Tensor:
-        factors = _factors(rings.flip(-1), budget).flip(-1)[:, ring]
-        grid = torch.fft.ifft2(spectrum * factors.unsqueeze(-1), dim=(1, 2), norm="ortho").real
-        own = grid.flatten(1, 2).gather(1, rank.unsqueeze(-1).expand_as(kernels))
-        return own * mask
-
-    if (mask == mask[0]).all():
-        return removing(error.square()).to(kernels.dtype)
-    least, most = torch.zeros_like(error), rings.sum(1)
-    for _ in range(HALVINGS):
-        middle = (least + most) / 2
-        enough = (removing(middle) - kernels).flatten(1).norm(dim=1) >= error
-        least, most = torch.where(enough, least, middle), torch.where(enough, middle, most)
-    return removing(most).to(kernels.dtype)
+def measure_control(source: Source, config: ControlSettings, inputs: ControlInputs, state: TrainingState) -> list[dict]:
+    """Rows of one control: of answers always, of weights where they come from the original's."""
+    control = make_control(config, inputs, state)
+    measures = compare_answers(inputs.data, control.spec, control.weights)
+    if config.kind != "small":
+        measures |= compare_weights(inputs.data, control.weights)
+    if control.num_bytes is not None:
+        measures |= bytes_measures(inputs.data, control.num_bytes)
+    return rows_of(source, measures)
 
 
-def _factors(energy: Float[Tensor, "model component"], budget: Float[Tensor, " model"]) -> Float[Tensor, "model component"]:
-    """What each component is multiplied by so that the first ones go: sum of (1 - factor)^2 energy is the budget."""
-    before = energy.cumsum(1) - energy
-    removed = (budget.unsqueeze(1) - before).clamp_min(0.0).minimum(energy)
-    return 1 - torch.where(energy > 0, removed / energy, 0.0).sqrt()
+def make_control(config: ControlSettings, inputs: ControlInputs, state: TrainingState) -> Control:
+    """The networks of a control; a killed training of small ones goes on from `state`."""
+    data, device = inputs.data, inputs.data.weights.device
+    if config.kind in KINDS:
+        return Control(data.spec, _at_equal_error(config, inputs), None)
+    if config.kind == "averaged":
+        size = torch.full((len(data.weights),), 4.0 * data.weights.shape[1])
+        return Control(data.spec, with_train_statistics(data.spec, inputs.originals.averaged.to(device), data.images), size)
+    if config.kind == "small":
+        return _small(config, inputs, state)
+    return _compressed(data, _compressor(config))
+
+
+def _at_equal_error(config: ControlSettings, inputs: ControlInputs) -> Float[Tensor, "model weight"]:
+    data = inputs.data
+    theirs, ours = (unflatten(data.spec, stack) for stack in (data.weights, inputs.predicted))
+    draws = [generator_for("control", config.predictor, config.kind, inputs.seed, n) for n in range(len(data.weights))]
+    changed = at_equal_error(config.kind, data.layout, theirs, ours, data.rank, draws)
+    return flatten(data.spec, theirs | changed)
+
+
+def _compressor(config: ControlSettings) -> Callable:
+    """Parameters of one network and names of the predicted layers to bytes and parameters."""
+    if config.kind == "quantized":
+        return lambda parameters, names: compress_quantized(parameters, names, config.bits)
+    if config.kind == "pruned":
+        return lambda parameters, names: compress_pruned(parameters, names, config.kept_share)
+    return lambda parameters, names: compress_low_rank(parameters, names, config.kept_share)
+
+
+def _compressed(data: EvaluationData, compressor: Callable) -> Control:
+    parameters, names, networks, sizes = unflatten(data.spec, data.weights), [part.name for part in data.layout.parts], [], []
+    for n in range(len(data.weights)):
+        compressed = compressor({name: stack[n].cpu() for name, stack in parameters.items()}, names)
+        networks.append(flatten(data.spec, {name: tensor.unsqueeze(0) for name, tensor in compressed.parameters.items()}))
+        sizes.append(float(len(compressed.blob)))
+    return Control(data.spec, torch.cat(networks).to(data.weights), torch.tensor(sizes))
+
+
+def _small(config: ControlSettings, inputs: ControlInputs, state: TrainingState) -> Control:
+    """Small networks by the originals' recipe, taught by the originals or by others, as float32 under zstd."""
+    weights, num = inputs.data.weights, len(inputs.data.weights)
+    teachers = teachers_for(inputs.teacher or inputs.originals, num, weights.device)
+    recipe = inputs.recipe.model_copy(update={"architecture": config.architecture, "num": num})
+    trained = train_originals(recipe, inputs.data.images, ("small", config.predictor, inputs.seed), state, teachers)
+    whole, rounded = unflatten(trained.spec, trained.weights), []  # no layer is: a file like those of plain compression
+    blobs = [compress_quantized({name: stack[n] for name, stack in whole.items()}, rounded, 8).blob for n in range(num)]
+    size = torch.tensor([float(len(blob)) for blob in blobs])
+    return Control(trained.spec, trained.weights.to(weights), size)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 FORMAT, VERSION = "weightspace predictor", 1
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I8": "int8", "U8": "uint8"}
-ROWS = 4096  # kernels predicted at once
+KERNELS_AT_ONCE = 4096
 
 
 class DecodeError(Exception):
@@ -51,7 +51,7 @@ def decode_whole(source: bytes | str | Path) -> Decoded:
         parameters, text, wanted = network_parameters(tensors, metadata), network_text(metadata), metadata["decoded"]
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise DecodeError(f"the file's parts do not fit each other ({' '.join(str(error).split())})") from error
-    digest = content_digest(parameters, text)
+    digest = digest_of(parameters, text)
     return Decoded(parameters, text, digest, digest == wanted)
 
 
@@ -67,7 +67,7 @@ def read(source: bytes | str | Path) -> tuple[dict[str, Tensor], dict]:
         metadata = json.loads(text)
     except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise DecodeError("not a whole predictor's file") from error
-    if digest != content_digest(tensors, text):
+    if digest != digest_of(tensors, text):
         raise DecodeError("its content is not what was written (sha256 differs)")
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise DecodeError("not a predictor's file")
@@ -105,7 +105,7 @@ def unparse(tensors: dict[str, Tensor], entries: dict[str, str]) -> bytes:
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
-def content_digest(tensors: dict[str, Tensor], text: str) -> str:
+def digest_of(tensors: dict[str, Tensor], text: str) -> str:
     """sha256 of a text, and of names, types, shapes and bytes of tensors."""
     digest = sha256(text.encode())
     for name in sorted(tensors):
@@ -201,7 +201,7 @@ def predictor_layers(tensors: dict[str, Tensor], metadata: dict) -> list[tuple[T
 def predict(layers: list[tuple[Tensor, Tensor]], coordinates: Tensor, base: float, levels: int) -> Tensor:
     """Kernels [kernel, element] in float32 that the predictor puts out for coordinates [kernel, 3]."""
     parts = []
-    for some in coordinates.split(ROWS):
+    for some in coordinates.split(KERNELS_AT_ONCE):
         hidden = embedding(some, base, levels)
         for weight, bias in layers[:-1]:
             hidden = torch.addmm(bias, hidden, weight.T).relu()

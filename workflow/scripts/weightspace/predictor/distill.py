@@ -11,9 +11,9 @@ from weightspace.images import ImageSet, normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, from_kernels
-from weightspace.predictor.learn import Schedule, learn, resumed
+from weightspace.predictor.learn import Schedule, learn, resumed, start_from
 from weightspace.predictor.model import predict
-from weightspace.predictor.originals import Answerers, draw_moves, moved
+from weightspace.predictor.originals import DistillationTeachers, draw_moves, moved
 from weightspace.predictor.reconstruct import (
     Target,
     batch_square,
@@ -21,11 +21,11 @@ from weightspace.predictor.reconstruct import (
     predict_rows,
     reconstruction_gradient,
     residual,
+    schedule_of,
     spec_of,
     start_descent,
-    start_from,
 )
-from weightspace.predictor.settings import DistillationConfig, PredictorConfig
+from weightspace.predictor.settings import DistillationConfig, PredictorSettings
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 
@@ -34,13 +34,13 @@ FLOOR = 1e-4  # added to a network's probabilities (distillation_loss.py)
 NOISE_RANGE = 2.0  # of uniform noise, in normalized pixels
 
 
-class Lesson(NamedTuple):
+class DistillationData(NamedTuple):
     """Originals, whose weights that are not predicted stay as they are, who teaches their predictors, and on what."""
 
     spec: NetSpec
     originals: Float[Tensor, "model weight"]
     layout: Layout
-    teacher: Answerers
+    teacher: DistillationTeachers
     images: ImageSet
     draws: tuple[tuple, ...]  # name the draws of inputs, each for an equal share of the models: those of one seed see the same
 
@@ -52,10 +52,10 @@ def rebuilt(
     return flatten(spec, unflatten(spec, originals) | from_kernels(layout, kernels))
 
 
-def shown(config: DistillationConfig, lesson: Lesson, step: int) -> Float[Tensor, "sets batch channel height width"]:
+def shown(config: DistillationConfig, data: DistillationData, step: int) -> Float[Tensor, "sets batch channel height width"]:
     """What networks see at a step (counted from 1): one set for all, or a set for each."""
-    sets = torch.cat([inputs(config, lesson.images, identity, step) for identity in lesson.draws])
-    return sets if len(sets) == 1 else sets.repeat_interleave(len(lesson.originals) // len(sets), 0)
+    sets = torch.cat([inputs(config, data.images, identity, step) for identity in data.draws])
+    return sets if len(sets) == 1 else sets.repeat_interleave(len(data.originals) // len(sets), 0)
 
 
 def inputs(
@@ -102,20 +102,20 @@ def floored_divergence(
 
 
 def distillation_loss(
-    config: DistillationConfig, lesson: Lesson, weights: Float[Tensor, "model weight"], x: Tensor
+    config: DistillationConfig, data: DistillationData, weights: Float[Tensor, "model weight"], x: Tensor
 ) -> Float[Tensor, " model"]:
     """Weighted sum of the divergence from the teacher and, if it has a weight, of the distance of feature maps."""
     ours, theirs = ([], []) if config.feature_weight else (None, None)
-    logits = forward(lesson.spec, weights, x, maps=ours)
+    logits = forward(data.spec, weights, x, maps=ours)
     with torch.no_grad():
-        target = forward(lesson.teacher.spec, lesson.teacher.weights, x, maps=theirs)
+        target = forward(data.teacher.spec, data.teacher.weights, x, maps=theirs)
     loss = config.logit_weight * floored_divergence(target, logits)
     return loss + config.feature_weight * map_distance(ours, theirs) if config.feature_weight else loss
 
 
 def joint_gradient(
     config: DistillationConfig,
-    lesson: Lesson,
+    data: DistillationData,
     kernels: Float[Tensor, "model kernel element"],
     rows: Int[Tensor, "model batch"],
     x: Float[Tensor, "sets image channel height width"],
@@ -129,16 +129,20 @@ def joint_gradient(
     leaf = kernels.gather(1, index).requires_grad_()
     if config.as_published_2022:
         return torch.zeros_like(leaf)
-    networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels.scatter(1, index, leaf))
-    (gradient,) = torch.autograd.grad(distillation_loss(config, lesson, networks, x).sum(), leaf)
+    networks = rebuilt(data.spec, data.originals, data.layout, kernels.scatter(1, index, leaf))
+    (gradient,) = torch.autograd.grad(distillation_loss(config, data, networks, x).sum(), leaf)
     return gradient
 
 
 def train_jointly(
-    config: PredictorConfig, target: Target, lesson: Lesson, identities: Sequence[tuple], state: TrainingState | None = None
+    config: PredictorSettings,
+    target: Target,
+    data: DistillationData,
+    identities: Sequence[tuple],
+    state: TrainingState | None = None,
 ) -> Float[Tensor, "model weight"]:
     """NeRN: reconstruction and distillation in one loss; the error over all kernels at each step; the last step is kept."""
-    spec, now = spec_of(config, target), resumed(state, target) or start_descent(config, target, identities)
+    spec, now = spec_of(config, target), resumed(state, target.kernels.device) or start_descent(config, target, identities)
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         batch = draw(config, target, identities, step)
@@ -148,18 +152,17 @@ def train_jointly(
             square = batch_square(target, (kernels - target.kernels) * target.mask)
         gradient = reconstruction_gradient(target, residual(target, predicted.detach(), batch.rows), square)
         if step > config.distillation.warmup_steps:
-            x = shown(config.distillation, lesson, step)
-            gradient = gradient + joint_gradient(config.distillation, lesson, kernels, batch.rows, x)
+            x = shown(config.distillation, data, step)
+            gradient = gradient + joint_gradient(config.distillation, data, kernels, batch.rows, x)
         return torch.autograd.grad(predicted, leaf, gradient)[0]
 
-    schedule = Schedule("joint steps", config.steps, config.learning_rate, config.last_learning_rate, config.weight_decay)
-    return learn(spec, now, gradient_of, schedule, state)
+    return learn(spec, now, gradient_of, schedule_of(config, "joint steps"), state)
 
 
 def train_afterwards(
-    config: PredictorConfig,
+    config: PredictorSettings,
     target: Target,
-    lesson: Lesson,
+    data: DistillationData,
     begun: Float[Tensor, "model weight"],
     state: TrainingState | None = None,
 ) -> Float[Tensor, "model weight"]:
@@ -168,12 +171,12 @@ def train_afterwards(
     Ranger starts anew.
     """
     spec, how = spec_of(config, target), config.distillation
-    now = resumed(state, target) or start_from(begun.clone())
+    now = resumed(state, target.kernels.device) or start_from(begun.clone())
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         kernels = predict(spec, leaf, target.table[target.rank])
-        networks = rebuilt(lesson.spec, lesson.originals, lesson.layout, kernels)
-        loss = distillation_loss(how, lesson, networks, shown(how, lesson, step))
+        networks = rebuilt(data.spec, data.originals, data.layout, kernels)
+        loss = distillation_loss(how, data, networks, shown(how, data, step))
         return torch.autograd.grad(loss.sum(), leaf)[0]
 
     schedule = Schedule("distillation steps", how.steps, how.learning_rate, config.last_learning_rate, config.weight_decay)

@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.errors import InputError
-
-LEAST_SIZE = 3  # NeRN's output; smaller kernels are the centers of larger ones
+from weightspace.predictor.selection import output_size, predicted_layers
 
 
 class Part(NamedTuple):
@@ -65,30 +63,18 @@ class Layout(NamedTuple):
 
 
 def layout_of(shapes: dict[str, tuple[int, ...]], kernel_sizes: Sequence[int] | None, linear: bool) -> Layout:
-    """Convolutions with a kernel of `kernel_sizes` (None: all), and linear layers if `linear`, of parameters of such shapes.
+    """Where the kernels of the predicted layers lie, of a network whose parameters have such shapes.
 
-    The predictor puts out the largest of these kernels, 3 x 3 at least. Raises InputError for a kernel that is even or no
-    square, and if nothing is predicted.
+    The predictor puts out the largest kernel, 3 x 3 at least. Raises InputError as `predicted_layers`.
     """
-    chosen = {name: shape for name, shape in shapes.items() if _predicted(name, shape, kernel_sizes, linear)}
-    if not chosen:
-        raise InputError(f"nothing to predict: no layer with kernel_sizes {kernel_sizes} and linear {linear}")
-    for name, shape in chosen.items():
-        if len(shape) == 4 and (shape[2] != shape[3] or shape[2] % 2 == 0):
-            raise InputError(f"kernels of {name} are {shape[2]} x {shape[3]}, not odd squares: set kernel_sizes")
-    size = max([LEAST_SIZE, *(shape[2] for shape in chosen.values() if len(shape) == 4)])
+    chosen = predicted_layers(shapes, kernel_sizes, linear)
+    size = output_size(chosen)
     parts, begin = [], 0
     for name, shape in chosen.items():
         channels, kernel = shape[1:3] if len(shape) == 4 else (-(-shape[1] // size**2), size)
-        parts.append(Part(name, tuple(shape), shape[0], channels, kernel, begin))
+        parts.append(Part(name, shape, shape[0], channels, kernel, begin))
         begin += parts[-1].num_kernels
     return Layout(tuple(parts), size)
-
-
-def _predicted(name: str, shape: tuple[int, ...], kernel_sizes: Sequence[int] | None, linear: bool) -> bool:
-    if not name.endswith(".weight") or len(shape) not in (2, 4):
-        return False
-    return linear if len(shape) == 2 else kernel_sizes is None or shape[2] in kernel_sizes
 
 
 def to_kernels(layout: Layout, parameters: dict[str, Float[Tensor, "model ..."]]) -> Float[Tensor, "model kernel element"]:

@@ -48,6 +48,7 @@ _EVERY_ROUND = [  # the last round's where `at` is empty; of progressive reconst
 ]  # fmt: skip
 _ONCE = [
     Metric("test_accuracy", "fraction", SHARE, "higher", "test accuracy of an original", **OF_IMAGES),
+    Metric("learned", "fraction", SHARE, "higher", "1 where the original is more accurate than a constant answer"),
     Metric("bytes", "bytes", POSITIVE, "lower", "of the file that the network is rebuilt from, all parts"),
     *(
         Metric(f"bytes_{part}", "bytes", POSITIVE, "lower", f"of one part of that file: {part}")

@@ -14,7 +14,7 @@ from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import NetSpec, build_spec
 
 NUM_HIDDEN = 4  # layers
-CHUNK = 4096  # rows of the table per call of `predict_all`
+TABLE_ROWS = 4096  # of the table of coordinates, predicted at once
 
 
 def embedding(coordinates: Int[Tensor, "kernel 3"], base: float, levels: int) -> Float[Tensor, "kernel feature"]:
@@ -67,13 +67,13 @@ def predict_all(
 ) -> Float[Tensor, "model kernel element"]:
     """Kernels of whole networks, in the networks' own order: kernel n is what row rank[n] of the table gives.
 
-    Each model alone, its first to its last row of the table, CHUNK at a time, each layer one torch.addmm: a model's kernels do
-    not hang on the stack it is in, and can be made again bit for bit on the same machine.
+    Each model alone, its first to its last row of the table, TABLE_ROWS at a time, each layer one torch.addmm. So a model's
+    kernels do not depend on its stack, and can be made again bit for bit on the same machine.
     """
     kernels = []
     for own, order in zip(weights.split(1), rank, strict=True):
         first, last = int(order.min()), int(order.max())
-        rows = [_predict_alone(spec, own, part) for part in table[first : last + 1].split(CHUNK)]
+        rows = [_predict_alone(spec, own, part) for part in table[first : last + 1].split(TABLE_ROWS)]
         kernels.append(torch.cat(rows)[order - first])
     return torch.stack(kernels)
 

@@ -1,12 +1,9 @@
 """Smoothness orders: which coordinate each kernel gets, so that neighbors are alike.
 
-Coordinates are re-indexed, weights never move. An order hangs on the weights alone; it is kept under their hash, never under a
-name, so that none can be stale.
+Coordinates are re-indexed, weights never move.
 """
 
-from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -15,10 +12,12 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.predictor.kernels import Layout, Part
+from weightspace.nets.forward import unflatten
+from weightspace.predictor.kernels import Layout, Part, to_kernels
+from weightspace.predictor.originals import Originals
 from weightspace.store import load_tensors, save_tensors
 
-FIRST_NEIGHBORS, MOST_NEIGHBORS = 4, 512  # asked of a tree; where more are needed, all unused ones are compared
+FIRST_NEIGHBORS, MOST_NEIGHBORS = 4, 512  # asked of a tree; if more are needed, all unused ones are compared
 SHRINK = 0.93  # of the unused kernels, before the tree is built anew without the used ones
 SMALL = 256  # unused kernels that are compared one by one
 SLACK = 1e-13  # in squared distance: kernels so much farther than the nearest may have its cosine, up to rounding
@@ -45,28 +44,20 @@ def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order
     return rank.to(kernels.device)
 
 
-def kept_order(
-    layout: Layout, kernels: Float[Tensor, "kernel element"], order: str, folder: str | Path
-) -> Int[Tensor, " kernel"]:
-    """`kernel_order`, from `folder` where these kernels have been ordered before; else computed and kept there.
+def order_kernels(originals: Originals, layout: Layout, order: str) -> Int[Tensor, "model kernel"]:
+    """`kernel_order` of each original."""
+    kernels = to_kernels(layout, unflatten(originals.spec, originals.weights))
+    return torch.stack([kernel_order(layout, own, order) for own in kernels])
 
-    Jobs may share the folder: a file is whole when it gets its name, and has the same content whoever writes it. A damaged
-    file is made anew. Orders by another version of this code belong into another folder.
-    """
-    if order == "none":
-        return kernel_order(layout, kernels, order)
-    values = kernels.detach().double().contiguous().numpy(force=True)
-    content = sha256(f"{order} {layout} {values.shape}".encode() + values.tobytes())
-    path = Path(folder) / f"{content.hexdigest()}.safetensors"
-    if path.exists():
-        try:
-            return load_tensors(path, kernels.device)[0]["rank"]
-        except InputError as error:
-            print(f"ordering the kernels again: {error}")
-    rank, own = kernel_order(layout, kernels, order), path.with_suffix(f".{uuid4().hex}")
-    save_tensors(own, {"rank": rank}, {"order": order})
-    own.replace(path)
-    return rank
+
+def write_order(path: str | Path, rank: Int[Tensor, "model kernel"]) -> None:
+    """Write the order of all originals to one file, whole or not at all."""
+    save_tensors(path, {"rank": rank}, {})
+
+
+def read_order(path: str | Path) -> Int[Tensor, "model kernel"]:
+    """Inverse of `write_order`; raises InputError naming the file if it is damaged."""
+    return load_tensors(path)[0]["rank"]
 
 
 def _ranks(part: Part, kernels: np.ndarray, order: str) -> np.ndarray:
@@ -142,7 +133,7 @@ def greedy_sequence(kernels: Float[np.ndarray, "kernel element"]) -> Int[np.ndar
 
 
 class _Walk:
-    """Unused directions under way; those of zeros are kept apart, since they are as far from everything."""
+    """The directions that are still unused; kernels of zeros are kept apart, since they have cosine 0 with all."""
 
     def __init__(self, directions: np.ndarray) -> None:
         self.directions, self.unused = directions, np.ones(len(directions), dtype=bool)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from math import ceil, prod
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -18,10 +19,10 @@ from weightspace.nets.spec import RUNNING, NetSpec, build_spec
 from weightspace.predictor.settings import OriginalsConfig
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
-from weightspace.store import TrainingState
+from weightspace.store import TrainingState, load_tensors, save_tensors
 
 FRAME = 4  # black pixels around an image that is cropped
-FALL = 0.1  # of the learning rate at a milestone
+MILESTONE_FACTOR = 0.1  # of the learning rate
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
 
@@ -33,29 +34,31 @@ class Originals(NamedTuple):
     averaged: Float[Tensor, "model weight"]  # mean of the last epochs; its running statistics are the mean ones, not its own
 
 
-class Answerers(NamedTuple):
-    """Networks whose answers others learn, one per network that learns; their spec may be another."""
+class DistillationTeachers(NamedTuple):
+    """Networks whose answers others learn, one teacher per student; their spec may differ from the students'."""
 
     spec: NetSpec
     weights: Float[Tensor, "model weight"]
 
 
-class Descent(NamedTuple):
-    """A stack to be trained in place."""
+class SgdState(NamedTuple):
+    """A stack in training; all but the epoch changes in place."""
 
     weights: Float[Tensor, "model weight"]
     moments: Moments
-    summed: Float[Tensor, "model weight"]  # weights after each epoch that the average is of
-    epoch: int  # the last one done before
+    summed: Float[Tensor, "model weight"]  # over the epochs that are averaged
+    epoch: int  # the last one that is done
 
 
-def pack_originals(originals: Originals) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
-    return {"weights": originals.weights, "averaged": originals.averaged}, {"spec": originals.spec.description}
+def write_originals(path: str | Path, originals: Originals) -> None:
+    """Write them to one file, whole or not at all."""
+    tensors = {"weights": originals.weights, "averaged": originals.averaged}
+    save_tensors(path, tensors, {"spec": originals.spec.description})
 
 
-def unpack_originals(tensors: dict[str, Tensor], metadata: dict) -> Originals:
-    """Inverse of `pack_originals`."""
+def read_originals(path: str | Path) -> Originals:
+    """Inverse of `write_originals`; raises InputError naming the file if it is damaged."""
+    tensors, metadata = load_tensors(path)
     return Originals(build_spec(**metadata["spec"]), tensors["weights"], tensors["averaged"])
 
 
@@ -64,7 +67,7 @@ def train_originals(
     images: ImageSet,
     identity: tuple,
     state: TrainingState | None = None,
-    teacher: Answerers | None = None,
+    teacher: DistillationTeachers | None = None,
 ) -> Originals:
     """Networks trained on the device of the images, each from its own initial weights; a killed run goes on from `state`.
 
@@ -72,40 +75,44 @@ def train_originals(
     Weights start kaiming_normal, biases uniform in +-1 / sqrt(fan_in) (akamaster's, torch's). Raises InputError if one diverged.
     """
     spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
-    descent = _begun(spec, config, identity, images.train_x.device, state.load() if state else None)
-    progress = Progress("epochs", config.epochs, descent.epoch)
-    tensors = {"weights": descent.weights, **descent.moments._asdict(), "summed": descent.summed}  # which change in place
-    for epoch in train_epochs(spec, (config, teacher), descent, images, identity):
+    stack = _begun(spec, config, identity, images.train_x.device, state.load() if state else None)
+    progress = Progress("epochs", config.epochs, stack.epoch)
+    tensors = {"weights": stack.weights, **stack.moments._asdict(), "summed": stack.summed}  # which change in place
+    for epoch in train_epochs(spec, config, teacher, stack, images, identity):
         if state:
             state.save_if_due(lambda: tensors, epoch=epoch)
         progress.update(epoch)
-    if not descent.weights.isfinite().all():
-        raise InputError("an original diverged: lower its learning_rate")
-    return Originals(spec, descent.weights.cpu(), (descent.summed / config.averaged_epochs).cpu())
+    if diverged := [str(n) for n, weights in enumerate(stack.weights) if not weights.isfinite().all()]:
+        raise InputError(f"originals {', '.join(diverged)} diverged: lower their learning_rate")
+    return Originals(spec, stack.weights.cpu(), (stack.summed / config.averaged_epochs).cpu())
 
 
 def _begun(
     spec: NetSpec, config: OriginalsConfig, identity: tuple, device: torch.device, saved: tuple[dict[str, Tensor], dict] | None
-) -> Descent:
+) -> SgdState:
     """The stack before its first epoch, or as a state file holds it."""
     if saved is not None:
         tensors = {name: tensor.to(device) for name, tensor in saved[0].items()}
         moments = Moments(tensors["first"], tensors["second"])
-        return Descent(tensors["weights"], moments, tensors["summed"], saved[1]["epoch"])
+        return SgdState(tensors["weights"], moments, tensors["summed"], saved[1]["epoch"])
     draws = [generator_for("original", *identity, index) for index in range(config.num)]
     weights = torch.stack([initial_weights(spec, "kaiming_normal", generator, None) for generator in draws]).to(device)
-    return Descent(weights, zero_moments(weights), torch.zeros_like(weights), 0)
+    return SgdState(weights, zero_moments(weights), torch.zeros_like(weights), 0)
 
 
 def train_epochs(
-    spec: NetSpec, recipe: tuple[OriginalsConfig, Answerers | None], descent: Descent, images: ImageSet, identity: tuple
+    spec: NetSpec,
+    config: OriginalsConfig,
+    teacher: DistillationTeachers | None,
+    stack: SgdState,
+    images: ImageSet,
+    identity: tuple,
 ) -> Iterator[int]:
-    """Train the stack in place, by labels or by a teacher; yield after each epoch that is still to come, with its number."""
-    (config, teacher) = recipe
-    weights, ones = descent.weights, torch.ones_like(descent.weights[:, 0])
+    """Train the stack in place, by labels or by a teacher; yield the number of each epoch after it."""
+    weights, ones = stack.weights, torch.ones_like(stack.weights[:, 0])
     decay = config.weight_decay * _learned(spec).to(weights.device)
-    for epoch in range(descent.epoch + 1, config.epochs + 1):
-        rate = config.learning_rate * FALL ** sum(epoch > milestone for milestone in config.milestones)
+    for epoch in range(stack.epoch + 1, config.epochs + 1):
+        rate = config.learning_rate * MILESTONE_FACTOR ** sum(epoch > milestone for milestone in config.milestones)
         step = Recipe("sgd", config.momentum, rate * ones, 0 * ones)
         for x, labels in batches(config, images, identity, epoch):
             leaf, statistics = weights.detach().requires_grad_(), {}
@@ -114,15 +121,22 @@ def train_epochs(
             if config.smoothness:
                 loss = loss - config.smoothness * neighbor_similarity(spec, leaf).sum()
             (gradient,) = torch.autograd.grad(loss, leaf)
-            update(weights, gradient.addcmul_(weights, decay), descent.moments, step, step=1)  # sgd does not count steps
+            update(weights, gradient.addcmul_(weights, decay), stack.moments, step, step=1)  # sgd does not count steps
             move_statistics(spec, weights, statistics)
         if epoch > config.epochs - config.averaged_epochs:
-            descent.summed.add_(weights)
+            stack.summed.add_(weights)
         yield epoch
 
 
+def teachers_for(teacher: Originals, num: int, device: torch.device) -> DistillationTeachers:
+    """A teacher for each of `num` students; where there are fewer teachers, they are used again in turn."""
+    return DistillationTeachers(teacher.spec, teacher.weights[torch.arange(num) % len(teacher.weights)].to(device))
+
+
 @torch.no_grad()
-def taught(teacher: Answerers, x: Float[Tensor, "sets batch channel height width"]) -> Float[Tensor, "model batch class"]:
+def taught(
+    teacher: DistillationTeachers, x: Float[Tensor, "sets batch channel height width"]
+) -> Float[Tensor, "model batch class"]:
     """What each teacher answers to its network's images."""
     return forward(teacher.spec, teacher.weights, x)
 

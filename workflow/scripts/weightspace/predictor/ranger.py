@@ -24,6 +24,13 @@ class Averages(NamedTuple):
     slow: Float[Tensor, "model weight"]  # weights of the lookahead
 
 
+class Rates(NamedTuple):
+    """What a step is scaled by."""
+
+    learning_rate: float
+    weight_decay: float  # decoupled
+
+
 def start_averages(weights: Float[Tensor, "model weight"]) -> Averages:
     """Before the first step."""
     return Averages(torch.zeros_like(weights), torch.zeros_like(weights), weights.detach().clone())
@@ -34,13 +41,13 @@ def ranger_step(
     weights: Float[Tensor, "model weight"],
     gradient: Float[Tensor, "model weight"],
     averages: Averages,
-    rates: tuple[float, float],
+    rates: Rates,
     step: int,
 ) -> None:
-    """One step (counted from 1) of every model, in place; `rates` are the learning rate and the decoupled weight decay.
+    """One step (counted from 1) of every model, in place.
 
-    Gradients of weight matrices lose their mean over inputs, whatever the settings of the official code say. Every
-    LOOKAHEAD_STEPS steps weights go back to LOOKAHEAD_SHARE of their way since the last time.
+    Gradients of weight matrices lose their mean over inputs, as in the official code whatever its settings say. Every
+    LOOKAHEAD_STEPS steps the weights go back to LOOKAHEAD_SHARE of the distance that they have moved since the last time.
     """
     rate, decay = rates
     gradient = centralized(spec, gradient)

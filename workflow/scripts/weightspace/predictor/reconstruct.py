@@ -4,8 +4,7 @@ Predictors train as one stack, each with its own original, order, initial weight
 small functions, so that other gradients with respect to predicted kernels can be added to the reconstruction's.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import accumulate
 from math import sqrt
 from typing import NamedTuple
@@ -18,10 +17,9 @@ from torch import Tensor
 from weightspace.errors import InputError
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout
-from weightspace.predictor.model import CHUNK, embedding, initial_predictor, predict, predict_all, predictor_spec
-from weightspace.predictor.ranger import Averages, cosine_rate, ranger_step, start_averages
-from weightspace.predictor.settings import PredictorConfig
-from weightspace.progress import Progress
+from weightspace.predictor.learn import Gradient, RangerState, Schedule, learn, restored, start_from
+from weightspace.predictor.model import TABLE_ROWS, embedding, initial_predictor, predict, predict_all, predictor_spec
+from weightspace.predictor.settings import PredictorSettings
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 
@@ -65,15 +63,6 @@ class Batch(NamedTuple):
     uniform: Bool[Tensor, " model"]  # drawn without replacement; else by norm, with it
 
 
-class Descent(NamedTuple):
-    """A stack under way; all but the step changes in place."""
-
-    weights: Float[Tensor, "model weight"]
-    averages: Averages
-    square: Float[Tensor, " model"]  # the running mean square error
-    step: int
-
-
 class Round(NamedTuple):
     """What one round left behind."""
 
@@ -85,7 +74,7 @@ def target_of(
     layout: Layout,
     kernels: Float[Tensor, "model kernel element"],
     ranks: Int[Tensor, "model kernel"],
-    config: PredictorConfig,
+    config: PredictorSettings,
 ) -> Target:
     """Kernels of the originals with their coordinates' features; on the kernels' device and of their type."""
     table = embedding(layout.coordinates, config.embedding_base, config.embedding_levels).to(kernels)
@@ -123,7 +112,7 @@ def _cumulated_norms(kernels: Tensor) -> Float[Tensor, "model kernel"]:
     return kernels.double().norm(dim=-1).cumsum(-1)
 
 
-def spec_of(config: PredictorConfig, target: Target) -> NetSpec:
+def spec_of(config: PredictorSettings, target: Target) -> NetSpec:
     """The predictor of a setting."""
     return predictor_spec(config.embedding_levels, config.hidden, round(sqrt(target.mask.shape[2])))
 
@@ -131,7 +120,7 @@ def spec_of(config: PredictorConfig, target: Target) -> NetSpec:
 # one step
 
 
-def draw(config: PredictorConfig, target: Target, identities: Sequence[tuple], step: int) -> Batch:
+def draw(config: PredictorSettings, target: Target, identities: Sequence[tuple], step: int) -> Batch:
     """Kernels of a step: for each model uniform without replacement, or by norm with replacement; its own draws.
 
     A model of fewer kernels than are drawn of others takes zeros after its own.
@@ -170,23 +159,27 @@ def residual(
 def mean_square(spec: NetSpec, weights: Float[Tensor, "model weight"], target: Target) -> Float[Tensor, " model"]:
     """Mean of the squared error of each model over all its predicted weights; its root is NeRN's reconstruction loss."""
     total = torch.zeros_like(target.kernels[:, 0, 0])
-    for rows in torch.arange(target.kernels.shape[1], device=total.device).split(CHUNK):
+    for rows in torch.arange(target.kernels.shape[1], device=total.device).split(TABLE_ROWS):
         own = rows.expand(len(weights), -1)
         total += residual(target, predict_rows(spec, weights, target, own), own).square().sum((1, 2))
     return total / target.weights_in(target.kernels.shape[1])
 
 
 def running_square(
-    spec: NetSpec, config: PredictorConfig, target: Target, state: Descent, seen: tuple[Batch, Tensor]
+    spec: NetSpec,
+    config: PredictorSettings,
+    target: Target,
+    state: RangerState,
+    batch: Batch,
+    difference: Float[Tensor, "model batch element"],
 ) -> Float[Tensor, " model"]:
-    """The mean square error that scales the loss of a step, from a batch and its residual.
+    """The mean square error that scales the loss of a step, from a batch and its residual `difference`.
 
     exact: over all kernels. fast: a moving average over uniform batches, measured over all kernels every REFRESH steps; where
     a batch has all kernels, its own.
     """
     if config.error == "exact" or (state.step - 1) % REFRESH == 0:
         return mean_square(spec, state.weights, target)
-    batch, difference = seen
     own = batch_square(target, difference)
     whole = own.new_tensor([0.0 if num <= batch.rows.shape[1] else KEPT for num in target.num_kernels])
     return torch.where(batch.uniform, torch.lerp(own, state.square, whole), state.square)
@@ -207,39 +200,37 @@ def reconstruction_gradient(
     return difference / (target.weights_in(target.kernels.shape[1]) * square.sqrt()).view(-1, 1, 1)
 
 
-def descend(config: PredictorConfig, target: Target, identities: Sequence[tuple], state: Descent) -> Iterator[Descent]:
-    """Yield the stack after each step to the end of a round; weights change in place."""
+def gradient_by(config: PredictorSettings, target: Target, identities: Sequence[tuple], now: RangerState) -> Gradient:
+    """The gradient of each step of a reconstruction; the running error of the stack `now` follows in place."""
     spec = spec_of(config, target)
-    for step in range(state.step + 1, config.steps + 1):
-        state = state._replace(step=step)
+
+    def gradient_of(leaf: Tensor, step: int) -> Tensor:
         batch = draw(config, target, identities, step)
-        leaf = state.weights.detach().requires_grad_()
         predicted = predict_rows(spec, leaf, target, batch.rows)
         difference = residual(target, predicted.detach(), batch.rows)
-        state.square.copy_(running_square(spec, config, target, state, (batch, difference)))
-        (gradient,) = torch.autograd.grad(predicted, leaf, reconstruction_gradient(target, difference, state.square))
-        rate = cosine_rate(config.learning_rate, config.last_learning_rate, step, config.steps)
-        ranger_step(spec, state.weights, gradient, state.averages, (rate, config.weight_decay), step)
-        yield state
+        now.square.copy_(running_square(spec, config, target, now._replace(step=step), batch, difference))
+        return torch.autograd.grad(predicted, leaf, reconstruction_gradient(target, difference, now.square))[0]
+
+    return gradient_of
+
+
+def schedule_of(config: PredictorSettings, what: str) -> Schedule:
+    """Steps and rates of a reconstruction; `what` stands in progress lines."""
+    return Schedule(what, config.steps, config.learning_rate, config.last_learning_rate, config.weight_decay)
 
 
 # rounds
 
 
-def start_descent(config: PredictorConfig, target: Target, identities: Sequence[tuple]) -> Descent:
+def start_descent(config: PredictorSettings, target: Target, identities: Sequence[tuple]) -> RangerState:
     """Before the first step: each model's own initial weights."""
     spec = spec_of(config, target)
     weights = torch.stack([initial_predictor(spec, generator_for("predictor", *identity)) for identity in identities])
     return start_from(weights.to(target.kernels))
 
 
-def start_from(weights: Float[Tensor, "model weight"]) -> Descent:
-    """Before the first step of a phase: these weights, which change in place from then on, and a Ranger that has seen nothing."""
-    return Descent(weights, start_averages(weights), torch.zeros_like(weights[:, 0]), 0)
-
-
 def reconstruct(
-    config: PredictorConfig,
+    config: PredictorSettings,
     target: Target,
     identities: Sequence[tuple],
     state: TrainingState | None = None,
@@ -253,33 +244,17 @@ def reconstruct(
     spec, rounds, begun = spec_of(config, target), [], None
     saved = state.load() if state else None
     if saved is not None:
-        begun = saved_descent(saved, target)
+        begun = restored(saved, target.kernels.device)
         rounds = [_ended(spec, weights, target) for weights in saved[0]["ended"].to(target.kernels)]
     for number in range(len(rounds) + 1, config.rounds + 1):
         wanted = retarget(target, rounds[-1].kernels) if rounds else target
         named = [(*identity, number) for identity in identities]
-        now = first = begun or start_descent(config, wanted, named)
-        progress = Progress(f"round {number}: steps", config.steps, first.step)
-        for now in descend(config, wanted, named, first):
-            progress.update(now.step)
-            if state:
-                state.save_if_due(partial(_tensors, now, rounds), step=now.step)
-        rounds, begun = [*rounds, _ended(spec, now.weights, target)], None
+        now, schedule = begun or start_descent(config, wanted, named), schedule_of(config, f"round {number}: steps")
+        ended = torch.stack([done.weights for done in rounds]) if rounds else now.weights.new_zeros(0, *now.weights.shape)
+        weights = learn(spec, now, gradient_by(config, wanted, named, now), schedule, state, ended)
+        rounds, begun = [*rounds, _ended(spec, weights, target)], None
     return rounds
 
 
 def _ended(spec: NetSpec, weights: Tensor, target: Target) -> Round:
     return Round(weights, predict_all(spec, weights, target.table, target.rank) * target.mask)
-
-
-def _tensors(now: Descent, rounds: list[Round]) -> dict[str, Tensor]:
-    """What a state file holds."""
-    ended = torch.stack([done.weights for done in rounds]) if rounds else now.weights.new_zeros(0, *now.weights.shape)
-    return {"weights": now.weights, **now.averages._asdict(), "square": now.square, "ended": ended}
-
-
-def saved_descent(saved: tuple[dict[str, Tensor], dict], target: Target) -> Descent:
-    """A stack as a state file holds it."""
-    tensors = {name: tensor.to(target.kernels.device) for name, tensor in saved[0].items()}
-    averages = Averages(*(tensors[name] for name in Averages._fields))
-    return Descent(tensors["weights"], averages, tensors["square"], saved[1]["step"])

@@ -1,11 +1,32 @@
 """Settings of predictors: the originals, the networks that hold their weights, and the controls of these."""
 
 from itertools import product
+from math import log2
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from weightspace.settings import ActivationName, Cell, CellName, Settings
+
+ANGLE_BITS = 53  # of a float64: the angle of an integer coordinate at a frequency above 2^53 pi has no digits left
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("names a seed twice")
+    return seeds
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class OriginalsConfig(Cell):
@@ -43,7 +64,7 @@ class DistillationConfig(Settings):
         description="jointly: in one loss with the reconstruction; afterwards: alone, from the reconstructed weights on"
     )
     teacher: CellName | None = Field(
-        None, description="originals that answer, over again where they are fewer; null: the own original"
+        None, description="originals that teach, used again in turn where they are fewer; null: the own original"
     )
     inputs: Literal["images", "uniform_noise", "gaussian_noise"] = Field(
         "images", description="train images, or noise in place of them: uniform in [-2, 2] or normal, per normalized pixel"
@@ -104,9 +125,7 @@ class ControlConfig(Settings):
     """What a predictor has to be compared with, for the same originals; a list of numbers makes several."""
 
     kind: ControlKind | None = Field(None, description=KINDS)
-    seeds: list[NonNegativeInt] = Field(
-        [0], min_length=1, description="of the predictor that sets error or bytes, and of the control's own draws"
-    )
+    seeds: Seeds = Field([0], description="seeds of the predictor that it stands against; its own random numbers use them too")
     bits: Bits | list[Bits] | None = Field(None, description="of quantized, per weight")
     kept_share: KeptShare | list[KeptShare] | None = Field(
         None, description="of pruned, low_rank: weights or singular values kept"
@@ -115,21 +134,18 @@ class ControlConfig(Settings):
     teacher: CellName | None = Field(None, description="of small: originals that it is distilled from; null: the own original")
 
 
-class PredictorControlConfig(Cell):
-    """One control of a predictor."""
+class ControlSettings(Cell):
+    """One control of a predictor, for any seed of it."""
 
     predictor: CellName = Field(description="cell of the section predictors")
     kind: ControlKind = Field(description="as in its table of controls")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="as there")
     bits: Bits | None = Field(None, description="as there")
     kept_share: KeptShare | None = Field(None, description="as there")
     architecture: str | list[str] | None = Field(None, description="as there")
     teacher: CellName | None = Field(None, description="as there")
 
     @model_validator(mode="after")
-    def _has_its_number(self) -> "PredictorControlConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
+    def _has_its_number(self) -> "ControlSettings":
         if (self.bits is not None) != (self.kind == "quantized"):
             raise ValueError("bits must be given for quantized, and only there")
         if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
@@ -139,23 +155,28 @@ class PredictorControlConfig(Cell):
         return self
 
 
-class PredictorConfig(Cell):
-    """One kind of predictor for each network of `originals`, once per seed; all train as one stack, or as part of another's."""
+class PredictorControlConfig(ControlSettings):
+    """A control of a predictor, once per seed."""
+
+    seeds: Seeds = Field(description="as in its table of controls")
+
+
+class PredictorSettings(Cell):
+    """One kind of predictor for each network of `originals`, for any seed."""
 
     originals: CellName = Field(description="cell of the section originals")
-    seeds: list[NonNegativeInt] = Field(
-        min_length=1, description="initial weights and batches; all train as one stack, so that another list trains anew"
-    )
-    hidden: PositiveInt = Field(description="units of each of the four hidden layers")
+    hidden: int = Field(ge=1, le=16384, description="units of each of the four hidden layers")
     kernel_sizes: list[PositiveInt] | None = Field(
         None, description="sizes of the convolution kernels that are predicted; null: all sizes"
     )
     linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
     order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
-        "cross_filter", description="serpentine: cross_filter with every other row of ranks backwards (ours)"
+        "cross_filter",
+        description="how kernels get their coordinates, so that neighbors are alike; serpentine (ours): cross_filter with every "
+        "other row of ranks backwards",
     )
     embedding_base: PositiveFloat = Field(0.76, description="ratio of the frequencies of successive levels")
-    embedding_levels: PositiveInt = Field(40, description="frequencies per coordinate")
+    embedding_levels: int = Field(40, ge=1, le=1024, description="frequencies per coordinate")
     steps: PositiveInt = Field(description="of the reconstruction, in each round")
     rounds: PositiveInt = Field(1, description="each after the first reconstructs what the one before has put out")
     kernel_batch: PositiveInt = Field(4096, description="kernels per step; fewer kernels are all taken")
@@ -177,6 +198,35 @@ class PredictorConfig(Cell):
         description="cell of this section in whose stack this one trains, with the same settings but for originals, seeds and "
         "order, and without a distillation; null: in its own",
     )
+
+    @property
+    def ordering(self) -> dict[str, object]:
+        """The settings that, with the originals, fix the order of the kernels."""
+        sizes = None if self.kernel_sizes is None else sorted(set(self.kernel_sizes))
+        return {"order": self.order, "kernel_sizes": sizes, "linear": self.linear}
+
+    @property
+    def order_name(self) -> str:
+        """Name of the file of that order, the same for all predictors with the same `ordering`."""
+        sizes = [] if self.kernel_sizes is None else ["kernels", *map(str, self.ordering["kernel_sizes"])]
+        return "_".join([self.order, *sizes, *["linear"] * self.linear])
+
+    @model_validator(mode="after")
+    def _reads(self) -> "PredictorSettings":
+        jointly = self.distillation is not None and self.distillation.when == "jointly"
+        if jointly and self.rounds > 1:
+            raise ValueError("rounds are of the reconstruction alone; jointly there is one")
+        if jointly and self.distillation.warmup_steps >= self.steps:
+            raise ValueError(f"distillation.warmup_steps leaves none of {self.steps} steps to distill in")
+        if (self.embedding_levels - 1) * log2(self.embedding_base) > ANGLE_BITS:
+            raise ValueError(f"embedding_base: to the power of {self.embedding_levels - 1} it must not be above 2^{ANGLE_BITS}")
+        return self
+
+
+class PredictorConfig(PredictorSettings):
+    """Predictors of all originals of a cell, once per seed; all train as one stack, or as part of another's."""
+
+    seeds: Seeds = Field(description="initial weights and batches; all train as one stack, so that another list trains anew")
     controls: dict[CellName, ControlConfig] = Field({}, exclude=True, description="what it has to be compared with, by name")
 
     def named_controls(self, predictor: str) -> dict[str, PredictorControlConfig]:
@@ -197,19 +247,6 @@ class PredictorConfig(Cell):
                 self.model_copy(update={"controls": {name: self.controls[name]}}).named_controls("itself")
             except ValidationError as error:
                 raise ValueError(f"controls.{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-        return self
-
-    @model_validator(mode="after")
-    def _reads(self) -> "PredictorConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
-        jointly = self.distillation is not None and self.distillation.when == "jointly"
-        if jointly and self.rounds > 1:
-            raise ValueError("rounds are of the reconstruction alone; jointly there is one")
-        if jointly and self.distillation.warmup_steps >= self.steps:
-            raise ValueError(f"distillation.warmup_steps leaves none of {self.steps} steps to distill in")
-        if any(size % 2 == 0 for size in self.kernel_sizes or []):
-            raise ValueError("kernel_sizes must be odd")
         return self
 
 

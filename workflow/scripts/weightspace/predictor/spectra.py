@@ -66,7 +66,7 @@ def neighbor_cosine(grid: Float[Tensor, "*stack filter channel element"]) -> Flo
 def measure_layers(
     layout: Layout, parameters: dict[str, Float[Tensor, "..."]], rank: Int[Tensor, "model kernel"]
 ) -> dict[str, dict[str, Float[Tensor, " model"]]]:
-    """Of each predicted layer, by name, what 4.4 of the specification lists; `ordered` is at the coordinates of the ranks."""
+    """Singular values and smoothness (after Choi et al. 2024) of each predicted layer; `ordered` is at the ranks' coordinates."""
     kernels = to_kernels(layout, parameters)
     return {
         part.name: _measures(parameters[part.name], part, kernels[:, part.rows], rank[:, part.rows] - part.begin)

@@ -1,4 +1,4 @@
-"""Tuning: predictors on their grid of integers, fitted to what they put out before they were rounded."""
+"""Quantization-aware tuning: predictors on their grid of integers, fitted to their own output before rounding."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.nets.forward import flatten, unflatten
-from weightspace.predictor.learn import Schedule, learn, resumed
+from weightspace.predictor.learn import Schedule, learn, resumed, start_from
 from weightspace.predictor.model import predict_all
 from weightspace.predictor.quantize import fake_quantize_weights
 from weightspace.predictor.reconstruct import (
@@ -19,30 +19,29 @@ from weightspace.predictor.reconstruct import (
     residual,
     retarget,
     spec_of,
-    start_from,
 )
-from weightspace.predictor.settings import PredictorConfig
+from weightspace.predictor.settings import PredictorSettings
 from weightspace.store import TrainingState
 
 FIRST_RATE = 0.1  # learning rate over that of the reconstruction
 
 
 def tune(
-    config: PredictorConfig,
+    config: PredictorSettings,
     target: Target,
     weights: Float[Tensor, "model weight"],
     identities: Sequence[tuple],
     state: TrainingState | None = None,
 ) -> Float[Tensor, "model weight"]:
-    """Weights whose rounded values put out most nearly what the given ones do not rounded.
+    """Weights that, rounded, come closest to the output of the given weights before rounding.
 
-    Steps as in the reconstruction, with the batch's own error, on rounded weights, the gradient passed straight through
-    (Bengio et al. 2013). What was distilled stays as far as rounding lets it.
+    Steps are those of the reconstruction with the batch's own error. They use rounded weights, and the gradient passes straight
+    through the rounding (Bengio et al. 2013). The target is the predictor's own output, so that a distillation is kept.
     """
     how, spec = config.quantization, spec_of(config, target)
     wanted = retarget(target, predict_all(spec, weights, target.table, target.rank) * target.mask)
     names = [(*identity, "tuning") for identity in identities]
-    now = resumed(state, target) or start_from(weights.clone())
+    now = resumed(state, target.kernels.device) or start_from(weights.clone())
 
     def gradient_of(leaf: Tensor, step: int) -> Tensor:
         batch = draw(config, wanted, names, step)

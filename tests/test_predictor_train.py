@@ -7,29 +7,19 @@ import torch
 from planted_predictors import CLASSES, planted_images, planted_originals, predictor_config
 from weightspace.errors import InputError
 from weightspace.nets.forward import unflatten
-from weightspace.predictor import job as module
-from weightspace.predictor.artifact import load_network
-from weightspace.predictor.job import (
-    PHASES,
-    make_task,
-    measure_predictors,
-    order_originals,
-    pack_predicted,
-    round_networks,
-    save_artifacts,
-    train_predictors,
-    unpack_predicted,
-)
-from weightspace.predictor.kernels import to_kernels
-from weightspace.predictor.measure import bench_of
+from weightspace.predictor import train as module
+from weightspace.predictor.artifact import load_network, save_artifacts
+from weightspace.predictor.kernels import layout_of, to_kernels
+from weightspace.predictor.measure import evaluation_data, measure_predictors, round_networks
 from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.model import predict_all
-from weightspace.predictor.orders import ORDERS, kernel_order
+from weightspace.predictor.orders import ORDERS, kernel_order, order_kernels
 from weightspace.predictor.originals import Originals
 from weightspace.predictor.reconstruct import reconstruct, spec_of
 from weightspace.predictor.settings import PredictorConfig
+from weightspace.predictor.train import PHASES, TrainedCell, make_task, read_predicted, train_predictors, write_predicted
 from weightspace.predictor.tune import tune
-from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
 
 CPU = torch.device("cpu")
@@ -48,15 +38,16 @@ VARIANTS = {
 }
 
 
-def task_of(config, folder, originals):
-    return make_task(config, originals, CPU, order_originals(config, originals, folder / "orders"))
+def task_of(config, originals):
+    layout = layout_of(originals.spec.shapes, config.kernel_sizes, config.linear)
+    return make_task(config, originals, order_kernels(originals, layout, config.order), CPU)
 
 
 def train_seeds(config, folder, teacher=None, originals=None):
     """Task and predictors by seed."""
-    task = task_of(config, folder, originals or planted_originals())
+    task = task_of(config, originals or planted_originals())
     states = {phase: TrainingState(folder / f"{phase}.state", "key") for phase in PHASES}
-    return task, train_predictors({"cell": (config, task)}, planted_images(), teacher, states)["cell"]
+    return task, train_predictors({"cell": TrainedCell(config, task)}, planted_images(), teacher, states)["cell"]
 
 
 def train(config, folder, teacher=None, originals=None):
@@ -65,16 +56,17 @@ def train(config, folder, teacher=None, originals=None):
     return task, predicted[0]
 
 
-def bench_for(task, predicted):
-    return bench_of(task.originals, task.layout, predicted.rank, planted_images(), CPU)
+def data_for(config, task):
+    return evaluation_data(config, task.originals, task.target.rank, planted_images())
 
 
 def measured(config, task, predicted, folder):
     """Rows as numbers by metric and original."""
     networks = save_artifacts(config, task, predicted, folder)
-    rows = measure_predictors(SOURCE, config, predicted, (bench_for(task, predicted), networks, folder))
+    rows = measure_predictors(SOURCE, config, predicted, data_for(config, task), networks, folder)
     write_metrics(folder / "metrics.parquet", rows, METRICS)  # which knows all metrics
-    values = {(row["metric"], int(row["subject"])): row["value"] for row in rows}
+    names = [row["metric"] if row["at"] is None else f"{row['metric']} {row['at']}" for row in rows]
+    values = {(name, int(row["subject"])): row["value"] for name, row in zip(names, rows, strict=True)}
     assert len(values) == len(rows)
     return networks, values
 
@@ -85,7 +77,7 @@ def measured(config, task, predicted, folder):
 @pytest.mark.parametrize("order", ORDERS)
 def test_ranks_are_the_order_of_each_originals_own_kernels(tmp_path, order):
     config, originals = predictor_config(order=order, linear=True), planted_originals()
-    task = task_of(config, tmp_path, originals)
+    task = task_of(config, originals)
     kernels = to_kernels(task.layout, unflatten(originals.spec, originals.weights))
     assert torch.equal(task.target.kernels, kernels)
     for own, rank in zip(kernels, task.target.rank, strict=True):
@@ -93,13 +85,13 @@ def test_ranks_are_the_order_of_each_originals_own_kernels(tmp_path, order):
         for part in task.layout.parts:
             assert torch.equal(rank[part.rows].sort().values, torch.arange(part.begin, part.begin + part.num_kernels))
     assert torch.equal(*task.target.rank) == (order == "none")
-    again = make_task(config, originals, CPU, task.target.rank.flip(0))
+    again = make_task(config, originals, task.target.rank.flip(0), CPU)
     assert torch.equal(again.target.rank, task.target.rank.flip(0))
 
 
-def test_originals_without_a_kernel_of_the_sizes_asked_for_are_refused(tmp_path):
+def test_originals_without_a_kernel_of_the_sizes_asked_for_are_refused():
     with pytest.raises(InputError, match="nothing to predict"):
-        order_originals(predictor_config(kernel_sizes=[5]), planted_originals(), tmp_path)
+        task_of(predictor_config(kernel_sizes=[5]), planted_originals())
 
 
 # phases
@@ -125,28 +117,28 @@ def test_originals_teach_themselves_or_others_teach_them_in_turn(tmp_path, monke
         distillation = config.distillation.model_copy(update={"feature_weight": 0.0})
         config = config.model_copy(update={"distillation": distillation})
     train_seeds(config.model_copy(update={"seeds": [3, 0]}), tmp_path, teacher)
-    (lesson,) = seen
+    (data,) = seen
     answering = own if teacher is None else teacher
-    assert lesson.teacher.spec == answering.spec
+    assert data.teacher.spec == answering.spec
     expected = [answering.weights[n % len(answering.weights)] for _ in range(2) for n in range(2)]
-    assert torch.equal(lesson.teacher.weights, torch.stack(expected))
-    assert torch.equal(lesson.originals, torch.cat([own.weights, own.weights]))
-    assert lesson.draws == (("any", 3), ("any", 0))
+    assert torch.equal(data.teacher.weights, torch.stack(expected))
+    assert torch.equal(data.originals, torch.cat([own.weights, own.weights]))
+    assert data.draws == (("any", 3), ("any", 0))
 
 
 def test_without_distillation_there_is_no_need_of_images(tmp_path):
-    task = task_of(predictor_config(), tmp_path, planted_originals())
+    task = task_of(predictor_config(), planted_originals())
     states = {phase: TrainingState(tmp_path / phase, "key") for phase in PHASES}
-    predicted = train_predictors({"cell": (predictor_config(), task)}, None, None, states)["cell"][0]
+    predicted = train_predictors({"cell": TrainedCell(predictor_config(), task)}, None, None, states)["cell"][0]
     assert predicted.rounds.shape[:2] == (1, 2)
 
 
 @pytest.mark.parametrize("variant", ["rounds", "jointly", "8 bits"])
-def test_packed_predictors_come_back(tmp_path, variant):
+def test_written_predictors_come_back(tmp_path, variant):
     _, predicted = train_seeds(predictor_config(seeds=[3, 0], **VARIANTS[variant]), tmp_path)
     cells = {"one": predicted, "the.other": {0: predicted[3]}}
-    save_tensors(tmp_path / "file", *pack_predicted(cells))
-    back = unpack_predicted(*load_tensors(tmp_path / "file"))
+    write_predicted(tmp_path / "file", cells)
+    back = read_predicted(tmp_path / "file")
     assert {cell: list(seeds) for cell, seeds in back.items()} == {"one": [3, 0], "the.other": [0]}
     for cell, seeds in cells.items():
         for seed, own in seeds.items():
@@ -178,7 +170,7 @@ def test_a_cells_predictors_are_the_same_whatever_other_cells_share_its_job(tmp_
         config = predictor_config(**VARIANTS[variant] | {"originals": kind} | changes)
         originals = planted_originals(kind, {"plain": 3, "residual": 2}[kind])
         task, alone[cell] = train_seeds(config, tmp_path / cell, originals=originals)
-        cells[cell] = (config, task)
+        cells[cell] = TrainedCell(config, task)
     states = {phase: TrainingState(tmp_path / phase, "key") for phase in PHASES}
     together = train_predictors(cells, None, None, states)
     assert {cell: list(seeds) for cell, seeds in together.items()} == {"first": [0], "second": [3, 0]}
@@ -215,7 +207,7 @@ def test_saved_networks_are_those_of_the_files_and_the_originals_in_all_that_is_
             assert torch.equal(networks[name][n], tensor)
             assert torch.equal(tensor, originals[name][n]) == (name not in names)
     if config.quantization is None:
-        wanted = predict_all(spec_of(config, task.target), predicted.weights, task.target.table, predicted.rank)
+        wanted = predict_all(spec_of(config, task.target), predicted.weights, task.target.table, task.target.rank)
         assert torch.allclose(to_kernels(task.layout, networks), wanted * task.layout.mask, atol=1e-5)
 
 
@@ -266,18 +258,18 @@ def test_the_last_rounds_networks_are_the_decoded_ones(tmp_path, variant):
     config = predictor_config(**VARIANTS[variant])
     task, predicted = train(config, tmp_path)
     networks, values = measured(config, task, predicted, tmp_path / "artifacts")
-    rounds = round_networks(config, bench_for(task, predicted), predicted)
+    rounds = round_networks(config, data_for(config, task), predicted)
     torch.testing.assert_close(rounds[-1], networks, rtol=0, atol=1e-5)
     assert len(rounds) == config.rounds
-    assert {metric for metric, _ in values if metric.startswith("rmse_previous_round_")} == {
-        f"rmse_previous_round_{n}" for n in range(1, config.rounds + 1) if config.rounds > 1
+    assert {metric for metric, _ in values if metric.startswith("rmse_previous ")} == {
+        f"rmse_previous {n}" for n in range(1, config.rounds + 1) if config.rounds > 1
     }
     if config.rounds > 1:
         assert not torch.allclose(rounds[0], rounds[1], atol=1e-3)
         for n in range(2):
-            assert values["rmse_weights_round_3", n] == pytest.approx(values["rmse_weights", n], rel=1e-4)
-            assert values["rmse_previous_round_1", n] == values["rmse_weights_round_1", n]
-            assert abs(values["rmse_previous_round_3", n] - values["rmse_weights_round_3", n]) > 1e-4
+            assert values["rmse_weights 3", n] == pytest.approx(values["rmse_weights", n], rel=1e-4)
+            assert values["rmse_previous 1", n] == values["rmse_weights 1", n]
+            assert abs(values["rmse_previous 3", n] - values["rmse_weights 3", n]) > 1e-4
 
 
 def test_networks_of_one_original_are_the_same_whatever_other_originals_there_are(tmp_path):
