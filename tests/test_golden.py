@@ -77,7 +77,7 @@ def row_of(table, metric):
     return table.index[table["metric"].str.startswith(metric)][0]
 
 
-@pytest.mark.parametrize("metric", ["test_loss", "loss_total", "weights_squared_error", "diverged"])
+@pytest.mark.parametrize("metric", ["test_loss", "loss_total", "weights_l2", "diverged"])
 def test_a_number_off_by_a_percent_is_a_change(metric):
     golden = pd.read_parquet(GOLDEN)
     found = golden.copy()
