@@ -14,7 +14,7 @@ from statistics import median
 import torch
 from torch import nn
 from weightspace.config import ImagesConfig, ZooConfig
-from weightspace.images import build_image_set
+from weightspace.images.build import build_image_set
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
 from weightspace.zoo import Member, Task, batches, make_task, members, new_stack, train_stack

@@ -4,7 +4,7 @@ import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
 from weightspace.config import PredictorControlConfig
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.metrics import Source, write_metrics
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import RUNNING, build_spec

@@ -34,7 +34,7 @@ from weightspace.behavior import DISTANCES
 from weightspace.config import AutoencoderConfig
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.metrics import Source, metric_named, read_metrics, write_metrics
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec

@@ -17,7 +17,7 @@ from planted_predictors import (
     target_for,
 )
 from weightspace.config import DistillationConfig
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec

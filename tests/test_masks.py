@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from weightspace.config import ImagesConfig
 from weightspace.config.recovery import ClusterConfig
 from weightspace.errors import InputError
-from weightspace.images import build_image_set
+from weightspace.images.build import build_image_set
 from weightspace.recovery.cluster import cluster_neurons, distances, vectors_of
 from weightspace.recovery.masks import (
     CONFIRMED,

@@ -11,7 +11,8 @@ from torch import nn
 from weightspace.config import ImagesConfig, OriginalsConfig
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, build_image_set, normalize
+from weightspace.images.build import build_image_set
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, build_spec

@@ -9,7 +9,7 @@ import torch
 import weightspace.zoo
 from weightspace.config import ZooConfig, settings_hash
 from weightspace.errors import InputError
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.metrics import Source, metric_named, write_metrics
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.store import TrainingState

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weightspace.config import PredictorConfig
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.metrics import Source, write_metrics, write_table
 from weightspace.predictor.job import make_task, measure_predictors, save_artifacts, unpack_predicted
 from weightspace.predictor.measure import bench_of, kernels_table, spectra_table
@@ -18,7 +18,7 @@ with rule_log(snakemake.log[0]):
     originals, predicted = unpack_originals(*load_tensors(inputs.originals)), unpack_predicted(*load_tensors(inputs.predictors))
     predicted = predicted[source.cell][source.seed]
     task, folder = make_task(config, originals, device, predicted.rank), Path(output.artifacts)
-    bench = bench_of(originals, task.layout, predicted.rank, unpack_images(*load_tensors(inputs.images)), device)
+    bench = bench_of(originals, task.layout, predicted.rank, read_images(inputs.images), device)
     networks = save_artifacts(config, task, predicted, folder).to(device)
     write_metrics(output.metrics, measure_predictors(source, config, predicted, (bench, networks, folder)))
     write_table(output.kernels, kernels_table(source, bench, networks))

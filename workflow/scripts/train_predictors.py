@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from weightspace.config import PredictorConfig, settings_hash
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.predictor.job import PHASES, make_task, order_originals, pack_predicted, train_predictors
 from weightspace.predictor.originals import unpack_originals
 from weightspace.progress import rule_log
@@ -12,7 +12,7 @@ from weightspace.store import TrainingState, choose_device, content_digest, load
 with rule_log(snakemake.log[0]):
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
     device, cells = choose_device(snakemake.resources.device), {}
-    images = next((unpack_images(*load_tensors(path)) for path in inputs.images), None)
+    images = next((read_images(path) for path in inputs.images), None)
     teacher = next((unpack_originals(*load_tensors(path)) for path in inputs.teacher), None)
     for (cell, chosen), path in zip(params.predictors.items(), inputs.originals, strict=True):
         config, originals = PredictorConfig(**chosen), unpack_originals(*load_tensors(path))

@@ -12,7 +12,7 @@ from torch import Tensor
 from weightspace.config import ZooConfig, settings_hash
 from weightspace.ensemble import Moments, Recipe, evaluate, train_epoch, zero_moments
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.metrics import Source
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec

@@ -12,7 +12,7 @@ from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.behavior import DISTANCES
 from weightspace.config import AutoencoderConfig
 from weightspace.ensemble import outputs
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.metrics import Source
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec

@@ -1,8 +1,6 @@
 """Settings: one strict model per section of a scenario; every default stands here and nowhere else."""
 
 from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
-from weightspace.config.base import CellName, Settings, checked, read_yaml, settings_hash
-from weightspace.config.images import ImagesConfig, RemoteFile
 from weightspace.config.predictor import (
     DistillationConfig,
     OriginalsConfig,
@@ -23,8 +21,10 @@ from weightspace.config.recovery import (
     TrainedTeachers,
     ZooTeachers,
 )
-from weightspace.config.scenario import Options, Scenario, check_image_files, read_options, read_scenario
+from weightspace.config.scenario import Options, Scenario, read_options, read_scenario
 from weightspace.config.zoo import ZooConfig
+from weightspace.images.settings import ImagesConfig, RemoteFile
+from weightspace.settings import CellName, Settings, checked, read_yaml, settings_hash
 
 __all__ = [
     "AutoencoderConfig",
@@ -52,7 +52,6 @@ __all__ = [
     "TrainedTeachers",
     "ZooConfig",
     "ZooTeachers",
-    "check_image_files",
     "checked",
     "read_options",
     "read_scenario",

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.config.base import ActivationName, CellName, Settings
+from weightspace.settings import ActivationName, CellName, Settings
 
 
 class OriginalsConfig(Settings):

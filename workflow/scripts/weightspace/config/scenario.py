@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, model_validator
 
 from weightspace.config.autoencoder import AutoencoderConfig, BaselineConfig
-from weightspace.config.base import CellName, Settings, checked, read_yaml
-from weightspace.config.images import ImagesConfig
 from weightspace.config.predictor import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.config.recovery import (
     OnnxTeacher,
@@ -21,6 +19,8 @@ from weightspace.config.recovery import (
 )
 from weightspace.config.zoo import ZooConfig
 from weightspace.errors import InputError
+from weightspace.images.settings import ImagesConfig
+from weightspace.settings import CellName, Settings, checked, read_yaml
 
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell
@@ -168,12 +168,3 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
         raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
     scenario = checked(Scenario, read_yaml(path), str(path))
     return scenario.model_copy(update={"device": options.device or scenario.device})
-
-
-def check_image_files(scenario: Scenario, options: Options, cell: str) -> None:
-    """Raises InputError naming the key of an image set's file that is not below images_dir."""
-    for key, file in scenario.images[cell].local_files.items():
-        if not Path(options.images_dir, file).is_file():
-            raise InputError(
-                f"{options.scenario}.yaml: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir"
-            )

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.config.base import ActivationName, CellName, Settings, Share
+from weightspace.settings import ActivationName, CellName, Settings, Share
 
 
 class ZooConfig(Settings):

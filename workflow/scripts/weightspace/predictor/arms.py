@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.config import OriginalsConfig, PredictorConfig, PredictorControlConfig
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from weightspace.config import PredictorConfig
 from weightspace.errors import InputError
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.metrics import Source
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor.artifact import (

@@ -1,0 +1,73 @@
+"""Settings of image sets."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from weightspace.settings import Settings, Share
+
+
+class RemoteFile(Settings):
+    """A file fetched once from `url` and kept only if its hash is the pinned one."""
+
+    url: str = Field(description="http, https or file address", pattern=r"^[a-z]+://")
+    sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
+
+
+class ImagesConfig(Settings):
+    """One image set."""
+
+    source: Literal["bundled_digits", "parquet"] = Field(description="scikit-learn's digits, or Parquet files as on the HF hub")
+    train: str | RemoteFile | list[str | RemoteFile] | None = Field(
+        None, description="Parquet file or glob below images_dir, a remote file, or a list of these"
+    )
+    test: str | RemoteFile | list[str | RemoteFile] | None = Field(None, description="the same for the test images")
+    size: PositiveInt = Field(8, description="height and width in pixels; square images of other sizes are resized")
+    fit: Literal["crop", "squeeze", "pad"] | None = Field(
+        None,
+        description="what makes images square: their middle, a change of aspect, or black borders; null stops at one that is not",
+    )
+    channels: Literal[1, 3] = Field(1, description="1 gray, 3 RGB")
+    val_share: Share = Field(0.15, description="fraction of the training images held out for validation")
+    test_share: Share = Field(0.2, description="fraction held out for test; bundled digits only")
+    limit: PositiveInt | None = Field(None, description="at most so many images of each split, the first of a fixed shuffle")
+
+    @model_validator(mode="after")
+    def _files_match_source(self) -> "ImagesConfig":
+        files = (self.train is not None, self.test is not None)
+        if self.source == "parquet" and not all(files):
+            raise ValueError("source parquet needs both train and test")
+        if self.source == "bundled_digits" and any(files):
+            raise ValueError("source bundled_digits takes neither train nor test")
+        if self.val_share + self.test_share >= 1:
+            raise ValueError("val_share + test_share must be below 1")
+        if self.source == "bundled_digits" and (self.size, self.channels) != (8, 1):
+            raise ValueError("source bundled_digits is 8 pixels wide with 1 channel")
+        if self.source == "bundled_digits" and self.num_classes != 10:
+            raise ValueError(f"source bundled_digits has 10 classes, num_classes is {self.num_classes}")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_named_once(self) -> "ImagesConfig":
+        owners: dict[str, str] = {}
+        for split in ("train", "test"):
+            if getattr(self, split) == []:
+                raise ValueError(f"{split} is an empty list")
+            for file in self.files(split):
+                for identity in [file] if isinstance(file, str) else [file.url, file.sha256]:
+                    if identity in owners:
+                        raise ValueError(f"{split} names {identity}, as {owners[identity]} does: name each file once")
+                    owners[identity] = split
+        return self
+
+    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """channel, height, width"""
+        return self.channels, self.size, self.size
+
+    def files(self, split: Literal["train", "test"]) -> list[str | RemoteFile]:
+        """What `train` or `test` names, as a list: paths and globs below images_dir, and remote files."""
+        named = getattr(self, split)
+        return named if isinstance(named, list) else [] if named is None else [named]
