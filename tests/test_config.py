@@ -14,7 +14,6 @@ from weightspace.config import (
     Settings,
     TrainedTeachers,
     ZooConfig,
-    check_image_files,
     read_options,
     read_scenario,
     settings_hash,
@@ -201,6 +200,12 @@ WRONG = {
     "Parquet without test": ("images.digits", {"source": "parquet", "train": "a.parquet"}, "images.digits:"),
     "remote file with half a hash": (
         "images.digits", PARQUET | {"train": {"url": "https://a/b", "sha256": "abc"}}, "images.digits.train"),
+    "digits of fewer classes": (
+        "images.digits.num_classes", 5, "images.digits: source bundled_digits has 10 classes, num_classes is 5"),
+    "no Parquet file": ("images.digits", PARQUET | {"train": []}, "images.digits: source parquet needs both train and test"),
+    "the test file for training": ("images.digits", PARQUET | {"train": "b.parquet"}, "images.digits: test names b.parquet, as"),
+    "a fit that there is not": ("images.digits.fit", "stretch", "images.digits.fit: Input should be 'crop', 'squeeze' or 'pad'"),
+    "a number for a shard": ("images.digits", PARQUET | {"train": ["a.parquet", 3]}, "images.digits.train.1: Input should be"),
     # references
     "no such image set": ("zoos.digits.images", "digit", "zoos.digits.images: there is no cell 'digit' in images, only digits"),
     "no such zoo": ("autoencoders.plain.zoo", "mnist", "autoencoders.plain.zoo: there is no cell 'mnist' in zoos, only digits"),
@@ -313,16 +318,6 @@ def test_every_wrong_key_is_named_at_once(tmp_path):
     content["images"]["digits"]["sise"] = 8
     with pytest.raises(InputError, match=r"images\.digits\.sise.*zoos\.digits\.num_sedes"):
         read(tmp_path, content)
-
-
-def test_a_missing_image_file_is_named_with_the_folder_that_it_was_sought_in(tmp_path):
-    (tmp_path / "a.parquet").touch()
-    options = Options(scenario="mine", images_dir=str(tmp_path))
-    scenario = read(tmp_path, changed("images.digits", PARQUET), images_dir=str(tmp_path))
-    with pytest.raises(InputError, match=rf"mine\.yaml: images\.digits\.test: no file {tmp_path / 'b.parquet'}; set images_dir"):
-        check_image_files(scenario, options, "digits")
-    (tmp_path / "b.parquet").touch()
-    check_image_files(scenario, options, "digits")
 
 
 UNREADABLE = {

@@ -67,14 +67,14 @@ def test_a_remote_set_equals_the_local_one_and_is_fetched_once(tmp_path, server)
         assert remote.source_sha256 == local.source_sha256
     assert server.asked == {"/train": 1, "/test": 1}
     assert sorted(p.name for p in (tmp_path / "fetched").iterdir()) == sorted(
-        f"{f.sha256[:16]}.parquet" for f in (config.train, config.test)
+        f"{f.sha256[:16]}.parquet" for f in [*config.train, *config.test]
     )
 
 
 def test_a_fetched_file_that_was_altered_is_fetched_again(tmp_path, server):
     config = parquet_config(train=server.remote("/train"), test=server.remote("/test"))
     before = build_image_set(config, tmp_path / "fetched")
-    Path(tmp_path, "fetched", f"{config.train.sha256[:16]}.parquet").write_bytes(b"altered")
+    Path(tmp_path, "fetched", f"{config.train[0].sha256[:16]}.parquet").write_bytes(b"altered")
     assert torch.equal(build_image_set(config, tmp_path / "fetched").train_x, before.train_x)
     assert server.asked == {"/train": 2, "/test": 1}
 

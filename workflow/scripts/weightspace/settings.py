@@ -12,7 +12,7 @@ from weightspace.errors import InputError
 
 CellName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # What pydantic adds to the key where a setting may be of several types; after a teacher's name it adds the kind.
-UNION_TAGS = ("str", "list[str]", "RemoteFile", "list[union[str,RemoteFile]]")
+UNION_TAGS = ("str", "list[str]", "RemoteFile")
 ActivationName = Literal["relu", "leaky_relu", "tanh", "erf", "gelu", "silu", "softplus", "sigmoid", "elu", "g"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 

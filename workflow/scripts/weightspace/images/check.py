@@ -12,7 +12,7 @@ def check_image_files(config: ImagesConfig, images_dir: str | Path, where: str) 
     local: list[Path] = []
     for split in ("train", "test"):
         try:
-            files = resolve_files(config.files(split), images_dir)
+            files = resolve_files(getattr(config, split), images_dir)
             paths = [file for file in files if isinstance(file, Path)]
             num_images = _num_images(paths, config.num_classes)
             if files and paths == files and not num_images:

@@ -56,15 +56,12 @@ def _check_shards(names: list[str]) -> None:
     for (stem, total, hashed, ending), given in of_set.items():
         if len(given) < int(total):
             pattern = f"{stem.rpartition('/')[2]}-*-of-{total}{'-*' * hashed}{ending}"
-            raise InputError(
-                f"{given[0]}: only {len(given)} of {int(total)} shards are named: name all, in a list or by the glob {pattern}"
-            )
+            how = "with the url and sha256 of each" if "://" in stem else f"or by the glob {pattern}"
+            raise InputError(f"{given[0]}: only {len(given)} of {int(total)} shards are named: name all in a list, {how}")
 
 
 def _check_numbered(paths: list[Path]) -> None:
     """Raises InputError for 0000.parquet without the 0001.parquet that lies beside it."""
     for path in paths:
         if path.match(NUMBERED) and (others := sorted(set(path.parent.glob(NUMBERED)) - set(paths))):
-            raise InputError(
-                f"{path}: {others[0].name} lies beside it: give all, in a list or by a glob such as {path.parent.name}/*"
-            )
+            raise InputError(f"{path}: {others[0].name} beside it is not named: name all in a list, or by a glob")

@@ -22,13 +22,12 @@ def read_hub(config: ImagesConfig, images_dir: Path) -> Source:
     check_distinct([*train_paths, *test_paths])
     train, test = _read_split(train_paths, config, "train"), _read_split(test_paths, config, "test")
     classes = read_class_names(train_paths[0], config.num_classes)
-    files = [*config.files("train"), *config.files("test")]
-    name = ", ".join(file.url if isinstance(file, RemoteFile) else file for file in files)
+    name = ", ".join(file.url if isinstance(file, RemoteFile) else file for file in [*config.train, *config.test])
     return Source(train, test, classes, name, _said(train_paths), _joined_sha256([*train_paths, *test_paths]))
 
 
 def _local_paths(config: ImagesConfig, split: Literal["train", "test"], images_dir: Path) -> list[Path]:
-    files = resolve_files(config.files(split), images_dir)
+    files = resolve_files(getattr(config, split), images_dir)
     return [fetch(split, file, images_dir) if isinstance(file, RemoteFile) else file for file in files]
 
 

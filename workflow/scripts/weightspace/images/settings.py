@@ -1,8 +1,8 @@
 """Settings of image sets."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from weightspace.settings import Settings, Share
 
@@ -14,14 +14,20 @@ class RemoteFile(Settings):
     sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
 
 
+def _listed(files: object) -> object:
+    """One file as a list of one, none as an empty list."""
+    return files if isinstance(files, list) else [] if files is None else [files]
+
+
+Files = Annotated[list[str | RemoteFile], BeforeValidator(_listed)]
+
+
 class ImagesConfig(Settings):
     """One image set."""
 
     source: Literal["bundled_digits", "parquet"] = Field(description="scikit-learn's digits, or Parquet files as on the HF hub")
-    train: str | RemoteFile | list[str | RemoteFile] | None = Field(
-        None, description="Parquet file or glob below images_dir, a remote file, or a list of these"
-    )
-    test: str | RemoteFile | list[str | RemoteFile] | None = Field(None, description="the same for the test images")
+    train: Files = Field([], description="Parquet file or glob below images_dir, a remote file, or a list of these")
+    test: Files = Field([], description="the same for the test images")
     size: PositiveInt = Field(8, description="height and width in pixels; square images of other sizes are resized")
     fit: Literal["crop", "squeeze", "pad"] | None = Field(
         None,
@@ -30,14 +36,15 @@ class ImagesConfig(Settings):
     channels: Literal[1, 3] = Field(1, description="1 gray, 3 RGB")
     val_share: Share = Field(0.15, description="fraction of the training images held out for validation")
     test_share: Share = Field(0.2, description="fraction held out for test; bundled digits only")
-    limit: PositiveInt | None = Field(None, description="at most so many images of each split, the first of a fixed shuffle")
+    limit: PositiveInt | None = Field(
+        None, description="at most so many images of train and of test (of all digits), the first of a fixed shuffle"
+    )
 
     @model_validator(mode="after")
     def _files_match_source(self) -> "ImagesConfig":
-        files = (self.train is not None, self.test is not None)
-        if self.source == "parquet" and not all(files):
+        if self.source == "parquet" and not (self.train and self.test):
             raise ValueError("source parquet needs both train and test")
-        if self.source == "bundled_digits" and any(files):
+        if self.source == "bundled_digits" and (self.train or self.test):
             raise ValueError("source bundled_digits takes neither train nor test")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
@@ -51,9 +58,7 @@ class ImagesConfig(Settings):
     def _files_are_named_once(self) -> "ImagesConfig":
         owners: dict[str, str] = {}
         for split in ("train", "test"):
-            if getattr(self, split) == []:
-                raise ValueError(f"{split} is an empty list")
-            for file in self.files(split):
+            for file in getattr(self, split):
                 for identity in [file] if isinstance(file, str) else [file.url, file.sha256]:
                     if identity in owners:
                         raise ValueError(f"{split} names {identity}, as {owners[identity]} does: name each file once")
@@ -66,8 +71,3 @@ class ImagesConfig(Settings):
     def image_shape(self) -> tuple[int, int, int]:
         """channel, height, width"""
         return self.channels, self.size, self.size
-
-    def files(self, split: Literal["train", "test"]) -> list[str | RemoteFile]:
-        """What `train` or `test` names, as a list: paths and globs below images_dir, and remote files."""
-        named = getattr(self, split)
-        return named if isinstance(named, list) else [] if named is None else [named]
