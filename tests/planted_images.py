@@ -38,6 +38,13 @@ def write_parquet(path, contents, labels, column="image", schema_metadata=None):
     pq.write_table(table.replace_schema_metadata(schema_metadata), path)
 
 
+def write_labels(path, labels, kind=None, **options):
+    """A file of random pictures with these labels."""
+    pictures = pa.array([{"bytes": encoded(i)} for i in random_pixels(len(labels))], pa.struct({"bytes": pa.binary()}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": pictures, "label": pa.array(labels, kind or pa.int64())}), path, **options)
+
+
 def write_both(folder, contents, labels):
     """Train and test files of the same images, and yet not the same file."""
     for name in ("train", "test"):

@@ -130,6 +130,8 @@ def settings_in(value):
     """A settings object and all that lie in it."""
     if isinstance(value, dict):
         return [s for part in value.values() for s in settings_in(part)]
+    if isinstance(value, list):
+        return [s for part in value for s in settings_in(part)]
     if not isinstance(value, Settings):
         return []
     return [value, *settings_in({name: getattr(value, name) for name in type(value).model_fields})]
@@ -203,7 +205,9 @@ WRONG = {
     "digits of fewer classes": (
         "images.digits.num_classes", 5, "images.digits: source bundled_digits has 10 classes, num_classes is 5"),
     "no Parquet file": ("images.digits", PARQUET | {"train": []}, "images.digits: source parquet needs both train and test"),
-    "the test file for training": ("images.digits", PARQUET | {"train": "b.parquet"}, "images.digits: test names b.parquet, as"),
+    "the test file for training": ("images.digits", PARQUET | {"train": "b.parquet"}, "images.digits: test names b.parquet"),
+    "an address that is not fetched": (
+        "images.digits", PARQUET | {"test": {"url": "ftp://a/b", "sha256": "0" * 64}}, "images.digits.test.0.url:"),
     "a fit that there is not": ("images.digits.fit", "stretch", "images.digits.fit: Input should be 'crop', 'squeeze' or 'pad'"),
     "a number for a shard": ("images.digits", PARQUET | {"train": ["a.parquet", 3]}, "images.digits.train.1: Input should be"),
     # references

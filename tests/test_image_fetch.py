@@ -110,9 +110,7 @@ def test_a_download_that_fails_says_so_in_one_sentence_and_leaves_no_file(tmp_pa
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "url", ["ftp://127.0.0.1/train.parquet", "http://127.0.0.1:1/train.parquet", "http://", "file:///absent.parquet"]
-)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/train.parquet", "http://", "file:///absent.parquet"])
 def test_an_address_that_cannot_be_fetched_is_named(tmp_path, url):
     with pytest.raises(InputError, match=f"^train: {url}: .*fetched"):
         build_image_set(parquet_config(train=RemoteFile(url=url, sha256="0" * 64)), tmp_path)

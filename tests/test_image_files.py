@@ -5,10 +5,9 @@ from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from planted_images import encoded, input_errors_into, parquet_config, random_pixels, write_pair, write_parquet
+from planted_images import encoded, input_errors_into, parquet_config, random_pixels, write_labels, write_pair, write_parquet
 from pydantic import ValidationError
 from weightspace.errors import InputError
 from weightspace.images.build import build_image_set
@@ -132,10 +131,10 @@ def test_a_shard_that_two_globs_match_is_refused(shards):
 
 A, B = ({"url": f"https://hub/{name}", "sha256": digit * 64} for name, digit in (("a", "0"), ("b", "1")))
 DOUBLES = {
-    "the train file as test file": ({"test": "train.parquet"}, "test names train.parquet, as train does"),
-    "a double in a list": ({"train": ["a", "a"]}, "train names a, as train does"),
-    "one address twice": ({"train": A, "test": A | {"sha256": "1" * 64}}, "test names https://hub/a, as train does"),
-    "one hash twice": ({"train": [A, B | {"sha256": "0" * 64}]}, f"train names {'0' * 64}, as train does"),
+    "the train file as test file": ({"test": "train.parquet"}, "test names train.parquet, which train names already"),
+    "a double in a list": ({"train": ["a", "a"]}, "train names a, which train names already"),
+    "one address twice": ({"train": A, "test": A | {"sha256": "1" * 64}}, "test names https://hub/a, which train names already"),
+    "one hash twice": ({"train": [A, B | {"sha256": "0" * 64}]}, f"train names {'0' * 64}, which train names already"),
     "no file": ({"train": []}, "source parquet needs both train and test"),
 }
 
@@ -147,11 +146,6 @@ def test_files_named_twice_or_not_at_all_are_refused(files, says):
 
 
 # before the first job
-
-
-def write_labels(path, labels, kind=None, **options):
-    pictures = pa.array([{"bytes": encoded(i)} for i in random_pixels(len(labels))], pa.struct({"bytes": pa.binary()}))
-    pq.write_table(pa.table({"image": pictures, "label": pa.array(labels, kind or pa.int64())}), path, **options)
 
 
 def names_in_schema(num):

@@ -16,14 +16,11 @@ def fetch(key: str, file: RemoteFile, images_dir: Path) -> Path:
 
     Raises InputError naming `key` and the address if it cannot be fetched or is not what its hash says.
     """
-    downloaders = {"http": pooch.HTTPDownloader(), "https": pooch.HTTPDownloader(), "file": _copy_local}
-    scheme = urlsplit(file.url).scheme
-    if scheme not in downloaders:
-        raise InputError(f"{key}: {file.url}: only http, https and file addresses can be fetched")
+    downloader = _copy_local if urlsplit(file.url).scheme == "file" else pooch.HTTPDownloader()
     name = f"{file.sha256[:16]}.parquet"
     try:
         # pooch writes to a temporary file, removes it if its hash is wrong, and renames it if right
-        path = pooch.retrieve(file.url, f"sha256:{file.sha256}", name, images_dir, downloader=downloaders[scheme])
+        path = pooch.retrieve(file.url, f"sha256:{file.sha256}", name, images_dir, downloader=downloader)
     except OSError as error:  # requests' errors are among these, some of them ValueErrors too
         raise InputError(f"{key}: {file.url}: cannot be fetched ({' '.join(str(error).split())})") from error
     except ValueError as error:

@@ -10,7 +10,7 @@ from weightspace.settings import Settings, Share
 class RemoteFile(Settings):
     """A file fetched once from `url` and kept only if its hash is the pinned one."""
 
-    url: str = Field(description="http, https or file address", pattern=r"^[a-z]+://")
+    url: str = Field(description="http, https or file address", pattern=r"^(https?|file)://")
     sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
 
 
@@ -34,6 +34,7 @@ class ImagesConfig(Settings):
         description="what makes images square: their middle, a change of aspect, or black borders; null stops at one that is not",
     )
     channels: Literal[1, 3] = Field(1, description="1 gray, 3 RGB")
+    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
     val_share: Share = Field(0.15, description="fraction of the training images held out for validation")
     test_share: Share = Field(0.2, description="fraction held out for test; bundled digits only")
     limit: PositiveInt | None = Field(
@@ -61,11 +62,9 @@ class ImagesConfig(Settings):
             for file in getattr(self, split):
                 for identity in [file] if isinstance(file, str) else [file.url, file.sha256]:
                     if identity in owners:
-                        raise ValueError(f"{split} names {identity}, as {owners[identity]} does: name each file once")
+                        raise ValueError(f"{split} names {identity}, which {owners[identity]} names already")
                     owners[identity] = split
         return self
-
-    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
