@@ -103,6 +103,12 @@ def test_pad_loses_no_pixel_and_adds_only_black(shape):
     assert (padded > 0).sum() == pixels.size
 
 
+def test_a_picture_too_long_to_be_padded_is_named(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses twice as many
+    with pytest.raises(InputError, match="^a picture has 20 x 2 pixels, too long to be padded to a square"):
+        decoded(pixels_of(2, 20), size=8, fit="pad")
+
+
 def test_squeeze_changes_the_aspect_alone():
     halves = np.repeat([[10] * 14 + [240] * 14], 20, axis=0).astype(np.uint8)[..., None]
     squeezed = decoded(halves, size=8, fit="squeeze").squeeze(-1)

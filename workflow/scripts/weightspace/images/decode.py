@@ -39,7 +39,7 @@ def decode_image(content: bytes | None, config: ImagesConfig, which: str) -> UIn
         if config.fit is None:
             size = f"{image.width} x {image.height} pixels"
             raise InputError(f"{which} is not square ({size}): set fit of its image set to crop, squeeze or pad")
-        image = _squared(image, config.fit)
+        image = _squared(image, config.fit, which)
     if image.size != (config.size, config.size):
         image = image.resize((config.size, config.size), Image.Resampling.BILINEAR)
     return np.asarray(image).reshape(config.size, config.size, config.channels)
@@ -65,10 +65,13 @@ def _upright(image: Image.Image, which: str) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
-def _squared(image: Image.Image, fit: Literal["crop", "squeeze", "pad"]) -> Image.Image:
+def _squared(image: Image.Image, fit: Literal["crop", "squeeze", "pad"], which: str) -> Image.Image:
     """The middle of the picture, the picture between black borders, or, to be squeezed, the picture as it is."""
     if fit == "squeeze":
         return image
     side = min(image.size) if fit == "crop" else max(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side))  # what lies outside of the picture is black
+    try:
+        return image.crop((left, top, left + side, top + side))  # what lies outside of the picture is black
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{which} has {image.width} x {image.height} pixels, too long to be padded to a square") from error
