@@ -13,8 +13,8 @@ from statistics import median
 
 import torch
 from torch import nn
-from weightspace.config.images import ImagesConfig
-from weightspace.images import build_image_set
+from weightspace.images.build import build_image_set
+from weightspace.images.settings import ImagesConfig
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
 from weightspace.zoo.settings import ZooConfig

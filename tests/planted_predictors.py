@@ -3,7 +3,7 @@
 from functools import cache
 
 import torch
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import layout_of, to_kernels

@@ -36,7 +36,7 @@ from weightspace.autoencoder.train import (
 from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.autoencoder.settings import BaselineConfig
-from weightspace.config.images import ImagesConfig
 from weightspace.errors import InputError
+from weightspace.images.settings import ImagesConfig
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.scenario import Options, check_image_files, read_options, read_scenario
 from weightspace.settings import Settings, settings_hash

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import RUNNING, build_spec
 from weightspace.predictor.artifact import load_artifacts, load_network, save_artifacts

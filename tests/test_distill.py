@@ -16,7 +16,7 @@ from planted_predictors import (
     random_net,
     target_for,
 )
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec

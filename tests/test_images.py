@@ -1,14 +1,11 @@
 """Image sets: what is planted comes back, splits are honest, and what cannot be used is named."""
 
 import contextlib
-import gc
 import json
 import os
 import runpy
-import threading
 from collections import Counter
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,71 +17,33 @@ import pytest
 import torch
 import weightspace.images
 from PIL import Image
+from planted_images import (
+    MODE_SHAPES,
+    encoded,
+    input_errors_into,
+    pairs,
+    parquet_config,
+    planted_pairs,
+    random_pixels,
+    train_and_val,
+    write_both,
+    write_pair,
+    write_parquet,
+)
 from sklearn.datasets import load_digits
-from weightspace.config.images import ImagesConfig, RemoteFile
 from weightspace.errors import InputError
-from weightspace.images import TENSORS, build_image_set, normalize, pack_images, unpack_images
+from weightspace.images.build import build_image_set
+from weightspace.images.settings import ImagesConfig, RemoteFile
+from weightspace.images.tensors import TENSORS, normalize, read_images, write_images
 from weightspace.store import load_tensors, save_tensors
 
 DIGITS = ImagesConfig(source="bundled_digits")
-MODE_SHAPES = {"L": (8, 8), "RGB": (8, 8, 3)}
-
-
-def parquet_config(**changes):
-    return ImagesConfig(**{"source": "parquet", "train": "train.parquet", "test": "test.parquet", "num_classes": 3} | changes)
-
-
-def random_pixels(num, mode="L", seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (num, *MODE_SHAPES[mode]), dtype=np.uint8)
-
-
-def encoded(image, kind="PNG", **options):
-    file = BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
-    return file.getvalue()
-
-
-def write_parquet(path, contents, labels, column="image", schema_metadata=None):
-    images = pa.array(
-        [{"bytes": c, "path": f"{i}.png"} for i, c in enumerate(contents)], pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    )
-    table = pa.table({column: images, "label": labels if isinstance(labels, pa.Array) else pa.array(labels, pa.int64())})
-    pq.write_table(table.replace_schema_metadata(schema_metadata), path)
-
-
-def write_pair(folder, num=30, mode="L", column="image"):
-    """Planted train and test files of `num` images in three classes; returns their pixels."""
-    pixels = {name: random_pixels(num, mode, seed) for seed, name in enumerate(("train", "test"))}
-    for name, images in pixels.items():
-        write_parquet(folder / f"{name}.parquet", [encoded(i) for i in images], [i % 3 for i in range(num)], column)
-    return pixels
-
-
-def pairs(x, y):
-    """Images in the layout of Pillow with their labels, however ordered."""
-    return Counter((i.permute(1, 2, 0).numpy().tobytes(), int(label)) for i, label in zip(x, y, strict=True))
-
-
-def planted_pairs(pixels):
-    return Counter((image.tobytes(), i % 3) for i, image in enumerate(pixels))
-
-
-def train_and_val(images):
-    return torch.cat([images.train_x, images.val_x]), torch.cat([images.train_y, images.val_y])
 
 
 def digits_as_bytes():
     """scikit-learn's digits with levels 0 to 16."""
     digits = load_digits()
     return Counter((i.tobytes(), int(label)) for i, label in zip(digits.images.astype(np.uint8), digits.target, strict=True))
-
-
-@contextlib.contextmanager
-def input_errors_into(messages):
-    try:
-        yield
-    except InputError as error:
-        messages.append(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +80,7 @@ def test_the_same_settings_build_the_same_set_twice(digits):
 
 
 def test_no_split_is_in_the_order_of_its_source(tmp_path):
-    for name in ("train", "test"):
-        write_parquet(tmp_path / f"{name}.parquet", [encoded(i) for i in random_pixels(120)], [0] * 40 + [1] * 40 + [2] * 40)
+    write_both(tmp_path, [encoded(i) for i in random_pixels(120)], [0] * 40 + [1] * 40 + [2] * 40)
     images = build_image_set(parquet_config(), tmp_path)
     for y in (images.train_y, images.val_y, images.test_y):
         assert not torch.equal(y, y.sort().values)
@@ -205,8 +163,7 @@ def test_gray_images_fill_three_equal_channels(tmp_path):
 
 def test_gray_pixels_stored_as_rgb_come_back_gray(tmp_path):
     pixels = random_pixels(30)
-    for name in ("train", "test"):
-        write_parquet(tmp_path / f"{name}.parquet", [encoded(np.stack([i] * 3, -1)) for i in pixels], [i % 3 for i in range(30)])
+    write_both(tmp_path, [encoded(np.stack([i] * 3, -1)) for i in pixels], [i % 3 for i in range(30)])
     images = build_image_set(parquet_config(channels=1), tmp_path)
     assert pairs(images.test_x, images.test_y) == planted_pairs(pixels)
 
@@ -214,9 +171,7 @@ def test_gray_pixels_stored_as_rgb_come_back_gray(tmp_path):
 @pytest.mark.parametrize("mode", ["1", "P"])
 def test_bilevel_and_palette_png_come_back_exact(tmp_path, mode):
     pixels = 255 * (random_pixels(30) > 127).astype(np.uint8)
-    for name in ("train", "test"):
-        contents = [encoded(Image.fromarray(i).convert(mode)) for i in pixels]
-        write_parquet(tmp_path / f"{name}.parquet", contents, [i % 3 for i in range(30)])
+    write_both(tmp_path, [encoded(Image.fromarray(i).convert(mode)) for i in pixels], [i % 3 for i in range(30)])
     images = build_image_set(parquet_config(), tmp_path)
     assert pairs(images.test_x, images.test_y) == planted_pairs(pixels)
 
@@ -224,8 +179,7 @@ def test_bilevel_and_palette_png_come_back_exact(tmp_path, mode):
 def test_jpeg_gives_back_smooth_pixels_to_a_few_levels(tmp_path):
     ramp = np.add.outer(8 * np.arange(8), 8 * np.arange(8))
     pixels = np.stack([np.clip(ramp + 4 * i, 0, 255) for i in range(30)]).astype(np.uint8)
-    for name in ("train", "test"):
-        write_parquet(tmp_path / f"{name}.parquet", [encoded(i, "JPEG", quality=95) for i in pixels], [i % 3 for i in range(30)])
+    write_both(tmp_path, [encoded(i, "JPEG", quality=95) for i in pixels], [i % 3 for i in range(30)])
     found = build_image_set(parquet_config(), tmp_path).test_x[:, 0].int()
     nearest = (found[:, None] - torch.from_numpy(pixels).int()).abs().amax((2, 3)).min(1)
     assert nearest.values.max() <= 3
@@ -234,10 +188,8 @@ def test_jpeg_gives_back_smooth_pixels_to_a_few_levels(tmp_path):
 
 def test_resizing_keeps_a_constant_image_and_the_sides_of_an_edge(tmp_path):
     edge = np.repeat([[0] * 14 + [255] * 14], 20, axis=0).astype(np.uint8)
-    contents = [encoded(np.full((28, 20), 90, np.uint8)), encoded(edge)] * 15
-    for name in ("train", "test"):
-        write_parquet(tmp_path / f"{name}.parquet", contents, [0, 1] * 15)
-    images = build_image_set(parquet_config(size=8), tmp_path)
+    write_both(tmp_path, [encoded(np.full((28, 20), 90, np.uint8)), encoded(edge)] * 15, [0, 1] * 15)
+    images = build_image_set(parquet_config(size=8, fit="squeeze"), tmp_path)
     assert images.test_x.shape == (30, 1, 8, 8)
     assert (images.test_x[images.test_y == 0] == 90).all()
     edges = images.test_x[images.test_y == 1]
@@ -274,10 +226,9 @@ def test_source_hash_is_that_of_the_two_files_joined(tmp_path):
 # stored
 
 
-def test_unpack_inverts_pack_through_a_file(tmp_path, digits):
-    tensors, metadata = pack_images(digits)
-    save_tensors(tmp_path / "digits.safetensors", tensors, metadata)
-    read = unpack_images(*load_tensors(tmp_path / "digits.safetensors"))
+def test_read_inverts_write(tmp_path, digits):
+    write_images(tmp_path / "digits.safetensors", digits)
+    read = read_images(tmp_path / "digits.safetensors")
     for name, value in digits._asdict().items():
         other = getattr(read, name)
         assert type(other) is type(value)
@@ -285,122 +236,19 @@ def test_unpack_inverts_pack_through_a_file(tmp_path, digits):
 
 
 @pytest.mark.parametrize("name", ["val_x", "std"])
-def test_unpack_names_what_is_missing(digits, name):
-    tensors, metadata = pack_images(digits)
-    with pytest.raises(InputError, match=f"not an image set: {name} missing"):
-        unpack_images({k: v for k, v in tensors.items() if k != name}, {k: v for k, v in metadata.items() if k != name})
+def test_read_names_the_file_and_what_it_lacks(tmp_path, digits, name):
+    path = tmp_path / "digits.safetensors"
+    write_images(path, digits)
+    tensors, metadata = ({k: v for k, v in part.items() if k != name} for part in load_tensors(path))
+    save_tensors(path, tensors, metadata)
+    with pytest.raises(InputError, match=f"{path}: not an image set: {name} missing"):
+        read_images(path)
 
 
 def test_to_moves_every_tensor_and_nothing_else(digits):
     moved = digits.to("meta")
     assert {getattr(moved, name).device.type for name in TENSORS} == {"meta"}
     assert moved[len(TENSORS) :] == digits[len(TENSORS) :]
-
-
-# remote
-
-
-class Server(ThreadingHTTPServer):
-    """Sends `content` by path, 404 for other paths, and counts what it was asked for."""
-
-    daemon_threads = True
-
-    def __init__(self, content):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.asked = content, Counter()
-
-    def remote(self, path, digest=None):
-        url = f"http://127.0.0.1:{self.server_port}{path}"
-        return RemoteFile(url=url, sha256=digest or sha256(self.content[path]).hexdigest())
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.server.asked[self.path] += 1
-        content = self.server.content.get(self.path)
-        self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(content or b"") + 1000 * self.path.endswith("cut")))
-        self.end_headers()
-        self.wfile.write(content or b"")
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    hub = tmp_path / "hub"
-    hub.mkdir()
-    write_pair(hub)
-    content = {f"/{name}": (hub / f"{name}.parquet").read_bytes() for name in ("train", "test")}
-    server = Server(content | {"/cut": content["/train"]})
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_remote_set_equals_the_local_one_and_is_fetched_once(tmp_path, server):
-    config = parquet_config(train=server.remote("/train"), test=server.remote("/test"))
-    local = build_image_set(parquet_config(), tmp_path / "hub")
-    for _ in range(2):
-        remote = build_image_set(config, tmp_path / "fetched")
-        assert all(torch.equal(getattr(remote, name), getattr(local, name)) for name in TENSORS)
-        assert remote.source_sha256 == local.source_sha256
-    assert server.asked == {"/train": 1, "/test": 1}
-    assert sorted(p.name for p in (tmp_path / "fetched").iterdir()) == sorted(
-        f"{f.sha256[:16]}.parquet" for f in (config.train, config.test)
-    )
-
-
-def test_a_fetched_file_that_was_altered_is_fetched_again(tmp_path, server):
-    config = parquet_config(train=server.remote("/train"), test=server.remote("/test"))
-    before = build_image_set(config, tmp_path / "fetched")
-    Path(tmp_path, "fetched", f"{config.train.sha256[:16]}.parquet").write_bytes(b"altered")
-    assert torch.equal(build_image_set(config, tmp_path / "fetched").train_x, before.train_x)
-    assert server.asked == {"/train": 2, "/test": 1}
-
-
-def test_a_file_address_is_fetched_like_any_other(tmp_path, server):
-    local = RemoteFile(url=(tmp_path / "hub" / "train.parquet").as_uri(), sha256=server.remote("/train").sha256)
-    images = build_image_set(parquet_config(train=local, test=server.remote("/test")), tmp_path / "fetched")
-    assert images.source_sha256 == build_image_set(parquet_config(), tmp_path / "hub").source_sha256
-
-
-POOCH_LEAVES_THE_SOCKET_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.mark.parametrize(
-    ("path", "digest", "says"),
-    [
-        ("/train", "0" * 64, "does not have the pinned sha256 " + "0" * 64),
-        ("/absent", "0" * 64, "404"),
-        pytest.param("/cut", None, "cannot be fetched", marks=POOCH_LEAVES_THE_SOCKET_OPEN),
-    ],
-)
-def test_a_download_that_fails_says_so_in_one_sentence_and_leaves_no_file(tmp_path, server, path, digest, says):
-    folder = tmp_path / "fetched"
-    remote = server.remote(path, digest)
-    messages = []
-    with input_errors_into(messages):
-        build_image_set(parquet_config(train=remote, test=server.remote("/test")), folder)
-    gc.collect()  # pooch leaves the socket of a cut download to the collector, which may come in another test
-    (message,) = messages
-    assert message.startswith(f"train: {remote.url}: ")
-    assert says in message
-    assert "\n" not in message
-    assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "url", ["ftp://127.0.0.1/train.parquet", "http://127.0.0.1:1/train.parquet", "http://", "file:///absent.parquet"]
-)
-def test_an_address_that_cannot_be_fetched_is_named(tmp_path, url):
-    with pytest.raises(InputError, match=f"^train: {url}: .*fetched"):
-        build_image_set(parquet_config(train=RemoteFile(url=url, sha256="0" * 64)), tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 # bad inputs
@@ -544,9 +392,10 @@ def test_digits_too_few_to_stratify_are_refused():
         build_image_set(ImagesConfig(source="bundled_digits", limit=20), "")
 
 
-def test_fewer_classes_than_digits_are_refused():
-    with pytest.raises(InputError, match="bundled_digits: labels run from 0 to 9, num_classes is 5"):
-        build_image_set(ImagesConfig(source="bundled_digits", num_classes=5), "")
+@pytest.mark.parametrize("num_classes", [5, 12])
+def test_another_number_of_classes_than_the_digits_have_is_refused(num_classes):
+    with pytest.raises(ValueError, match=f"source bundled_digits has 10 classes, num_classes is {num_classes}"):
+        ImagesConfig(source="bundled_digits", num_classes=num_classes)
 
 
 def test_an_image_that_unfolds_beyond_measure_is_refused(tmp_path, monkeypatch):
@@ -588,14 +437,18 @@ def run_script(folder, config):
         output=SimpleNamespace(images=str(folder / "set.safetensors")),
         log=[str(folder / "set.log")],
     )
-    script = Path(weightspace.images.__file__).parents[1] / "fetch_images.py"
+    script = Path(weightspace.images.__file__).parents[2] / "fetch_images.py"
     runpy.run_path(str(script), init_globals={"snakemake": rule})
 
 
-def test_the_script_writes_the_set_that_its_settings_describe(tmp_path, server):
-    config = parquet_config(train=server.remote("/train"), test=server.remote("/test"))
+def test_the_script_writes_the_set_that_its_settings_describe(tmp_path):
+    write_pair(tmp_path / "hub")
+    remote = RemoteFile(
+        url=(tmp_path / "hub/test.parquet").as_uri(), sha256=sha256((tmp_path / "hub/test.parquet").read_bytes()).hexdigest()
+    )
+    config = parquet_config(train=["hub/train.parquet"], test=remote)
     run_script(tmp_path, config)
-    written = unpack_images(*load_tensors(tmp_path / "set.safetensors"))
+    written = read_images(tmp_path / "set.safetensors")
     built = build_image_set(config, tmp_path)
     assert all(torch.equal(getattr(written, name), getattr(built, name)) for name in TENSORS)
     assert written[len(TENSORS) :] == built[len(TENSORS) :]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from weightspace.config.images import ImagesConfig
 from weightspace.errors import InputError
-from weightspace.images import build_image_set
+from weightspace.images.build import build_image_set
+from weightspace.images.settings import ImagesConfig
 from weightspace.recovery.cluster import cluster_neurons, distances, vectors_of
 from weightspace.recovery.masks import (
     CONFIRMED,

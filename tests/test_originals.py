@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 import weightspace.predictor.originals
 from torch import nn
-from weightspace.config.images import ImagesConfig
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, build_image_set, normalize
+from weightspace.images.build import build_image_set
+from weightspace.images.settings import ImagesConfig
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, build_spec

@@ -4,7 +4,7 @@ import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, random_net
 from scipy.stats import binomtest
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import RUNNING
 from weightspace.predictor import measure as module

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_zoo import planted_images
 from weightspace.errors import InputError
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.recovery.designs import BISECTIONS
 from weightspace.recovery.queries import (
     SPLITS,

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
-from weightspace.config.images import ImagesConfig
+from weightspace.images.settings import ImagesConfig
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
 from weightspace.predictor.settings import (

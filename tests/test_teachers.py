@@ -7,7 +7,7 @@ import torch
 from test_zoo import planted_images
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
-from weightspace.images import normalize
+from weightspace.images.tensors import normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TrainedTeachers, ZooTeachers

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import JOB
+from planted_images import write_labels
 from weightspace.report.regenerate import TABLES
 
 ROOT = Path(__file__).parents[1]
@@ -253,6 +254,16 @@ def test_a_missing_image_file_is_said_in_one_sentence_before_any_job(clone):
     clone.edit(lambda content: set_key(content, "images.digits", PARQUET))
     output = clone.snakemake("--cores", "1", fails=True)
     assert said(output)[-1] == "error: smoke.yaml: images.digits.train: no file resources/mnist/train.parquet; set images_dir"
+    assert "Traceback" not in output
+    assert jobs_of_run(clone) == []
+
+
+def test_labels_beyond_the_classes_are_said_in_one_sentence_before_any_job(clone):
+    clone.edit(lambda content: set_key(content, "images.digits", PARQUET))
+    write_labels(clone.folder / "resources/mnist/train.parquet", [0, 12])
+    output = clone.snakemake("--cores", "1", fails=True)
+    file = "resources/mnist/train.parquet"
+    assert said(output)[-1] == f"error: smoke.yaml: images.digits.train: {file}: has labels from 0 to 12, num_classes is 10"
     assert "Traceback" not in output
     assert jobs_of_run(clone) == []
 

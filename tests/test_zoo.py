@@ -8,7 +8,7 @@ import pytest
 import torch
 import weightspace.zoo
 from weightspace.errors import InputError
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState

@@ -7,12 +7,13 @@ sys.path.append(f"{workflow.basedir}/workflow/scripts")
 from pathlib import Path
 
 from weightspace.checks import check_scenario
-from weightspace.scenario import check_image_files, read_options, read_scenario
+from weightspace.images.check import check_image_files
+from weightspace.scenario import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import figure_named
 
 # Raise a stage's number when its results change, in the same commit as tests/golden.
-VERSION = {"images": 1, "zoo": 1, "autoencoder": 1, "evaluation": 2, "recovery": 4, "predictor": 5, "report": 2}
+VERSION = {"images": 2, "zoo": 1, "autoencoder": 1, "evaluation": 2, "recovery": 4, "predictor": 5, "report": 2}
 
 
 def checked_settings():
@@ -36,9 +37,10 @@ def mem_scaled(mem_mb):
 
 
 def image_files_checked(wildcards):
-    """No input, or the end where a file of an image set is not there; asked for where images are needed, not for figures alone."""
+    """Return no files; exit if an image file is missing or cannot be used. Figures alone do not ask."""
+    name = wildcards.images
     try:
-        check_image_files(settings, options, wildcards.images)
+        check_image_files(settings.images[name], options.images_dir, f"{SCENARIO}.yaml: images.{name}")
     except InputError as error:
         sys.exit(f"error: {error}")
     return []

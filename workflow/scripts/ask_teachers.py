@@ -1,7 +1,7 @@
 """Rule ask_teachers: what the teachers of one recovery answer, for one seed; the later steps read nothing else of them."""
 
 from pydantic import TypeAdapter
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.progress import rule_log
 from weightspace.recovery.queries import Pools, make_queries, pack_queries
 from weightspace.recovery.settings import QueriesConfig, TeacherConfig
@@ -11,7 +11,7 @@ from weightspace.store import load_tensors, save_tensors
 with rule_log(snakemake.log[0]):
     inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     config, teacher = QueriesConfig(**params.queries), TypeAdapter(TeacherConfig).validate_python(params.teacher)
-    pools = Pools(*(next((unpack_images(*load_tensors(file)) for file in files), None) for files in (inputs.images, inputs.own)))
+    pools = Pools(*(next((read_images(file) for file in files), None) for files in (inputs.images, inputs.own)))
     teachers = unpack_teachers(*load_tensors(inputs.teachers))
     identity = (wildcards.recovery, int(wildcards.seed))
     queries = make_queries(config, params.outputs, teacher, teachers, pools, identity)

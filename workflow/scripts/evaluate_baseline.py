@@ -4,7 +4,7 @@ from weightspace.autoencoder.baselines import evaluate_baseline
 from weightspace.autoencoder.data import checkpoints_by_split
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.settings import BaselineConfig
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.nets.spec import build_spec
 from weightspace.progress import rule_log
 from weightspace.store import choose_device, load_tensors
@@ -15,6 +15,6 @@ with rule_log(snakemake.log[0]):
     config = BaselineConfig(**snakemake.params.baseline)
     parameters, zoo = load_tensors(inputs.weights)
     splits = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)
-    images = unpack_images(*load_tensors(inputs.images, device))
+    images = read_images(inputs.images, device)
     source = Source(snakemake.params.scenario, "baseline", snakemake.wildcards.baseline, 0)
     write_metrics(snakemake.output.metrics, evaluate_baseline(config, build_spec(**zoo["spec"]), splits, images, source), METRICS)

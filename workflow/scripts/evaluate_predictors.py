@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.predictor.artifact import save_artifacts
 from weightspace.predictor.measure import evaluation_data, kernels_table, measure_predictors, spectra_table, which_learned
 from weightspace.predictor.metrics import METRICS
@@ -11,7 +11,7 @@ from weightspace.predictor.originals import read_originals
 from weightspace.predictor.settings import PredictorSettings
 from weightspace.predictor.train import make_task, read_predicted
 from weightspace.progress import rule_log
-from weightspace.store import choose_device, load_tensors
+from weightspace.store import choose_device
 from weightspace.table import Source, write_metrics, write_table
 
 with rule_log(snakemake.log[0]):
@@ -21,7 +21,7 @@ with rule_log(snakemake.log[0]):
     originals, rank, folder = read_originals(inputs.originals), read_order(inputs.order), Path(output.artifacts)
     predicted = read_predicted(inputs.predictors)[source.cell][source.seed]
     networks = save_artifacts(config, make_task(config, originals, rank, device), predicted, folder).to(device)
-    data = evaluation_data(config, originals, rank, unpack_images(*load_tensors(inputs.images)).to(device))
+    data = evaluation_data(config, originals, rank, read_images(inputs.images).to(device))
     rows = measure_predictors(source, config, predicted, data, networks, folder)
     print(which_learned(rows))
     write_metrics(output.metrics, rows, METRICS)

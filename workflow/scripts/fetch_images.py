@@ -1,11 +1,11 @@
 """Rule fetch_images: one image set as uint8 tensors."""
 
-from weightspace.config.images import ImagesConfig
-from weightspace.images import build_image_set, pack_images
+from weightspace.images.build import build_image_set
+from weightspace.images.settings import ImagesConfig
+from weightspace.images.tensors import write_images
 from weightspace.progress import rule_log
-from weightspace.store import save_tensors
 
 with rule_log(snakemake.log[0]):
     config = ImagesConfig(**snakemake.params.images)
     images = build_image_set(config, snakemake.params.images_dir)
-    save_tensors(snakemake.output.images, *pack_images(images))
+    write_images(snakemake.output.images, images)

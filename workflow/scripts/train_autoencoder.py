@@ -5,7 +5,7 @@ from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.autoencoder.store import pack_autoencoder
 from weightspace.autoencoder.train import loss_metrics, make_problem, train_autoencoder
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.nets.spec import build_spec
 from weightspace.progress import rule_log
 from weightspace.settings import settings_hash
@@ -15,7 +15,7 @@ from weightspace.table import Source, read_table, write_metrics
 with rule_log(snakemake.log[0]):
     inputs, output, params, seed = snakemake.input, snakemake.output, snakemake.params, int(snakemake.wildcards.seed)
     config, device = AutoencoderConfig(**params.autoencoder, seeds=[seed]), choose_device(snakemake.resources.device)
-    images, (parameters, zoo) = unpack_images(*load_tensors(inputs.images, device)), load_tensors(inputs.weights)
+    images, (parameters, zoo) = read_images(inputs.images, device), load_tensors(inputs.weights)
     train = checkpoints_by_split(config, parameters, zoo, read_table(inputs.models), device)["train"]
     problem = make_problem(config, build_spec(**zoo["spec"]), train, images)
     key = settings_hash(params.autoencoder, params.version, seed, content_digest(inputs.weights), content_digest(inputs.images))

@@ -1,10 +1,10 @@
 """Rule train_zoo: one shard of a zoo's models, trained as stacks."""
 
-from weightspace.images import unpack_images
+from weightspace.images.tensors import read_images
 from weightspace.nets.forward import unflatten
 from weightspace.progress import rule_log
 from weightspace.settings import settings_hash
-from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
+from weightspace.store import TrainingState, choose_device, content_digest, save_tensors
 from weightspace.table import write_table
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.train import make_task, models_table, shard_members, train_models
@@ -12,7 +12,7 @@ from weightspace.zoo.train import make_task, models_table, shard_members, train_
 with rule_log(snakemake.log[0]):
     params, output = snakemake.params, snakemake.output
     config = ZooConfig(**params.zoo)
-    images = unpack_images(*load_tensors(snakemake.input.images, choose_device(snakemake.resources.device)))
+    images = read_images(snakemake.input.images, choose_device(snakemake.resources.device))
     task = make_task(config, images)
     models = shard_members(config, int(snakemake.wildcards.shard))
     key = settings_hash(params.zoo, params.version, snakemake.wildcards.shard, content_digest(snakemake.input.images))

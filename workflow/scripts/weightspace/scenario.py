@@ -10,9 +10,9 @@ import pyarrow as pa
 from pydantic import Field, NonNegativeInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
-from weightspace.config.images import ImagesConfig
 from weightspace.errors import InputError
 from weightspace.grids import expand_section
+from weightspace.images.settings import ImagesConfig
 from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
     OnnxTeacher,
@@ -265,12 +265,3 @@ def expanded(content: object, where: str) -> object:
         except InputError as error:
             raise InputError(f"{where}: {section}.{error}") from error
     return sections
-
-
-def check_image_files(scenario: Scenario, options: Options, cell: str) -> None:
-    """Raises InputError naming the key of an image set's file that is not below images_dir."""
-    for key, file in scenario.images[cell].local_files.items():
-        if not Path(options.images_dir, file).is_file():
-            raise InputError(
-                f"{options.scenario}.yaml: images.{cell}.{key}: no file {Path(options.images_dir, file)}; set images_dir"
-            )

@@ -8,7 +8,7 @@ from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import Originals, Rebuilt, metric_rows, reconstruction_metrics, test_originals
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source

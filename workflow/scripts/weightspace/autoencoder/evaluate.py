@@ -14,7 +14,7 @@ from weightspace.autoencoder.probe import probe_metrics
 from weightspace.autoencoder.store import Stored
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance
 from weightspace.ensemble import outputs
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source

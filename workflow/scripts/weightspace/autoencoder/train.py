@@ -14,7 +14,7 @@ from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.progress import Progress

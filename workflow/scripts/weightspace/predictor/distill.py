@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, from_kernels

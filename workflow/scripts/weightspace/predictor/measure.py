@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.special import bdtr  # scipy.stats would take every job of predictors a second
 from torch import Tensor
 
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.artifact import artifact_path, byte_account, flops_decode, flops_inference

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from weightspace.ensemble import Moments, Recipe, total_loss, update, zero_moments
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import RUNNING, NetSpec, build_spec

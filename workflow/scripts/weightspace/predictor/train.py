@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.images import ImageSet
+from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import unflatten
 from weightspace.predictor.distill import DistillationData, train_afterwards, train_jointly
 from weightspace.predictor.kernels import Layout, layout_of, to_kernels

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Float64
 from torch import Generator, Tensor
 
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.recovery.black_box import onnx_answer, read_table_teacher
 from weightspace.recovery.designs import Drawn, Place, draw_inputs, draw_shifted

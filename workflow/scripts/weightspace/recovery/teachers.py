@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from weightspace.ensemble import Moments, Recipe, outputs, train_epoch, zero_moments
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import flatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightspace.ensemble import Moments, Recipe, evaluate, train_epoch, zero_moments
 from weightspace.errors import InputError
-from weightspace.images import ImageSet, normalize
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress

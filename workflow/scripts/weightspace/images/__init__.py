@@ -1,0 +1,1 @@
+"""Image sets: settings, files, pictures, tensors."""
