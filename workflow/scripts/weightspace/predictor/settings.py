@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from weightspace.settings import ActivationName, Cell, CellName, Settings
+from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings
 
 
 class OriginalsConfig(Cell):
@@ -22,7 +22,9 @@ class OriginalsConfig(Cell):
     weight_decay: NonNegativeFloat = Field(1e-4, description="L2, added to the gradient")
     batch_size: PositiveInt = Field(128, description="images per step")
     epochs: PositiveInt = Field(200, description="over the train images")
-    milestones: list[PositiveInt] = Field([100, 150], description="epochs after which the learning rate falls to a tenth")
+    milestones: Annotated[list[PositiveInt], Once] = Field(
+        [100, 150], description="epochs after which the learning rate falls to a tenth"
+    )
     augment: bool = Field(False, description="random flips, and crops from a frame of 4 zeros")
     smoothness: NonNegativeFloat = Field(
         0.0, description="weight in the loss of the summed cosine of neighboring kernels (NeRN's lambda)"
@@ -104,11 +106,9 @@ class ControlConfig(Settings):
     """What a predictor has to be compared with, for the same originals; a list of numbers makes several."""
 
     kind: ControlKind | None = Field(None, description=KINDS)
-    seeds: list[NonNegativeInt] = Field(
-        [0], min_length=1, description="of the predictor that sets error or bytes, and of the control's own draws"
-    )
-    bits: Bits | list[Bits] | None = Field(None, description="of quantized, per weight")
-    kept_share: KeptShare | list[KeptShare] | None = Field(
+    seeds: Seeds = Field([0], description="of the predictor that sets error or bytes, and of the control's own draws")
+    bits: Bits | Annotated[list[Bits], Field(min_length=1), Once] | None = Field(None, description="of quantized, per weight")
+    kept_share: KeptShare | Annotated[list[KeptShare], Field(min_length=1), Once] | None = Field(
         None, description="of pruned, low_rank: weights or singular values kept"
     )
     architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
@@ -120,7 +120,7 @@ class PredictorControlConfig(Cell):
 
     predictor: CellName = Field(description="cell of the section predictors")
     kind: ControlKind = Field(description="as in its table of controls")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="as there")
+    seeds: Seeds = Field(description="as there")
     bits: Bits | None = Field(None, description="as there")
     kept_share: KeptShare | None = Field(None, description="as there")
     architecture: str | list[str] | None = Field(None, description="as there")
@@ -128,8 +128,6 @@ class PredictorControlConfig(Cell):
 
     @model_validator(mode="after")
     def _has_its_number(self) -> "PredictorControlConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
         if (self.bits is not None) != (self.kind == "quantized"):
             raise ValueError("bits must be given for quantized, and only there")
         if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
@@ -143,12 +141,10 @@ class PredictorConfig(Cell):
     """One kind of predictor for each network of `originals`, once per seed; all train as one stack, or as part of another's."""
 
     originals: CellName = Field(description="cell of the section originals")
-    seeds: list[NonNegativeInt] = Field(
-        min_length=1, description="initial weights and batches; all train as one stack, so that another list trains anew"
-    )
+    seeds: Seeds = Field(description="initial weights and batches; all train as one stack, so that another list trains anew")
     hidden: PositiveInt = Field(description="units of each of the four hidden layers")
-    kernel_sizes: list[PositiveInt] | None = Field(
-        None, description="sizes of the convolution kernels that are predicted; null: all sizes"
+    kernel_sizes: Annotated[list[PositiveInt], Once] | None = Field(
+        None, min_length=1, description="sizes of the convolution kernels that are predicted; null: all sizes"
     )
     linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
     order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
@@ -201,8 +197,6 @@ class PredictorConfig(Cell):
 
     @model_validator(mode="after")
     def _reads(self) -> "PredictorConfig":
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
         jointly = self.distillation is not None and self.distillation.when == "jointly"
         if jointly and self.rounds > 1:
             raise ValueError("rounds are of the reconstruction alone; jointly there is one")

@@ -9,9 +9,10 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from weightspace.errors import InputError
+from weightspace.reading import read_yaml
 from weightspace.report.intervals import Interval
 from weightspace.report.tables import cell_interval, cells_named, paired_interval, trained_once
-from weightspace.settings import CellName, Settings, checked, read_yaml
+from weightspace.settings import CellName, Settings, checked
 from weightspace.table import metric_named
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]

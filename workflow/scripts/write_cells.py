@@ -1,0 +1,10 @@
+"""Rule write_cells: what each cell of the scenario is, from the settings."""
+
+from weightspace.cells import cells_table
+from weightspace.progress import rule_log
+from weightspace.table import write_table
+
+with rule_log(snakemake.log[0]):
+    table = cells_table(snakemake.params.cells)
+    write_table(snakemake.output[0], table)
+    print(f"{len(table)} cells")
