@@ -106,6 +106,15 @@ class Scenario(Settings):
         return self
 
     @model_validator(mode="after")
+    def _labels_tell_cells_apart(self) -> "Scenario":
+        for section in ("images", *STAGES):
+            labels: dict[str, str] = {}
+            for name, cell in getattr(self, section).items():
+                if cell.label and (first := labels.setdefault(cell.label, name)) != name:
+                    raise ValueError(f"{section}.{name}.label: {first!r} has the label {cell.label!r} too")
+        return self
+
+    @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":
         if not (self.zoos or self.recoveries or self.predictors):
             raise ValueError("there are neither zoos nor recoveries nor predictors")

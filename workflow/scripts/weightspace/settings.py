@@ -13,8 +13,8 @@ from weightspace.errors import InputError
 LONGEST_NAME = 100  # letters: names become folders
 PERIODIC = re.compile(r"(.+)\1{19,99}$")  # Snakemake takes a name that ends so for an endless loop of rules
 LARGEST = 10**8  # of whole numbers but seeds: more units, models or steps no machine of today holds or runs
-# What pydantic adds to the key where a setting may be of several types; after a teacher's name it adds the kind.
-UNION_TAGS = ("str", "list[str]", "RemoteFile")
+# What pydantic adds to the key of a name, or where a setting may be of several types; after a teacher's name it adds the kind.
+TAGS = re.compile(r"\[key\]|str|RemoteFile|constrained-\w+|float|(list|literal|function-after)\[.*")
 
 
 def each_once(values: list) -> list:
@@ -91,12 +91,13 @@ def _sentences(error: ValidationError) -> list[str]:
     """One sentence per wrong key; where a key may be of several types, one sentence for all of them."""
     messages: dict[str, list[str]] = {}
     for entry in error.errors():
-        loc = [part for part in entry["loc"] if part not in (*UNION_TAGS, "[key]")]
+        loc = [str(part) for part in entry["loc"] if not TAGS.fullmatch(str(part))]
         if loc[:1] == ["teachers"]:
             del loc[2:3]
-        texts = messages.setdefault(".".join(map(str, loc)), [])
+        texts = messages.setdefault(".".join(loc), [])
         texts += [text] if (text := _message(entry)) not in texts else []
-    return [f"{key}: {', or '.join(texts)}" if key else ", or ".join(texts) for key, texts in messages.items()]
+    found = {key: texts for key, texts in messages.items() if not any(other.startswith(f"{key}.") for other in messages if key)}
+    return [f"{key}: {', or '.join(texts)}" if key else ", or ".join(texts) for key, texts in found.items()]
 
 
 def _message(entry: dict) -> str:
