@@ -10,7 +10,7 @@ from weightspace.settings import Cell, Settings, Share
 class RemoteFile(Settings):
     """A file fetched once from `url` and kept only if its hash is the pinned one."""
 
-    url: str = Field(description="http, https or file address", pattern=r"^[a-z]+://")
+    url: str = Field(description="http, https or file address", pattern=r"^(https?|file)://")
     sha256: str = Field(description="hex digest", pattern=r"^[0-9a-f]{64}$")
 
 
@@ -25,6 +25,7 @@ class ImagesConfig(Cell):
     val_share: Share = Field(0.15, description="fraction of the training images held out for validation")
     test_share: Share = Field(0.2, description="fraction held out for test; bundled digits only")
     limit: PositiveInt | None = Field(None, description="at most so many images of each file, the first of a fixed shuffle")
+    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
 
     @model_validator(mode="after")
     def _files_match_source(self) -> "ImagesConfig":
@@ -37,9 +38,11 @@ class ImagesConfig(Cell):
             raise ValueError("val_share + test_share must be below 1")
         if self.source == "bundled_digits" and (self.size, self.channels) != (8, 1):
             raise ValueError("source bundled_digits is 8 pixels wide with 1 channel")
+        if self.source == "bundled_digits" and self.num_classes < 10:
+            raise ValueError("source bundled_digits has 10 classes")
+        if self.source == "parquet" and self.train == self.test:
+            raise ValueError("train and test are one file")
         return self
-
-    num_classes: PositiveInt = Field(10, description="labels run from 0 to num_classes - 1")
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
