@@ -35,7 +35,7 @@ def scenario_content():
             "held": {
                 "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
                 "distillation": {"when": "jointly", "teacher": "nets", "logit_weight": 0.1},
-                "controls": {"noise": {"seeds": [1]}, "quantized": {"bits": [8, 4]}},
+                "controls": {"noise": {"seeds": [1]}, "quantized": {"bits": [8, 4]}, "small_noise": {"kind": "noise"}},
             },
             "alone": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
             "own": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},

@@ -13,7 +13,7 @@ def test_every_cell_of_every_stage_is_there_once_in_its_order(tmp_path):
     scenario = read(tmp_path, scenario_content())
     names = [row["cell"] for row in scenario.cells("mine") if row["stage"] == "predictor"]
     assert names == list(scenario.predictors)
-    assert len(rows_of(scenario)) == len(scenario.cells("mine")) == 1 + 1 + 4 + 2 + 1 + 1 + 4 + 3
+    assert len(rows_of(scenario)) == len(scenario.cells("mine")) == 1 + 1 + 4 + 2 + 1 + 1 + 4 + 4
     assert {row["scenario"] for row in scenario.cells("mine")} == {"mine"}
 
 
@@ -42,6 +42,7 @@ def test_each_cell_names_what_it_was_made_from_or_stands_against(tmp_path):
         ("predictor_control", "held_noise"): ("held", "noise"),
         ("predictor_control", "held_quantized_8"): ("held", "quantized"),
         ("predictor_control", "held_quantized_4"): ("held", "quantized"),
+        ("predictor_control", "held_small_noise"): ("held", "noise"),
     }
 
 
@@ -101,5 +102,14 @@ def test_figures_show_their_cells_in_the_order_written_and_patterns_in_the_scena
     scenario = read(tmp_path, content)
     shown = scenario.shown_in("predictor_rate")
     assert shown[:3] == ["own", "held_quantized_8", "held_quantized_4"]
-    assert sorted(shown) == ["alone", "held", "held_noise", "held_quantized_4", "held_quantized_8", "own", "shared"]
+    assert sorted(shown) == [
+        "alone",
+        "held",
+        "held_noise",
+        "held_quantized_4",
+        "held_quantized_8",
+        "held_small_noise",
+        "own",
+        "shared",
+    ]
     assert scenario.shown_in("collapse") is None

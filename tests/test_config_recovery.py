@@ -52,10 +52,16 @@ WRONG = {
         "predictors.held.controls.again", {"kind": "pruned"}, "predictors.held: controls.again: kept_share must be given"),
     "a predictor that is named as a control": (
         "predictors.held_noise", {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
-        "predictors.held_noise: a baseline or control of another cell has this name too"),
+        "predictors.held.controls: a cell has the name 'held_noise' too"),
+    "two controls of one name": (
+        "predictors.own.controls", {"pruned": {"kept_share": [0.25, 0.251]}},
+        "predictors.own: controls: two have the name 'pruned_25'"),
+    "controls of two predictors with one name": (
+        "predictors.held_small", {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3,
+        "controls": {"noise": {}}}, "predictors.held_small.controls: one of 'held' has the name 'held_small_noise' too"),
     "a recovery that is named as a baseline": (
         "recoveries.made_single", {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
-        "recoveries.made_single: a baseline or control of another cell has this name too"),
+        "recoveries.made.baselines: a cell has the name 'made_single' too"),
     "no sizes of kernels": ("predictors.own.kernel_sizes", [], "predictors.own.kernel_sizes:"),
     "a size of kernels twice": ("predictors.own.kernel_sizes", [3, 3], "predictors.own.kernel_sizes: names 3 twice"),
     "a stack of another that shares one": (

@@ -1,13 +1,11 @@
 """Laws of what the report makes of predictors: what stands for the same originals, means, fronts, spectra, kernels, figures."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-import yaml
 from weightspace.errors import InputError
 from weightspace.predictor.figures.error import plot_predictor_error
 from weightspace.predictor.figures.kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
@@ -516,10 +514,3 @@ def test_the_same_tables_give_the_same_bytes(tmp_path):
         write_figure(plot_predictor_kernels(kernels), tmp_path / f"{run}1.pdf", tmp_path / f"{run}1.png")
     for name in ("0.pdf", "0.png", "1.pdf", "1.png"):
         assert (tmp_path / f"a{name}").read_bytes() == (tmp_path / f"b{name}").read_bytes()
-
-
-def test_every_control_of_every_shipped_scenario_has_a_name_that_figures_read():
-    for path in Path(__file__).parents[1].glob("config/scenarios/*.yaml"):
-        for name, cell in (yaml.safe_load(path.read_text()).get("predictor_controls") or {}).items():
-            entry = entry_of("predictor_control", name)
-            assert (entry.predictor, entry.kind) == (cell["predictor"], cell["kind"])

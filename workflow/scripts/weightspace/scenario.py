@@ -99,10 +99,12 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _names_are_used_once(self) -> "Scenario":
-        for made, section in ((self.recovery_baselines, "recoveries"), (self.predictor_controls, "predictors")):
-            for name in made:
-                if name in getattr(self, section):
-                    raise ValueError(f"{section}.{name}: a baseline or control of another cell has this name too")
+        for section, key in (("recoveries", "baselines"), ("predictors", "controls")):
+            known = dict.fromkeys(getattr(self, section), "a cell")
+            for name, cell in getattr(self, section).items():
+                for made in cell.baselines if key == "baselines" else cell.named_controls(name):
+                    if (other := known.setdefault(f"{name}_{made}", f"one of {name!r}")) != f"one of {name!r}":
+                        raise ValueError(f"{section}.{name}.{key}: {other} has the name '{name}_{made}' too")
         return self
 
     @model_validator(mode="after")

@@ -183,16 +183,19 @@ class PredictorConfig(Cell):
                 number = f"_{bits}" if bits else f"_{round(100 * share)}" if share else ""
                 chosen = {"kind": control.kind or name, "bits": bits, "kept_share": share}
                 same = {key: getattr(control, key) for key in ("seeds", "architecture", "teacher")}
+                if name + number in made:
+                    raise ValueError(f"controls: two have the name {name + number!r}")
                 made[name + number] = PredictorControlConfig(predictor=predictor, **chosen, **same)
         return made
 
     @model_validator(mode="after")
     def _controls_are_whole(self) -> "PredictorConfig":
-        for name in self.controls:
+        for name, control in self.controls.items():
             try:
-                self.model_copy(update={"controls": {name: self.controls[name]}}).named_controls("itself")
+                self.model_copy(update={"controls": {name: control}}).named_controls("itself")
             except ValidationError as error:
                 raise ValueError(f"controls.{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        self.named_controls("itself")
         return self
 
     @model_validator(mode="after")
