@@ -1,8 +1,15 @@
 """The table of cells says what each cell is, from the settings alone."""
 
+from pathlib import Path
+
+import pytest
 from small_scenario import changed, read, scenario_content
+from weightspace import table
 from weightspace.cells import cells_table
-from weightspace.table import CELLS, read_cells, write_table
+from weightspace.scenario import Options, read_scenario
+from weightspace.table import CELLS, SCHEMA, SHARE, Metric, Source, read_cells, write_metrics, write_table
+
+SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
 
 
 def rows_of(scenario):
@@ -89,8 +96,7 @@ def test_a_stack_does_not_ask_for_equal_controls_and_labels(tmp_path):
 
 def test_the_table_is_read_as_it_was_written_with_a_column_for_each_number(tmp_path):
     rows = read(tmp_path, scenario_content()).cells("mine")
-    table = cells_table(rows)
-    write_table(tmp_path / "cells.parquet", table)
+    write_table(tmp_path / "cells.parquet", cells_table(rows))
     frame = read_cells(tmp_path / "cells.parquet")
     assert list(frame.columns[: len(CELLS)]) == CELLS.names
     for row, (_, found) in zip(rows, frame.iterrows(), strict=True):
@@ -113,3 +119,20 @@ def test_figures_show_their_cells_in_the_order_written_and_patterns_in_the_scena
         "shared",
     ]
     assert scenario.shown_in("collapse") is None
+
+
+def test_rows_are_read_with_what_is_said_of_their_cells_beside_them(tmp_path):
+    scenario = read(tmp_path, scenario_content())
+    write_table(tmp_path / "cells.parquet", cells_table(scenario.cells("mine")))
+    sources = [Source("mine", "predictor_control", "held_quantized_4", 1), Source("mine", "recovery", "made", 0)]
+    known = [Metric("accuracy", "fraction", SHARE, "higher", "planted")]
+    write_metrics(tmp_path / "metrics.parquet", [source.row("accuracy", 0.5) for source in sources], known)
+    control, recovery = table.read(tmp_path / "metrics.parquet").to_dict("records")
+    assert (control["of"], control["kind"], control["bits"], control["seed"]) == ("held", "quantized", 4.0, 1)
+    assert (recovery["of"], recovery["students.num"], recovery["value"]) == ("made", 20.0, 0.5)
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_no_number_of_a_shipped_cell_has_the_name_of_a_column_of_the_rows(path):
+    names = cells_table(read_scenario(path.parent, Options(scenario=path.stem)).cells(path.stem)).schema.names
+    assert set(names[len(CELLS) :]).isdisjoint({*SCHEMA.names, *CELLS.names})
