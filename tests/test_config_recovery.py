@@ -38,7 +38,12 @@ WRONG = {
         "recoveries.made.students: epochs and second_order_steps are both 0"),
     "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
     "a control of a seed that its predictor lacks": (
-        "predictors.held.controls.noise.seeds", [1, 7], "predictors.held.controls: seeds: there is no seed 7 of the predictor"),
+        "predictors.held.controls.noise.seeds", [1, 7], "predictors.held.controls.noise.seeds: the predictor has no seed 7"),
+    "a control's teacher that is not there": (
+        "predictors.held.controls.from_teacher", {"kind": "small", "architecture": "mlp", "teacher": "net"},
+        "predictors.held.controls.from_teacher.teacher: there is no cell 'net' in originals, only nets"),
+    "a seed for several bits": (
+        "predictors.held.controls.quantized.seeds", [7], "predictors.held.controls.quantized.seeds: the predictor has no seed 7"),
     "the same control twice": (
         "predictors.held.controls.noise.seeds", [1, 1], "predictors.held.controls.noise.seeds: names 1 twice"),
     "bits twice": (

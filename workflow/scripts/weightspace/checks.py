@@ -58,8 +58,7 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, predictor in scenario.predictors.items():
         yield from _predictor_problems(scenario, f"predictors.{name}", predictor)
     for name, control in scenario.predictor_controls.items():
-        key = f"predictors.{control.predictor}.controls.{name.removeprefix(f'{control.predictor}_')}"
-        yield from _control_problems(scenario, key, control)
+        yield from _control_problems(scenario, scenario.key_of_control(name), control)
 
 
 def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:

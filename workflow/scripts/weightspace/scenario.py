@@ -177,9 +177,9 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _controls_have_their_predictors_seeds(self) -> "Scenario":
-        for cell in self.predictor_controls.values():
+        for name, cell in self.predictor_controls.items():
             if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
-                raise ValueError(f"predictors.{cell.predictor}.controls: seeds: there is no seed {missing[0]} of the predictor")
+                raise ValueError(f"{self.key_of_control(name)}.seeds: the predictor has no seed {missing[0]}")
         return self
 
     @model_validator(mode="after")
@@ -214,6 +214,12 @@ class Scenario(Settings):
         """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
         return cell_rows(scenario, {section: getattr(self, section) for section in STAGES})
 
+    def key_of_control(self, name: str) -> str:
+        """Where a control is written: `predictors.held.controls.quantized` of `held_quantized_8`."""
+        predictor = self.predictor_controls[name].predictor
+        keys = [key for key in self.predictors[predictor].controls if f"{name}_".startswith(f"{predictor}_{key}_")]
+        return f"predictors.{predictor}.controls.{max(keys, key=len)}"
+
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
         for section, key, target in REFERENCES:
@@ -222,7 +228,8 @@ class Scenario(Settings):
                 for part in key.split("."):
                     value = getattr(value, part, None)
                 if value is not None:
-                    yield f"{section}.{name}.{key}", target, value
+                    where = self.key_of_control(name) if section == "predictor_controls" else f"{section}.{name}"
+                    yield f"{where}.{key}", target, value
 
 
 class Options(Settings):
