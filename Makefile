@@ -14,7 +14,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run regenerate-figures test lint format install install-dev
+.PHONY: help run regenerate-figures test lint format docs install install-dev
 .DEFAULT_GOAL := help
 
 help:                ## this list; options: SCENARIO=NAME CORES=2 PYTHON=python3.12 ARGS="--dry-run"
@@ -35,6 +35,9 @@ lint: install-dev    ## checks alone
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(SNAKEMAKE) --lint
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-logo
+
+docs: install        ## config/README.md and docs/metrics.md, from the settings and the metrics
+	$(BIN)/python docs/generate.py
 
 format: install-dev  ## code and rules into their one layout
 	$(BIN)/ruff check --fix --exit-zero --quiet .

@@ -6,8 +6,8 @@ import pytest
 from weightspace.checks import check_scenario
 from weightspace.errors import InputError
 from weightspace.recovery.settings import TrainedTeachers
-from weightspace.scenario import Scenario
-from weightspace.settings import checked, read_yaml
+from weightspace.scenario import Options, Scenario, read_scenario
+from weightspace.settings import checked
 
 SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
 NET = ["flatten", "linear 4", "activation", "linear classes"]
@@ -24,9 +24,11 @@ def content():
         "zoos": {
             "tiny": {
                 "images": "digits", "architecture": NET, "inits": ["normal"], "learning_rates": [0.1], "weight_decays": [0.0],
-                "num_seeds": 6, "epochs": [1],
-            }
+                "num_seeds": 40, "shared_inits": 2, "epochs": [1],
+            },
         },
+        "autoencoders": {"plain": {"zoo": "tiny", "seeds": [0], "epochs": [1], "structure_weight": 1.0, "steps": 3}},
+        "baselines": {"mean": {"zoo": "tiny", "epochs": [1], "kind": "init_mean"}},
         "teachers": {
             "trained": {"kind": "trained", "images": "digits", "architecture": NET},
             "member": {"kind": "zoo", "zoo": "tiny", "models": [0, 5], "epoch": 1},
@@ -40,13 +42,12 @@ def content():
         },
         "predictors": {
             "held": {
-                "originals": "nets", "seeds": [0], "hidden": 4, "steps": 3,
+                "originals": "nets", "seeds": [0], "hidden": 4, "steps": 3, "controls": {"small": {"architecture": NET}},
                 "distillation": {"when": "jointly", "logit_weight": 0.1, "teacher": "nets"},
             },
             "deep": {"originals": "nets", "seeds": [0], "hidden": 4, "steps": 3},
             "wide": {"originals": "wide", "seeds": [0], "hidden": 4, "steps": 3},
         },
-        "predictor_controls": {"held_small": {"predictor": "held", "kind": "small", "architecture": NET}},
         "recoveries": {
             "trained": {"teacher": "trained", "seeds": [0], "queries": dict(queries)},
             "member": {"teacher": "member", "seeds": [0], "queries": dict(queries)},
@@ -68,7 +69,7 @@ def changed(path, value):
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_shipped_scenario_fits(path):
-    check_scenario(checked(Scenario, read_yaml(path), path.name), path.stem)
+    check_scenario(read_scenario(path.parent, Options(scenario=path.stem)), path.stem)
 
 
 def test_what_fits_is_not_refused():
@@ -77,9 +78,18 @@ def test_what_fits_is_not_refused():
 
 UNFIT = {  # setting, its value, what is said of it
     "a zoo's layers": ("zoos.tiny.architecture", ["conv 3 9"], "the last layer must be"),
+    "a zoo of one model": ("zoos.tiny.num_seeds", 1, "1 models give [01] train models: raise num_seeds"),
+    "a zoo without test models": (
+        "zoos.tiny.test_share", 0.001, "40 models give 0 test models: raise num_seeds or the shares"),
+    "no shared inits": ("zoos.tiny.shared_inits", None, "init_mean needs shared_inits of zoo 'tiny'"),
+    "an init per model": ("zoos.tiny.shared_inits", 40, "zoo 'tiny' has a test model that shares its init with no train model"),
+    "nothing to permute": (
+        "zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden layers"),
+    "a network that nothing holds": (
+        "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "a network of 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
     "batch norm in a zoo": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
-    "no such member": ("teachers.member.models", [1, 6], "zoo 'tiny' has models 0 to 5"),
+    "no such member": ("teachers.member.models", [1, 40], "zoo 'tiny' has models 0 to 39"),
     "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
     "other images of a zoo": ("recoveries.member.queries.images", "large", r".* take \(1, 8, 8\)"),
     "a boundary of one class": ("recoveries.made.queries.design", "boundary", "a teacher with one output"),
@@ -90,8 +100,8 @@ UNFIT = {  # setting, its value, what is said of it
     "no such kernel": ("predictors.held.kernel_sizes", [5], r"nothing to predict: .* of sizes \[1, 3\]"),
     "kernels of another size": ("predictors.wide.stack", "deep", "its predictors put out 5 x 5 kernels, those of 'deep' 3 x 3"),
     "a teacher of others": ("predictors.held.distillation.teacher", "others", "'others' is of other images than 'nets'"),
-    "a small network's layers": ("predictor_controls.held_small.architecture", "resnet99", "there is no architecture"),
-    "a small one's teacher": ("predictor_controls.held_small.teacher", "others", "'others' is of other images"),
+    "a small network's layers": ("predictors.held.controls.small.architecture", "resnet99", "there is no architecture"),
+    "a small one's teacher": ("predictors.held.controls.small.teacher", "others", "'others' is of other images"),
     "a mask of a convolution": ("recoveries.trained.cluster.mask", "boruta", "a convolution reads pixels"),
     "a mask without images": ("recoveries.made.cluster.mask", "boruta", "only teachers trained on images"),
     "students' layers": ("recoveries.trained.students.architectures", [["lineal 3", "linear classes"]], "layer .lineal 3. does"),
@@ -99,11 +109,28 @@ UNFIT = {  # setting, its value, what is said of it
 }  # fmt: skip
 
 
+ELSEWHERE = {  # setting and how its value begins: the key that is named
+    ("originals.nets.architecture", "['con"): "predictors.held.kernel_sizes",
+    ("zoos.tiny.test_share", "0.001"): "zoos.tiny.num_seeds",
+    ("zoos.tiny.shared_inits", "None"): "baselines.mean.kind",
+    ("zoos.tiny.shared_inits", "40"): "baselines.mean.kind",
+    ("zoos.tiny.architecture", "['fla"): "(autoencoders.plain.views|zoos.tiny.architecture)",
+}
+
+
 @pytest.mark.parametrize(("path", "value", "sentence"), UNFIT.values(), ids=UNFIT)
 def test_what_does_not_fit_is_named(path, value, sentence):
     scenario = changed(path, value)
     if path == "recoveries.trained.cluster.mask":
         scenario = scenario.model_copy(update={"teachers": scenario.teachers | {"trained": CONVOLUTION}})
-    where = {"originals.nets.architecture": "(originals.nets.architecture|predictors.held.kernel_sizes)"}.get(path, path)
-    with pytest.raises(InputError, match=f"scenario planted: {where}: {sentence}"):
+    with pytest.raises(InputError, match=f"(?s)scenario planted:.* {ELSEWHERE.get((path, str(value)[:5]), path)}: {sentence}"):
         check_scenario(scenario, "planted")
+
+
+def test_several_settings_that_do_not_fit_stand_in_a_line_each():
+    scenario = changed("zoos.tiny.num_seeds", 1)
+    with pytest.raises(InputError) as error:
+        check_scenario(scenario, "planted")
+    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
+        "scenario planted:", "  zoos.tiny.num_seeds", "  teachers.member.models",
+    ]  # fmt: skip

@@ -4,85 +4,18 @@ import datetime
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from small_scenario import DELETE, PARQUET, changed, read, scenario_content
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.scenario import Options, check_image_files, read_options, read_scenario
-from weightspace.settings import Settings, settings_hash
+from weightspace.settings import Cell, Settings, settings_hash
 from weightspace.zoo.settings import ZooConfig
 
 SCENARIOS = Path(__file__).parents[1] / "config" / "scenarios"
-PARQUET = {"source": "parquet", "train": "a.parquet", "test": "b.parquet"}
-BOX = {"teacher": "box", "queries": {"design": "uniform"}, "seeds": [0]}
-TRIES = {"architectures": [["flatten", "linear 4", "activation", "linear classes"]], "activations": ["relu", "tanh"]}
-DELETE = object()
-
-
-def scenario_content():
-    """A small scenario that reads."""
-    return {
-        "images": {"digits": {"source": "bundled_digits"}},
-        "zoos": {
-            "digits": {
-                "images": "digits", "architecture": "cnn_digits", "inits": ["normal"], "learning_rates": [0.1],
-                "weight_decays": [0.0], "num_seeds": 4, "epochs": [0, 2],
-            }
-        },
-        "autoencoders": {"plain": {"zoo": "digits", "seeds": [0], "epochs": [2], "structure_weight": 1.0, "steps": 3}},
-        "teachers": {
-            "made": {"kind": "synthetic", "inputs": 2, "hidden": [3]},
-            "member": {"kind": "zoo", "zoo": "digits", "models": [1], "epoch": 2},
-            "box": {"kind": "onnx", "path": "a.onnx"},
-            "file": {"kind": "table", "path": "a.parquet"},
-        },
-        "recoveries": {
-            "made": {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
-            "box": BOX | {"students": TRIES},
-        },
-        "recovery_baselines": {"made_single": {"recovery": "made", "kind": "single"}},
-        "originals": {"nets": {"images": "digits", "architecture": "cnn_digits"}},
-        "predictors": {
-            "held": {
-                "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
-                "distillation": {"when": "jointly", "teacher": "nets", "logit_weight": 0.1},
-            },
-            "alone": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
-            "own": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
-            "shared": {"originals": "nets", "seeds": [1], "hidden": 8, "steps": 3, "order": "none", "stack": "alone"},
-        },
-        "predictor_controls": {
-            "held_noise": {"predictor": "held", "kind": "noise", "seeds": [1]},
-            "held_quantized_8": {"predictor": "held", "kind": "quantized", "bits": 8},
-        },
-    }  # fmt: skip
-
-
-def changed(key, value):
-    """The small scenario with one dotted key set, or deleted."""
-    content = scenario_content()
-    *parents, last = key.split(".")
-    section = content
-    for parent in parents:
-        section = section[parent]
-    if value is DELETE:
-        del section[last]
-    else:
-        section[last] = value
-    return content
-
-
-def read_text(folder, text, **options):
-    content = text if isinstance(text, bytes) else text.encode()
-    (folder / "mine.yaml").write_bytes(content)
-    return read_scenario(folder, Options(scenario="mine", **options))
-
-
-def read(folder, content, **options):
-    return read_text(folder, yaml.safe_dump(content), **options)
 
 
 def settings_classes(base=Settings):
@@ -94,10 +27,6 @@ def settings_classes(base=Settings):
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_scenario_that_is_kept_reads(path):
-    images = yaml.safe_load(path.read_text()).get("images", {}).values()
-    files = [cell.get(key) for cell in images for key in ("train", "test")]
-    if any(isinstance(file, str) and not Path("resources", file).is_file() for file in files):
-        pytest.skip("its image files are not here")
     assert read_scenario(SCENARIOS, Options(scenario=path.stem)).device
 
 
@@ -106,17 +35,17 @@ def test_every_setting_is_described(cls):
     assert [name for name, field in cls.model_fields.items() if not field.description] == []
 
 
-@pytest.mark.parametrize("cls", settings_classes(), ids=lambda cls: cls.__name__)
-def test_settings_survive_json_and_cannot_be_changed(cls, tmp_path):
-    found = {type(s): s for s in settings_in(read(tmp_path, scenario_content()))} | {
-        type(s): s for s in settings_in(ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}}))
-    }  # fmt: skip
+@pytest.mark.parametrize("cls", [cls for cls in settings_classes() if cls is not Cell], ids=lambda cls: cls.__name__)
+def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp_path):
+    scenario = read(tmp_path, scenario_content())
+    remote = ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}})
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
-        TrainedTeachers(kind="trained", images="digits", architecture="mlp"),
+        TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(scenario),
+        *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
     ]  # fmt: skip
-    settings = (found | {type(s): s for s in others})[cls]
-    assert cls(**settings.model_dump(mode="json")) == settings
+    settings = {type(each): each for each in others}[cls]
+    assert cls(**settings.model_dump(mode="json")).model_dump() == settings.model_dump()
     with pytest.raises(ValueError, match="frozen"):
         setattr(settings, next(iter(cls.model_fields)), None)
 
@@ -165,14 +94,18 @@ WRONG = {
     "list for a section": ("zoos", [], "zoos:"),
     "nothing for a section": ("images", None, "images:"),
     "a date for a name": ("zoos.digits.images", datetime.date(2026, 1, 1), "zoos.digits.images:"),
+    "more units than there is memory": ("zoos.digits.batch_size", 10**9, "zoos.digits.batch_size: is larger than 100,000,000"),
+    "more models than anybody trains": (
+        "zoos.digits.num_seeds", 2_000_000, "zoos.digits: it would have 2,000,000 models, more than 1,000,000"),
+    "a seed that no table holds": ("autoencoders.plain.seeds", [2**63], "autoencoders.plain.seeds.0: Input should be less than"),
     # values out of range
     "no models": ("zoos.digits.num_seeds", 0, "zoos.digits.num_seeds:"),
     "no learning rate": ("zoos.digits.learning_rates", [], "zoos.digits.learning_rates:"),
     "learning rate of 0": ("zoos.digits.learning_rates", [0.0], "zoos.digits.learning_rates.0:"),
     "infinite learning rate": ("zoos.digits.learning_rates", [float("inf")], "zoos.digits.learning_rates.0:"),
     "negative decay": ("zoos.digits.weight_decays", [-0.1], "zoos.digits.weight_decays.0:"),
-    "the same learning rate twice": ("zoos.digits.learning_rates", [0.1, 0.1], "zoos.digits"),
-    "the same seed twice": ("autoencoders.plain.seeds", [0, 0], "autoencoders.plain"),
+    "the same learning rate twice": ("zoos.digits.learning_rates", [0.1, 0.1], "zoos.digits.learning_rates: names 0.1 twice"),
+    "the same seed twice": ("autoencoders.plain.seeds", [3, 0, 0], "autoencoders.plain.seeds: names 0 twice"),
     "share of 1": ("zoos.digits.val_share", 1.0, "zoos.digits.val_share:"),
     "shares above 1": ("zoos.digits.val_share", 0.8, "zoos.digits:"),
     "epochs that fall": ("zoos.digits.epochs", [2, 0], "zoos.digits:"),
@@ -189,7 +122,16 @@ WRONG = {
     "contrast of one view": (
         "autoencoders.plain",
         scenario_content()["autoencoders"]["plain"] | {"contrast_weight": 1.0, "views": "original"}, "autoencoders.plain:"),
-    "name of a cell with a capital": ("zoos.Digits", scenario_content()["zoos"]["digits"], "zoos.Digits"),
+    "name of a cell with a capital": ("zoos.Digits", scenario_content()["zoos"]["digits"], "zoos.Digits: is no name: a small"),
+    "a name of 101 letters": (
+        f"images.{'ab' * 50}c", {"source": "bundled_digits"}, f"images.{'ab' * 50}c: has 101 letters, a name may have 100"),
+    "a name of one letter": (
+        f"images.{'a' * 20}", {"source": "bundled_digits"}, f"images.{'a' * 20}: repeats itself 20 times or more"),
+    "a name that ends in one": (
+        f"images.x{'_y' * 20}", {"source": "bundled_digits"}, f"images.x{'_y' * 20}: repeats itself 20 times or more"),
+    "one label for two cells": (
+        "images", {name: {"source": "bundled_digits", "label": "same"} for name in ("digits", "other")},
+        "images.other.label: 'digits' has the label 'same' too"),
     "digits of another size": ("images.digits.size", 28, "images.digits:"),
     "digits from a file": ("images.digits.train", "a.parquet", "images.digits:"),
     "Parquet without test": ("images.digits", {"source": "parquet", "train": "a.parquet"}, "images.digits:"),
@@ -199,76 +141,6 @@ WRONG = {
     "no such image set": ("zoos.digits.images", "digit", "zoos.digits.images: there is no cell 'digit' in images, only digits"),
     "no such zoo": ("autoencoders.plain.zoo", "mnist", "autoencoders.plain.zoo: there is no cell 'mnist' in zoos, only digits"),
     "epoch that the zoo does not keep": ("autoencoders.plain.epochs", [1], "autoencoders.plain.epochs:"),
-    "teachers of no such zoo": (
-        "teachers.member.zoo", "mnist", "teachers.member.zoo: there is no cell 'mnist' in zoos, only digits"),
-    "teachers of an epoch that the zoo does not keep": (
-        "teachers.member.epoch", 1, "teachers.member.epoch: zoo 'digits' keeps no epoch 1"),
-    "teachers of no such image set": (
-        "teachers.made", {"kind": "trained", "images": "mnist", "architecture": "mlp"},
-        "teachers.made.images: there is no cell 'mnist' in images, only digits"),
-    "no such teacher": (
-        "recoveries.made.teacher", "mad",
-        "recoveries.made.teacher: there is no cell 'mad' in teachers, only box, file, made, member"),
-    "queries of no such image set": (
-        "recoveries.made.queries", {"design": "data", "images": "mnist"},
-        "recoveries.made.queries.images: there is no cell 'mnist' in images, only digits"),
-    "no such recovery": (
-        "recovery_baselines.made_single.recovery", "mad",
-        "recovery_baselines.made_single.recovery: there is no cell 'mad' in recoveries, only box, made"),
-    # recoveries
-    "unknown setting of teachers": ("teachers.member.model", 1, "teachers.member.model: there is no such setting"),
-    "zoo teachers of no zoo": ("teachers.member.zoo", DELETE, "teachers.member.zoo:"),
-    "teachers of no kind": ("teachers.made.kind", DELETE, "teachers.made:"),
-    "teachers of an unknown kind": ("teachers.made.kind", "stolen", "teachers.made:"),
-    "setting of another kind": ("teachers.made.zoo", "digits", "teachers.made.zoo: there is no such setting"),
-    "no hidden layer": ("teachers.made.hidden", [], "teachers.made.hidden:"),
-    "no queries": ("recoveries.made.queries", DELETE, "recoveries.made.queries:"),
-    "unknown setting of queries": (
-        "recoveries.made.queries.bits", 8, "recoveries.made.queries.bits: there is no such setting"),
-    "uniform queries from images": ("recoveries.made.queries.images", "digits", "recoveries.made.queries:"),
-    "data queries from no images": ("recoveries.made.queries.design", "data", "recoveries.made.queries:"),
-    "composition queries from no images": ("recoveries.made.queries.design", "composition", "recoveries.made.queries:"),
-    "one student": ("recoveries.made.students", {"num": 1}, "recoveries.made.students.num:"),
-    "students that do not train": (
-        "recoveries.made.students", {"epochs": 0, "second_order_steps": 0},
-        "recoveries.made.students: epochs and second_order_steps are both 0"),
-    "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
-    "a control of a seed that its predictor lacks": (
-        "predictor_controls.held_noise.seeds", [1, 7], "predictor_controls.held_noise.seeds: predictor 'held' has no seed 7"
-    ),
-    "the same control twice": (
-        "predictor_controls.held_noise.seeds",
-        [1, 1],
-        "predictor_controls.held_noise: seeds names a seed twice",
-    ),
-    "a stack of another that shares one": (
-        "predictors.own.stack", "shared", "predictors.own.stack: 'shared' trains with 'alone' itself: name that one"
-    ),
-    "a stack of its own": ("predictors.own.stack", "own", "predictors.own.stack: 'own' trains with 'own' itself"),
-    "a stack of a distillation": ("predictors.own.stack", "held", "predictors.own.stack: predictors with a distillation"),
-    "another width in a stack": ("predictors.shared.hidden", 9, "predictors.shared.hidden: must be that of 'alone'"),
-    "a distillation in a stack": ("predictors.held.stack", "alone", "predictors.held.stack: predictors with a distillation"),
-    "the same recovery twice": ("recoveries.made.seeds", [0, 0], "recoveries.made: seeds names a seed twice"),
-    "thinning as nobody published": (
-        "recoveries.made",
-        {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}, "thinned_students": 2}
-        | {"cluster": {"procedure": "published"}},
-        "recoveries.made: the published procedure has no thinned_students",
-    ),
-    "students left out as nobody published": (
-        "recoveries.made.cluster",
-        {"procedure": "published", "keep_ratio": 3.0},
-        "recoveries.made: the published procedure has no thinned_students",
-    ),
-    "a table of a network": ("recoveries.made.queries.design", "table", "recoveries.made.queries.design: teachers of kind table"),
-    "a file that is asked more": ("recoveries.made.teacher", "file", "recoveries.made.queries.design: teachers of kind table"),
-    "a black box and no layers to try": (
-        "recoveries.box.students", TRIES | {"architectures": None}, "recoveries.box.students: a black box needs"),
-    "a black box and no activations to try": (
-        "recoveries.box.students", TRIES | {"activations": None}, "recoveries.box.students: a black box needs"),
-    "a file and nothing to try": (
-        "recoveries.box", BOX | {"teacher": "file", "queries": {"design": "table"}},
-        "recoveries.box.students: a black box needs"),
 }  # fmt: skip
 
 
@@ -297,16 +169,37 @@ def test_zoos_do_without_recoveries_and_recoveries_without_zoos(tmp_path, kept):
     assert getattr(read(tmp_path, content), kept[-1])
 
 
-@pytest.mark.parametrize("queries", [{"design": "boundary"}, {"design": "boundary", "images": "digits"}], ids=str)
-def test_a_boundary_is_sought_between_images_or_without_any(tmp_path, queries):
-    assert read(tmp_path, changed("recoveries.made.queries", queries)).recoveries["made"].queries.design == "boundary"
-
-
-def test_every_wrong_key_is_named_at_once(tmp_path):
+def test_several_wrong_keys_stand_in_a_line_each_below_the_file(tmp_path):
     content = changed("zoos.digits.num_sedes", 4)
     content["images"]["digits"]["sise"] = 8
-    with pytest.raises(InputError, match=r"images\.digits\.sise.*zoos\.digits\.num_sedes"):
+    with pytest.raises(InputError) as error:
         read(tmp_path, content)
+    assert str(error.value).splitlines() == [
+        f"{tmp_path / 'mine.yaml'}:",
+        "  images.digits.sise: there is no such setting",
+        "  zoos.digits.num_sedes: there is no such setting",
+    ]
+
+
+def test_a_file_below_the_working_directory_is_named_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(InputError, match=f"^{tmp_path.name}/mine.yaml: zoos.digits.num_sedes: "):
+        read(tmp_path, changed("zoos.digits.num_sedes", 4))
+
+
+def test_sections_of_the_old_form_say_where_their_cells_are_written_now(tmp_path):
+    content = scenario_content() | {"recovery_baselines": {}, "predictor_controls": {}}
+    with pytest.raises(InputError) as error:
+        read(tmp_path, content)
+    assert str(error.value).splitlines()[1:] == [
+        "  recovery_baselines: write them in their recovery, as `baselines: [single, pruned]`",
+        "  predictor_controls: write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
+    ]
+
+
+def test_a_grid_that_does_not_read_is_named_with_its_section(tmp_path):
+    with pytest.raises(InputError, match=r"mine\.yaml: zoos\.digits\.grid\.batch_size: names 8 twice"):
+        read(tmp_path, changed("zoos.digits.grid", {"batch_size": [8, 8]}))
 
 
 def test_a_missing_image_file_is_named_with_the_folder_that_it_was_sought_in(tmp_path):
@@ -317,25 +210,6 @@ def test_a_missing_image_file_is_named_with_the_folder_that_it_was_sought_in(tmp
         check_image_files(scenario, options, "digits")
     (tmp_path / "b.parquet").touch()
     check_image_files(scenario, options, "digits")
-
-
-UNREADABLE = {
-    "open bracket": "images: {digits",
-    "tab": "images:\n\tdigits: {}",
-    "not text": b"images: \xff\xfe",
-    "nothing": "",
-    "a list": "- images",
-    "unknown tag": "images: !python/object:os.system {}",
-    "a key twice": "images: {digits: {source: bundled_digits, val_share: 0.1, val_share: 0.2}}\nzoos: {}",
-}
-
-
-@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
-def test_yaml_that_does_not_read_is_one_sentence_with_its_file(tmp_path, text):
-    with pytest.raises(InputError) as error:
-        read_text(tmp_path, text)
-    assert str(error.value).startswith(f"{tmp_path / 'mine.yaml'}: ")
-    assert "\n" not in str(error.value)
 
 
 def test_a_scenario_that_is_not_there_is_named_with_those_that_are(tmp_path):

@@ -58,7 +58,7 @@ def of_each_seed(cells, file):
 
 def shown_in(figure):
     """What the scenario says of a figure."""
-    return settings.figures[figure].model_dump() if figure in settings.figures else {}
+    return settings.figures[figure].model_dump() | {"cells": settings.shown_in(figure)} if figure in settings.figures else {}
 
 
 def one_of(cells):

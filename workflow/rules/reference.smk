@@ -19,7 +19,7 @@ rule regenerate_figures:
         claims="config/claims.yaml",
         folder=f"results/{SCENARIO}",
         scenario=SCENARIO,
-        shown={name: figure.model_dump() for name, figure in settings.figures.items()},
+        shown={name: shown_in(name) for name in settings.figures},
         only=[name for name in options.figures.split(",") if name],
     script:
         "../scripts/regenerate_figures.py"

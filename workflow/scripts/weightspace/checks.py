@@ -2,42 +2,75 @@
 
 from collections.abc import Iterator, Sequence
 
+from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import OnnxTeacher, RecoveryConfig, SyntheticTeachers, TableTeacher, TeacherConfig, ZooTeachers
 from weightspace.scenario import Scenario
+from weightspace.settings import told
+from weightspace.zoo.members import lonely_init, too_few
+from weightspace.zoo.settings import ZooConfig
 
+MOST_WEIGHTS = 10**9  # of one network: 4 GB
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
 def check_scenario(scenario: Scenario, name: str) -> None:
-    """Raises InputError naming the first setting that does not fit the others."""
-    for key, problem in _problems(scenario):
-        raise InputError(f"scenario {name}: {key}: {problem}")
+    """Raises InputError naming each setting that does not fit the others; those of networks first, then those that need them."""
+    problems = list(_network_problems(scenario)) or list(_use_problems(scenario))
+    if problems:
+        raise InputError(told(f"scenario {name}", [f"{key}: {problem}" for key, problem in problems]))
 
 
-def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Every setting that does not fit, and why."""
+def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Zoos, teachers and originals that cannot be made, and why."""
     trained = {f"zoos.{name}": cell for name, cell in scenario.zoos.items()}
     trained |= {f"teachers.{name}": cell for name, cell in scenario.teachers.items() if cell.kind == "trained"}
     for key, cell in trained.items():
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes)
+    for name, zoo in scenario.zoos.items():
+        if problem := too_few(zoo):
+            yield f"zoos.{name}.num_seeds", problem
     for name, cell in scenario.teachers.items():
         if isinstance(cell, ZooTeachers) and max(cell.models) >= (num := scenario.zoos[cell.zoo].num_models):
             yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {num - 1}"
-    for name, cell in scenario.recoveries.items():
-        yield from _recovery_problems(scenario, f"recoveries.{name}", cell)
     for name, original in scenario.originals.items():
         images = scenario.images[original.images]
         layers = original.architecture
         yield from _unreadable(f"originals.{name}.architecture", layers, images.image_shape, images.num_classes, plain=False)
+
+
+def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Every setting that does not fit the networks that it is used with, and why."""
+    for name, cell in scenario.autoencoders.items():
+        if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
+            yield (
+                f"autoencoders.{name}.views",
+                f"networks of zoo {cell.zoo!r} have no hidden layers to permute, only views: original",
+            )
+    for name, cell in scenario.baselines.items():
+        yield from _baseline_problems(scenario.zoos[cell.zoo], f"baselines.{name}.kind", cell)
+    for name, cell in scenario.recoveries.items():
+        yield from _recovery_problems(scenario, f"recoveries.{name}", cell)
     for name, predictor in scenario.predictors.items():
         yield from _predictor_problems(scenario, f"predictors.{name}", predictor)
     for name, control in scenario.predictor_controls.items():
-        yield from _control_problems(scenario, f"predictor_controls.{name}", control)
+        yield from _control_problems(scenario, scenario.key_of_control(name), control)
+
+
+def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
+    images = scenario.images[scenario.zoos[zoo].images]
+    return len(build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers) > 1
+
+
+def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+    if cell.kind == "init_mean" and zoo.shared_inits is None:
+        yield key, f"init_mean needs shared_inits of zoo {cell.zoo!r}"
+    elif cell.kind == "init_mean" and lonely_init(zoo):
+        yield key, f"zoo {cell.zoo!r} has a test model that shares its init with no train model: it has too many shared_inits"
 
 
 def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> Iterator[tuple[str, str]]:
@@ -129,5 +162,7 @@ def _unreadable(
     except InputError as error:
         yield key, str(error)
         return
+    if spec.num_weights > MOST_WEIGHTS:
+        yield key, f"a network of {spec.num_weights:,} weights is more than can be held: at most {MOST_WEIGHTS:,}"
     if plain and not spec.plain:
         yield key, "batch norm, residual blocks, strides and groups are for originals of predictors alone"

@@ -1,19 +1,21 @@
 """A scenario and the options of a run: all sections together, read from YAML and checked."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pyarrow as pa
 from pydantic import Field, NonNegativeInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.cells import MADE_IN_A_CELL_OF, STAGES, cell_rows, plain_label
 from weightspace.errors import InputError
 from weightspace.grids import expand_section
 from weightspace.images.settings import ImagesConfig
 from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
+from weightspace.reading import read_yaml
 from weightspace.recovery.settings import (
     OnnxTeacher,
     RecoveryBaselineConfig,
@@ -22,9 +24,8 @@ from weightspace.recovery.settings import (
     TeacherConfig,
     ZooTeachers,
 )
-from weightspace.report.registry import CLAIMS, FIGURES, figures_of
-from weightspace.settings import CellName, Settings, checked, read_yaml
-from weightspace.table import CELLS
+from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
+from weightspace.settings import CellName, Once, Settings, checked, shown, told
 from weightspace.zoo.settings import ZooConfig
 
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
@@ -43,26 +44,19 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("predictor_controls", "teacher", "originals"),
 )
 OWN_IN_A_STACK = ("originals", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
-
-
-STAGES = {  # section: the stage that its rows name, and the key that says what a cell was made from or stands against
-    "zoos": ("zoo", "images"),
-    "autoencoders": ("autoencoder", "zoo"),
-    "baselines": ("baseline", "zoo"),
-    "teachers": ("teacher", None),
-    "recoveries": ("recovery", "teacher"),
-    "recovery_baselines": ("recovery_baseline", "recovery"),
-    "originals": ("originals", "images"),
-    "predictors": ("predictor", "originals"),
-    "predictor_controls": ("predictor_control", "predictor"),
+MOVED = {  # sections that scenarios had, and where their cells are written now
+    "recovery_baselines": "write them in their recovery, as `baselines: [single, pruned]`",
+    "predictor_controls": "write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
 }
 
 
 class FigureConfig(Settings):
     """What one figure shows."""
 
-    cells: list[CellName] | None = Field(
-        None, min_length=1, description="cells in this order, with their baselines and controls; null: all"
+    cells: Annotated[list[str], Once] | None = Field(
+        None,
+        min_length=1,
+        description="cells in this order, with their baselines and controls; `h*` stands for all that begin so; null: all",
     )
     note: bool = Field(True, description="the small print below it")
 
@@ -88,17 +82,39 @@ class Scenario(Settings):
     @cached_property
     def recovery_baselines(self) -> dict[str, RecoveryBaselineConfig]:
         """Baselines of the recoveries, named after their recovery and kind."""
-        made = [(name, kind) for name, cell in self.recoveries.items() for kind in cell.baselines]
-        return {f"{name}_{kind}": RecoveryBaselineConfig(recovery=name, kind=kind) for name, kind in made}
+        return {
+            f"{name}_{kind}": RecoveryBaselineConfig(recovery=name, kind=kind, **_spoken_of(cell, kind))
+            for name, cell in self.recoveries.items()
+            for kind in cell.baselines
+        }
 
     @cached_property
     def predictor_controls(self) -> dict[str, PredictorControlConfig]:
         """Controls of the predictors, named after their predictor, key and number."""
         return {
-            f"{name}_{key}": control
+            f"{name}_{key}": control.model_copy(update=_spoken_of(cell, key))
             for name, cell in self.predictors.items()
             for key, control in cell.named_controls(name).items()
         }
+
+    @model_validator(mode="after")
+    def _names_are_used_once(self) -> "Scenario":
+        for section, key in (("recoveries", "baselines"), ("predictors", "controls")):
+            known = dict.fromkeys(getattr(self, section), "a cell")
+            for name, cell in getattr(self, section).items():
+                for made in cell.baselines if key == "baselines" else cell.named_controls(name):
+                    if (other := known.setdefault(f"{name}_{made}", f"one of {name!r}")) != f"one of {name!r}":
+                        raise ValueError(f"{section}.{name}.{key}: {other} has the name '{name}_{made}' too")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_tell_cells_apart(self) -> "Scenario":
+        for section in ("images", *STAGES):
+            labels: dict[str, str] = {}
+            for name, cell in getattr(self, section).items():
+                if cell.label and (first := labels.setdefault(cell.label, name)) != name:
+                    raise ValueError(f"{section}.{name}.label: {first!r} has the label {cell.label!r} too")
+        return self
 
     @model_validator(mode="after")
     def _references_exist(self) -> "Scenario":
@@ -161,33 +177,48 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _controls_have_their_predictors_seeds(self) -> "Scenario":
-        for cell in self.predictor_controls.values():
+        for name, cell in self.predictor_controls.items():
             if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
-                raise ValueError(f"predictors.{cell.predictor}.controls: seeds: there is no seed {missing[0]} of the predictor")
+                raise ValueError(f"{self.key_of_control(name)}.seeds: the predictor has no seed {missing[0]}")
         return self
 
     @model_validator(mode="after")
     def _figures_show_cells(self) -> "Scenario":
         known = {figure.name: figure for figure in [*FIGURES, CLAIMS]}
-        cells = {cell["cell"] for cell in self.cells("")}
-        for name, figure in self.figures.items():
+        for name in self.figures:
             if name not in known:
                 raise ValueError(f"figures.{name}: there is no such figure, only {', '.join(known)}")
-            for cell in figure.cells or []:
-                if cell not in cells:
-                    raise ValueError(f"figures.{name}.cells: there is no cell {cell!r}")
+            self.shown_in(name)
         return self
+
+    def shown_in(self, figure: str) -> list[str] | None:
+        """Cells that the scenario has a figure show, in order, patterns written out; None: all.
+
+        Raises ValueError naming the key of a cell or pattern that the figure's stage has none of.
+        """
+        if (wanted := self.figures.get(figure, FigureConfig()).cells) is None:
+            return None
+        stage = figure_named(figure).stage
+        cells = [row["cell"] for row in self.cells("") if stage in (row["stage"], MADE_IN_A_CELL_OF.get(row["stage"]))]
+        found = {}
+        for pattern in wanted:
+            matching = [cell for cell in cells if fnmatchcase(cell, pattern)]
+            if not matching:
+                raise ValueError(
+                    f"figures.{figure}.cells: there is no cell {pattern!r}, only {', '.join(cells) or 'none at all'}"
+                )
+            found |= dict.fromkeys(matching)
+        return list(found)
 
     def cells(self, scenario: str) -> list[dict[str, object]]:
         """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
-        rows = []
-        for section, (stage, of) in STAGES.items():
-            for name, cell in getattr(self, section).items():
-                source = getattr(cell, of or "zoo", None) or getattr(cell, "images", None)
-                about = {"kind": getattr(cell, "kind", None), "of": source, "group": cell.group}
-                row = {"scenario": scenario, "stage": stage, "cell": name, **about, "label": cell.label or plain_label(name)}
-                rows.append(row | numbers_in(cell.model_dump(mode="json")))
-        return rows
+        return cell_rows(scenario, {section: getattr(self, section) for section in STAGES})
+
+    def key_of_control(self, name: str) -> str:
+        """Where a control is written: `predictors.held.controls.quantized` of `held_quantized_8`."""
+        predictor = self.predictor_controls[name].predictor
+        keys = [key for key in self.predictors[predictor].controls if f"{name}_".startswith(f"{predictor}_{key}_")]
+        return f"predictors.{predictor}.controls.{max(keys, key=len)}"
 
     @cached_property
     def figure_names(self) -> list[str]:
@@ -202,7 +233,8 @@ class Scenario(Settings):
                 for part in key.split("."):
                     value = getattr(value, part, None)
                 if value is not None:
-                    yield f"{section}.{name}.{key}", target, value
+                    where = self.key_of_control(name) if section == "predictor_controls" else f"{section}.{name}"
+                    yield f"{where}.{key}", target, value
 
 
 class Options(Settings):
@@ -214,28 +246,9 @@ class Options(Settings):
     figures: str = Field("", description="of regenerate_figures: names with commas between; empty: all")
 
 
-def cells_table(rows: list[dict[str, object]]) -> pa.Table:
-    """Rows of `Scenario.cells` as a table: the columns of CELLS, then a column of floats for each number that a cell has."""
-    numbers = sorted({name for row in rows for name in row} - set(CELLS.names))
-    schema = pa.schema([*CELLS, *((name, pa.float64()) for name in numbers)])
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema=schema)
-
-
-def numbers_in(settings: dict[str, object], prefix: str = "") -> dict[str, float]:
-    """Every number of a cell's settings by its dotted key; a list of one number is that number."""
-    found = {}
-    for key, value in settings.items():
-        value = value[0] if isinstance(value, list) and len(value) == 1 else value
-        if isinstance(value, dict):
-            found |= numbers_in(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + key] = float(value)
-    return found
-
-
-def plain_label(name: str) -> str:
-    """What figures write where a cell has no label: its name, with blanks."""
-    return name.replace("_", " ")
+def _spoken_of(cell: RecoveryConfig | PredictorConfig, word: str) -> dict[str, str | None]:
+    """Label and group of a baseline or a control that stands in a cell: those of the cell, where it has them."""
+    return {"label": cell.label and f"{cell.label}, {plain_label(word)}", "group": cell.group}
 
 
 def read_options(config: dict) -> Options:
@@ -248,20 +261,27 @@ def read_scenario(folder: Path, options: Options) -> Scenario:
     path = folder / f"{options.scenario}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise InputError(f"{path}: there is no scenario {options.scenario!r}, only {known}")
-    scenario = checked(Scenario, expanded(read_yaml(path), str(path)), str(path))
+        raise InputError(f"{shown(path)}: there is no scenario {options.scenario!r}, only {known}")
+    content = read_yaml(path)
+    if moved := [f"{key}: {where}" for key, where in MOVED.items() if isinstance(content, dict) and key in content]:
+        raise InputError(told(str(path), moved))
+    scenario = checked(Scenario, expanded(content, str(path)), str(path))
     return scenario.model_copy(update={"device": options.device or scenario.device})
 
 
 def expanded(content: object, where: str) -> object:
-    """A scenario's content with every grid written out; raises InputError naming `where` and the cell."""
+    """A scenario's content with every grid written out; raises InputError naming `where` and each grid that does not read."""
     if not isinstance(content, dict):
         return content
-    sections = dict(content)
-    for section in [name for name in ("images", *STAGES) if isinstance(content.get(name), dict)]:
-        named = {key: sections.get(target) or {} for origin, key, target in REFERENCES if origin == section}
+    sections, problems = dict(content), []
+    for section in [name for name in Scenario.model_fields if name != "figures" and isinstance(content.get(name), dict)]:
+        targets = {key: sections.get(target) for origin, key, target in REFERENCES if origin == section}
         try:
-            sections[section] = expand_section(content[section], named)
+            sections[section] = expand_section(
+                content[section], {key: cells for key, cells in targets.items() if isinstance(cells, dict)}
+            )
         except InputError as error:
-            raise InputError(f"{where}: {section}.{error}") from error
+            problems.append(f"{section}.{error}")
+    if problems:
+        raise InputError(told(where, problems))
     return sections

@@ -4,16 +4,14 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import Cell, CellName
+from weightspace.settings import Cell, CellName, Seeds
 
 
 class AutoencoderConfig(Cell):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     zoo: CellName = Field(description="cell of the section zoos")
-    seeds: list[NonNegativeInt] = Field(
-        min_length=1, description="one training each: initial weights, batches, permutations, queries"
-    )
+    seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
     epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
@@ -58,8 +56,6 @@ class AutoencoderConfig(Cell):
             raise ValueError("contrast_weight, structure_weight and behavior_weight are all 0")
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
         if self.num_queries > self.query_pool:
             raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
         if self.contrast_weight and self.views == "original":

@@ -5,7 +5,6 @@ from math import log2
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -15,18 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from weightspace.settings import ActivationName, Cell, CellName, Settings
+from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings
 
 ANGLE_BITS = 53  # of a float64: the angle of an integer coordinate at a frequency above 2^53 pi has no digits left
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("names a seed twice")
-    return seeds
-
-
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1), AfterValidator(_distinct)]
 
 
 class OriginalsConfig(Cell):
@@ -43,7 +33,9 @@ class OriginalsConfig(Cell):
     weight_decay: NonNegativeFloat = Field(1e-4, description="L2, added to the gradient")
     batch_size: PositiveInt = Field(128, description="images per step")
     epochs: PositiveInt = Field(200, description="over the train images")
-    milestones: list[PositiveInt] = Field([100, 150], description="epochs after which the learning rate falls to a tenth")
+    milestones: Annotated[list[PositiveInt], Once] = Field(
+        [100, 150], description="epochs after which the learning rate falls to a tenth"
+    )
     augment: bool = Field(False, description="random flips, and crops from a frame of 4 zeros")
     smoothness: NonNegativeFloat = Field(
         0.0, description="weight in the loss of the summed cosine of neighboring kernels (NeRN's lambda)"
@@ -126,8 +118,8 @@ class ControlConfig(Settings):
 
     kind: ControlKind | None = Field(None, description=KINDS)
     seeds: Seeds = Field([0], description="seeds of the predictor that it stands against; its own random numbers use them too")
-    bits: Bits | list[Bits] | None = Field(None, description="of quantized, per weight")
-    kept_share: KeptShare | list[KeptShare] | None = Field(
+    bits: Bits | Annotated[list[Bits], Field(min_length=1), Once] | None = Field(None, description="of quantized, per weight")
+    kept_share: KeptShare | Annotated[list[KeptShare], Field(min_length=1), Once] | None = Field(
         None, description="of pruned, low_rank: weights or singular values kept"
     )
     architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
@@ -166,8 +158,8 @@ class PredictorSettings(Cell):
 
     originals: CellName = Field(description="cell of the section originals")
     hidden: int = Field(ge=1, le=16384, description="units of each of the four hidden layers")
-    kernel_sizes: list[PositiveInt] | None = Field(
-        None, description="sizes of the convolution kernels that are predicted; null: all sizes"
+    kernel_sizes: Annotated[list[PositiveInt], Once] | None = Field(
+        None, min_length=1, description="sizes of the convolution kernels that are predicted; null: all sizes"
     )
     linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
     order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
@@ -237,16 +229,19 @@ class PredictorConfig(PredictorSettings):
                 number = f"_{bits}" if bits else f"_{round(100 * share)}" if share else ""
                 chosen = {"kind": control.kind or name, "bits": bits, "kept_share": share}
                 same = {key: getattr(control, key) for key in ("seeds", "architecture", "teacher")}
+                if name + number in made:
+                    raise ValueError(f"controls: two have the name {name + number!r}")
                 made[name + number] = PredictorControlConfig(predictor=predictor, **chosen, **same)
         return made
 
     @model_validator(mode="after")
     def _controls_are_whole(self) -> "PredictorConfig":
-        for name in self.controls:
+        for name, control in self.controls.items():
             try:
-                self.model_copy(update={"controls": {name: self.controls[name]}}).named_controls("itself")
+                self.model_copy(update={"controls": {name: control}}).named_controls("itself")
             except ValidationError as error:
                 raise ValueError(f"controls.{name}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        self.named_controls("itself")
         return self
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import ActivationName, Cell, CellName, Settings, Share
+from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings, Share
 
 
 class SyntheticTeachers(Cell):
@@ -41,7 +41,7 @@ class ZooTeachers(Cell):
 
     kind: Literal["zoo"] = Field(description="taken from a zoo")
     zoo: CellName = Field(description="cell of the section zoos")
-    models: list[NonNegativeInt] = Field(min_length=1, description="indices in the zoo")
+    models: Annotated[list[NonNegativeInt], Once] = Field(min_length=1, description="indices in the zoo")
     epoch: NonNegativeInt = Field(description="a kept epoch")
 
 
@@ -97,16 +97,18 @@ class StudentsConfig(Settings):
     """N overparameterized networks that imitate one teacher; all students of a cell's teachers train as one stack."""
 
     num: PositiveInt = Field(20, ge=2, description="students per teacher")
-    expansion_factors: list[PositiveFloat] = Field(
+    expansion_factors: Annotated[list[PositiveFloat], Once] = Field(
         [4.0],
         min_length=1,
         description="student width / teacher width; of several, the first at which students fit",
     )
-    architectures: list[list[str]] | None = Field(
-        None, description="students' layers where the teacher's are not known, in rising size; null: the teacher's, expanded"
+    architectures: Annotated[list[list[str]], Once] | None = Field(
+        None,
+        min_length=1,
+        description="students' layers where the teacher's are not known, in rising size; null: the teacher's, expanded",
     )
-    activations: list[ActivationName] | None = Field(
-        None, description="assumed; of several, the one that validates best in short runs; null: the teacher's"
+    activations: Annotated[list[ActivationName], Once] | None = Field(
+        None, min_length=1, description="assumed; of several, the one that validates best in short runs; null: the teacher's"
     )
     init: Literal["glorot", "published"] = Field("glorot", description="published: N(0, 2 / (out x students)), as coded")
     batch_size: PositiveInt = Field(512, description="queries per step, the same for all students of a teacher")
@@ -158,7 +160,7 @@ class RecoveryConfig(Cell):
     """One attack on the teachers of a cell, once per seed."""
 
     teacher: CellName = Field(description="cell of the section teachers")
-    seeds: list[NonNegativeInt] = Field(min_length=1, description="one attack each: queries, students, batches")
+    seeds: Seeds = Field(description="one attack each: queries, students, batches")
     outputs: Literal["logits", "probabilities"] = Field(
         "logits", description="what the teacher answers; of probabilities the logarithm is used, up to a constant per row"
     )
@@ -175,7 +177,7 @@ class RecoveryConfig(Cell):
     )
     second_order_limit: PositiveInt = Field(2500, description="weights above which L-BFGS takes the place of second order")
 
-    baselines: list[Literal["single", "pruned", "distilled"]] = Field(
+    baselines: Annotated[list[Literal["single", "pruned", "distilled"]], Once] = Field(
         [],
         exclude=True,
         description="what it has to beat, from the same answers; single: best of the students trained at the teacher's own size; "
@@ -185,10 +187,6 @@ class RecoveryConfig(Cell):
 
     @model_validator(mode="after")
     def _reads(self) -> "RecoveryConfig":
-        if len(set(self.baselines)) < len(self.baselines):
-            raise ValueError("baselines names one twice")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds names a seed twice")
         own = self.thinned_students or self.cluster.keep_ratio != ClusterConfig.model_fields["keep_ratio"].default
         if self.cluster.procedure == "published" and own:
             raise ValueError("the published procedure has no thinned_students and no cluster.keep_ratio")

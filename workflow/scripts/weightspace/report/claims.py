@@ -9,10 +9,11 @@ import pyarrow as pa
 from pydantic import Field, field_validator, model_validator
 
 from weightspace.errors import InputError
+from weightspace.reading import read_yaml
 from weightspace.report.intervals import Interval
 from weightspace.report.registry import metric_named
 from weightspace.report.select import cells_named, interval_of, is_reading, paired_interval
-from weightspace.settings import CellName, Settings, checked, read_yaml
+from weightspace.settings import CellName, Settings, checked
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
 SCHEMA = pa.schema(

@@ -1,11 +1,13 @@
 """Settings of zoos."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import ActivationName, Cell, CellName, Share
+from weightspace.settings import ActivationName, Cell, CellName, Once, Share
+
+MOST_MODELS = 1_000_000
 
 
 class ZooConfig(Cell):
@@ -14,12 +16,12 @@ class ZooConfig(Cell):
     images: CellName = Field(description="cell of the section images")
     architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
     activation: ActivationName = Field("relu", description="of every hidden layer")
-    inits: list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]] = Field(
+    inits: Annotated[list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]], Once] = Field(
         min_length=1, description="of weights; biases start at 0.01, as published"
     )
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
-    learning_rates: list[PositiveFloat] = Field(min_length=1, description="constant over training")
-    weight_decays: list[NonNegativeFloat] = Field(min_length=1, description="L2, added to the gradient")
+    learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="constant over training")
+    weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="L2, added to the gradient")
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
     optimizer: Literal["adam", "sgd"] = Field("adam", description="adam: L2-coupled weight decay; sgd: with momentum")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
@@ -34,11 +36,10 @@ class ZooConfig(Cell):
     def _epochs_increase(self) -> "ZooConfig":
         if any(later <= earlier for earlier, later in pairwise(self.epochs)):
             raise ValueError("epochs must increase")
-        for key in ("inits", "learning_rates", "weight_decays"):
-            if len(set(getattr(self, key))) < len(getattr(self, key)):
-                raise ValueError(f"{key} names a value twice, its models would be equal")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
+        if self.num_models > MOST_MODELS:
+            raise ValueError(f"it would have {self.num_models:,} models, more than {MOST_MODELS:,}")
         if self.num_shards > self.num_models:
             raise ValueError(f"num_shards is {self.num_shards} for {self.num_models} models")
         return self

@@ -1,7 +1,6 @@
 """A population of small networks: who is in it, trained as stacks, measured, split by model."""
 
 from collections.abc import Iterator
-from itertools import product
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,53 +14,21 @@ from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
-from weightspace.rng import generator_for, seed_for
+from weightspace.rng import generator_for
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source
+from weightspace.zoo.members import Member, members, split_of, too_few
 from weightspace.zoo.settings import ZooConfig
 
 MEASURES = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
 
 
-class Member(NamedTuple):
-    """One model of a zoo: its index, and the identity that all its seeds come from."""
-
-    model: int
-    init: str
-    learning_rate: float
-    weight_decay: float
-    seed: int
-
-    def init_identity(self, config: ZooConfig) -> tuple:
-        """What the model's init tensor is drawn from; models that share it start from the same weights."""
-        return (self.init, *(self.identity if config.shared_inits is None else [self.seed % config.shared_inits]))
-
-    @property
-    def identity(self) -> tuple[str, float, float, int]:
-        return tuple(self[1:])
-
-
-def members(config: ZooConfig) -> list[Member]:
-    """All models of a zoo; seeds vary slowest, so that a strided shard holds every combination."""
-    grid = product(range(config.num_seeds), config.inits, config.learning_rates, config.weight_decays)
-    return [Member(n, init, rate, decay, seed) for n, (seed, init, rate, decay) in enumerate(grid)]
-
-
-def split_of(member: Member, config: ZooConfig) -> str:
-    """train, val or test: a hash of the model's identity, the same whoever else is in the zoo."""
-    draw = seed_for("split", *member.identity) / 2**32
-    return "test" if draw < config.test_share else "val" if draw < config.test_share + config.val_share else "train"
-
-
 def shard_members(config: ZooConfig, shard: int) -> list[Member]:
     """Models of one shard; raises InputError if the zoo is too small to have two models of every split."""
-    models = members(config)
-    splits = [split_of(model, config) for model in models]
-    for split in ("train", "val", "test"):
-        if splits.count(split) < 2:
-            raise InputError(f"{len(models)} models give {splits.count(split)} {split} models: raise num_seeds or the shares")
-    return models[shard :: config.num_shards]
+    if problem := too_few(config):
+        raise InputError(problem)
+    return members(config)[shard :: config.num_shards]
 
 
 class Task(NamedTuple):

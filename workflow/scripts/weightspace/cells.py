@@ -1,0 +1,66 @@
+"""What each cell of a scenario is, as rows of a table: nothing that reads the results parses a name."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from weightspace.settings import Cell
+from weightspace.table import CELLS
+
+STAGES = {  # section: the stage that its rows name, and the keys, one of which says what a cell is made from or stands against
+    "zoos": ("zoo", ["images"]),
+    "autoencoders": ("autoencoder", ["zoo"]),
+    "baselines": ("baseline", ["zoo"]),
+    "teachers": ("teacher", ["images", "zoo"]),
+    "recoveries": ("recovery", ["teacher"]),
+    "recovery_baselines": ("recovery_baseline", ["recovery"]),
+    "originals": ("originals", ["images"]),
+    "predictors": ("predictor", ["originals"]),
+    "predictor_controls": ("predictor_control", ["predictor"]),
+}
+MADE_IN_A_CELL_OF = {"baseline": "autoencoder", "recovery_baseline": "recovery", "predictor_control": "predictor"}
+
+
+def cell_rows(scenario: str, sections: Mapping[str, Mapping[str, Cell]]) -> list[dict[str, object]]:
+    """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
+    rows = []
+    for section, (stage, of) in STAGES.items():
+        for name, cell in sections[section].items():
+            about = {
+                "scenario": scenario,
+                "stage": stage,
+                "cell": name,
+                "kind": getattr(cell, "kind", None),
+                "of": next((source for key in of if (source := getattr(cell, key, None))), None),
+                "group": cell.group,
+                "label": cell.label or plain_label(name),
+            }
+            rows.append(about | numbers_in(cell.model_dump(mode="json")))
+    return rows
+
+
+def cells_table(rows: list[dict[str, object]]) -> pa.Table:
+    """Rows of `cell_rows` as a table: the columns of CELLS, then a column of floats for each number that a cell has."""
+    numbers = sorted({name for row in rows for name in row} - set(CELLS.names))
+    schema = pa.schema([*CELLS, *((name, pa.float64()) for name in numbers)])
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema=schema)
+
+
+def numbers_in(settings: dict[str, object], prefix: str = "") -> dict[str, float]:
+    """Every number of a cell's settings by its dotted key; a list of one number is that number, other lists are left out.
+
+    Seeds are none of a cell's numbers: its rows have each their own.
+    """
+    found = {}
+    for key, value in settings.items():
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(value, dict):
+            found |= numbers_in(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and key != "seeds":
+            found[prefix + key] = float(value)
+    return found
+
+
+def plain_label(name: str) -> str:
+    """What figures write where a cell has no label: its name, with blanks."""
+    return name.replace("_", " ")

@@ -1,0 +1,54 @@
+"""Who is in a zoo: each model's identity, its init tensor and its split, from the settings alone."""
+
+from itertools import product
+from typing import NamedTuple
+
+from weightspace.seeds import seed_for
+from weightspace.zoo.settings import ZooConfig
+
+
+class Member(NamedTuple):
+    """One model of a zoo: its index, and the identity that all its seeds come from."""
+
+    model: int
+    init: str
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+    def init_identity(self, config: ZooConfig) -> tuple:
+        """What the model's init tensor is drawn from; models that share it start from the same weights."""
+        return (self.init, *(self.identity if config.shared_inits is None else [self.seed % config.shared_inits]))
+
+    @property
+    def identity(self) -> tuple[str, float, float, int]:
+        return tuple(self[1:])
+
+
+def members(config: ZooConfig) -> list[Member]:
+    """All models of a zoo; seeds vary slowest, so that a strided shard holds every combination."""
+    grid = product(range(config.num_seeds), config.inits, config.learning_rates, config.weight_decays)
+    return [Member(n, init, rate, decay, seed) for n, (seed, init, rate, decay) in enumerate(grid)]
+
+
+def split_of(member: Member, config: ZooConfig) -> str:
+    """train, val or test: a hash of the model's identity, the same whoever else is in the zoo."""
+    draw = seed_for("split", *member.identity) / 2**32
+    return "test" if draw < config.test_share else "val" if draw < config.test_share + config.val_share else "train"
+
+
+def too_few(config: ZooConfig) -> str | None:
+    """Why the zoo is too small to have two models of every split, if it is."""
+    splits = [split_of(model, config) for model in members(config)]
+    for split in ("train", "val", "test"):
+        if splits.count(split) < 2:
+            return f"{len(splits)} models give {splits.count(split)} {split} models: raise num_seeds or the shares"
+    return None
+
+
+def lonely_init(config: ZooConfig) -> tuple | None:
+    """The init tensor of a test model which no train model starts from, if there is one."""
+    inits: dict[str, list[tuple]] = {"train": [], "val": [], "test": []}
+    for model in members(config):
+        inits[split_of(model, config)].append(model.init_identity(config))
+    return next(iter(sorted(set(inits["test"]) - set(inits["train"]))), None)
