@@ -84,7 +84,7 @@ def changed(key, value):
 def read_text(folder, text, **options):
     content = text if isinstance(text, bytes) else text.encode()
     (folder / "mine.yaml").write_bytes(content)
-    return read_scenario(folder, Options(scenario="mine", **options))
+    return read_scenario([folder], Options(scenario="mine", **options))
 
 
 def read(folder, content, **options):
@@ -104,7 +104,7 @@ def test_every_scenario_that_is_kept_reads(path):
     files = [cell.get(key) for cell in images for key in ("train", "test")]
     if any(isinstance(file, str) and not Path("resources", file).is_file() for file in files):
         pytest.skip("its image files are not here")
-    assert read_scenario(SCENARIOS, Options(scenario=path.stem)).device
+    assert read_scenario([SCENARIOS], Options(scenario=path.stem)).device
 
 
 @pytest.mark.parametrize("cls", settings_classes(), ids=lambda cls: cls.__name__)
@@ -347,7 +347,7 @@ def test_yaml_that_does_not_read_is_one_sentence_with_its_file(tmp_path, text):
 def test_a_scenario_that_is_not_there_is_named_with_those_that_are(tmp_path):
     (tmp_path / "other.yaml").touch()
     with pytest.raises(InputError, match=r"mine\.yaml: there is no scenario 'mine', only other"):
-        read_scenario(tmp_path, Options(scenario="mine"))
+        read_scenario([tmp_path], Options(scenario="mine"))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,10 @@ rule train_autoencoder:
         "<benchmarks>/train_autoencoder/{autoencoder}-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
-        runtime=60,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
@@ -43,7 +42,6 @@ rule evaluate_autoencoder:
         "<benchmarks>/evaluate_autoencoder/{autoencoder}-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,
@@ -68,7 +66,6 @@ rule evaluate_baseline:
         "<benchmarks>/evaluate_baseline/{baseline}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,

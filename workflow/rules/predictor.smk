@@ -13,11 +13,10 @@ rule train_originals:
         "<benchmarks>/train_originals/{originals}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=1440,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         originals=lambda w: settings.originals[w.originals].model_dump(mode="json"),
@@ -29,8 +28,11 @@ rule train_originals:
 
 rule train_predictors:
     input:
-        originals=lambda w: [f"<results>/originals/{cell.originals}/originals.safetensors" for cell in sharing(w).values()],
-        images=lambda w: images_to_distill(w),
+        originals=lambda w: [
+            f"<results>/originals/{cell.originals}/originals.safetensors"
+            for cell in settings.cells_in_stack(w.predictor).values()
+        ],
+        images=lambda w: collect("<results>/images/{images}.safetensors", images=settings.images_to_distill(w.predictor)),
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
         ),
@@ -44,14 +46,13 @@ rule train_predictors:
         predictor=one_of([name for name, cell in settings.predictors.items() if cell.stack is None]),
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=1440,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
-        predictors=lambda w: {name: cell.model_dump(mode="json") for name, cell in sharing(w).items()},
+        predictors=lambda w: {name: cell.model_dump(mode="json") for name, cell in settings.cells_in_stack(w.predictor).items()},
         version=VERSION["predictor"],
     script:
         "../scripts/train_predictors.py"
@@ -60,8 +61,8 @@ rule train_predictors:
 rule evaluate_predictors:
     input:
         originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{originals_of(w).images}.safetensors",
-        predictors=lambda w: trained_with(w.predictor),
+        images=lambda w: f"<results>/images/{settings.originals_of(w.predictor).images}.safetensors",
+        predictors=lambda w: f"<results>/predictor/{settings.stack_of(w.predictor)}/predictors.safetensors",
     output:
         artifacts=directory("<results>/predictor/{predictor}/seed-{seed}/artifacts"),
         metrics="<results>/predictor/{predictor}/seed-{seed}/metrics.parquet",
@@ -73,7 +74,6 @@ rule evaluate_predictors:
         "<benchmarks>/evaluate_predictors/{predictor}-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
         runtime=60,
@@ -88,13 +88,13 @@ rule evaluate_predictors:
 
 rule evaluate_predictor_control:
     input:
-        originals=lambda w: f"<results>/originals/{controlled(w).originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{settings.originals[controlled(w).originals].images}.safetensors",
+        originals=lambda w: f"<results>/originals/{settings.predictors[predictor_of(w)].originals}/originals.safetensors",
+        images=lambda w: f"<results>/images/{settings.originals_of(predictor_of(w)).images}.safetensors",
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        predictors=lambda w: trained_with(controlled_name(w)),
-        artifacts=lambda w: f"<results>/predictor/{controlled_name(w)}/seed-{w.seed}/artifacts",
+        predictors=lambda w: f"<results>/predictor/{settings.stack_of(predictor_of(w))}/predictors.safetensors",
+        artifacts=lambda w: f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts",
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:
@@ -103,16 +103,15 @@ rule evaluate_predictor_control:
         "<benchmarks>/evaluate_predictor_control/{predictor_control}-{seed}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=240,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json", exclude={"seeds"}),
-        predictor=lambda w: controlled(w).model_dump(mode="json", exclude={"seeds"}),
-        recipe=lambda w: settings.originals[controlled(w).originals].model_dump(mode="json"),
+        predictor=lambda w: settings.predictors[predictor_of(w)].model_dump(mode="json", exclude={"seeds"}),
+        recipe=lambda w: settings.originals_of(predictor_of(w)).model_dump(mode="json"),
         scenario=SCENARIO,
         version=VERSION["predictor"],
     script:

@@ -9,14 +9,10 @@ rule regenerate_figures:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         table=f"results/{SCENARIO}/metrics.parquet",
-        reference=f"results/reference/{SCENARIO}/metrics.parquet",
-        claims="config/claims.yaml",
+        reference=found(f"results/reference/{SCENARIO}/metrics.parquet"),
+        claims=found("config/claims.yaml"),
         folder=f"results/{SCENARIO}",
         scenario=SCENARIO,
     script:
@@ -34,10 +30,6 @@ rule keep_reference:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         reference=f"results/reference/{SCENARIO}",
     script:

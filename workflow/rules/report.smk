@@ -31,10 +31,6 @@ rule collect_metrics:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         version=VERSION["report"],
     script:
@@ -44,7 +40,7 @@ rule collect_metrics:
 rule judge_claims:
     input:
         metrics=rules.collect_metrics.output.metrics,
-        claims="config/claims.yaml",
+        claims=found("config/claims.yaml"),
     output:
         claims="<results>/claims.parquet",
         markdown="<results>/claims.md",
@@ -59,10 +55,6 @@ rule judge_claims:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         scenario=SCENARIO,
         version=VERSION["report"],
@@ -86,10 +78,6 @@ rule plot_claims:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         scenario=SCENARIO,
         version=VERSION["report"],
@@ -114,10 +102,6 @@ rule tabulate_timings:
     localrule: True
     conda:
         "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         benchmarks=f"results/{SCENARIO}/benchmarks",
         scenario=SCENARIO,

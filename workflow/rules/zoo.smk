@@ -13,11 +13,10 @@ rule train_zoo:
         "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
-        runtime=60,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
@@ -44,7 +43,6 @@ rule join_zoo:
         "<benchmarks>/join_zoo/{zoo}.tsv"
     conda:
         "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,

@@ -44,11 +44,12 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def checked(model: type[Settings], content: object, where: str) -> Settings:
-    """`content` as settings; raises InputError naming `where` and each wrong key."""
+    """`content` as settings; raises InputError naming `where` once and each wrong key on a line of its own."""
     try:
         return model.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        raise InputError("; ".join(f"{where}: {sentence}" for sentence in _sentences(error))) from error
+        first, *others = _sentences(error)
+        raise InputError("\n  ".join([f"{where}: {first}", *others])) from error
 
 
 def _sentences(error: ValidationError) -> list[str]:
