@@ -203,7 +203,7 @@ def read_options(config: dict) -> Options:
 
 
 def read_scenario(folders: Sequence[Path], options: Options) -> Scenario:
-    """Checked settings of the scenario, from the first folder that has it; raises InputError naming the file and each wrong key."""
+    """Checked settings, from the first folder that has the scenario; raises InputError naming the file and each wrong key."""
     file = f"{options.scenario}.yaml"
     path = next((folder / file for folder in folders if (folder / file).is_file()), None)
     if path is None:
