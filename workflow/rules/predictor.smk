@@ -94,7 +94,8 @@ rule evaluate_predictor_control:
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
         predictors=lambda w: f"<results>/predictor/{settings.stack_of(predictor_of(w))}/predictors.safetensors",
-        artifacts=lambda w: f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts",
+        # A folder, of which Snakemake compares dates alone; what is in it changes with the other inputs and params.
+        artifacts=lambda w: ancient(f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts"),
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:
