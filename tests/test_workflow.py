@@ -361,7 +361,7 @@ TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control")
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_that_a_cluster_runs_states_memory_and_time(name):
     body = f"\n{RULES[name]}"
-    assert [part for part in ("\n    log:\n", "\n    conda:\n", "\n    script:\n") if part not in body] == []
+    assert [part for part in ("\n    log:\n", "\n    script:\n") if part not in body] == []
     assert "\n    localrule: True\n" in body or ("mem_mb=" in body and "runtime=" in body)
     assert ("gpu=" in body) == (name.startswith("train_") or name in TRAINING_CONTROLS)
     assert f'"../scripts/{name}.py"' in body

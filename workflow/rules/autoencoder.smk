@@ -13,8 +13,6 @@ rule train_autoencoder:
         "<logs>/train_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/train_autoencoder/{autoencoder}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2500),
         runtime=training_minutes,
@@ -40,8 +38,6 @@ rule evaluate_autoencoder:
         "<logs>/evaluate_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_autoencoder/{autoencoder}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,
@@ -64,8 +60,6 @@ rule evaluate_baseline:
         "<logs>/evaluate_baseline/{baseline}.log",
     benchmark:
         "<benchmarks>/evaluate_baseline/{baseline}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,

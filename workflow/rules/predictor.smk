@@ -11,8 +11,6 @@ rule train_originals:
         "<logs>/train_originals/{originals}.log",
     benchmark:
         "<benchmarks>/train_originals/{originals}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,
@@ -44,8 +42,6 @@ rule train_predictors:
         "<benchmarks>/train_predictors/{predictor}.tsv"
     wildcard_constraints:
         predictor=one_of([name for name, cell in settings.predictors.items() if cell.stack is None]),
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,
@@ -72,8 +68,6 @@ rule evaluate_predictors:
         "<logs>/evaluate_predictors/{predictor}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_predictors/{predictor}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=60,
@@ -102,8 +96,6 @@ rule evaluate_predictor_control:
         "<logs>/evaluate_predictor_control/{predictor_control}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_predictor_control/{predictor_control}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,

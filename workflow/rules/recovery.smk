@@ -10,8 +10,6 @@ rule train_students:
         "<logs>/train_students/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/train_students/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,
@@ -36,8 +34,6 @@ rule recover_networks:
         "<logs>/recover_networks/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/recover_networks/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,
@@ -62,8 +58,6 @@ rule compare_recovery:
         "<logs>/compare_recovery/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/compare_recovery/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2000),
         runtime=30,
@@ -89,8 +83,6 @@ rule evaluate_recovery_baseline:
         "<logs>/evaluate_recovery_baseline/{recovery_baseline}.log",
     benchmark:
         "<benchmarks>/evaluate_recovery_baseline/{recovery_baseline}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(3000),
         runtime=training_minutes,

@@ -7,8 +7,6 @@ rule regenerate_figures:
     log:
         "<logs>/regenerate_figures.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         table=f"results/{SCENARIO}/metrics.parquet",
         reference=found(f"results/reference/{SCENARIO}/metrics.parquet"),
@@ -28,8 +26,6 @@ rule keep_reference:
     log:
         "<logs>/keep_reference.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         reference=f"results/reference/{SCENARIO}",
     script:

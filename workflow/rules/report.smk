@@ -29,8 +29,6 @@ rule collect_metrics:
     log:
         "<logs>/collect_metrics.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         version=VERSION["report"],
     script:
@@ -53,8 +51,6 @@ rule judge_claims:
     log:
         "<logs>/judge_claims.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         scenario=SCENARIO,
         version=VERSION["report"],
@@ -76,8 +72,6 @@ rule plot_claims:
     log:
         "<logs>/plot_claims.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         scenario=SCENARIO,
         version=VERSION["report"],
@@ -100,8 +94,6 @@ rule tabulate_timings:
     log:
         "<logs>/tabulate_timings.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         benchmarks=f"results/{SCENARIO}/benchmarks",
         scenario=SCENARIO,

@@ -11,8 +11,6 @@ rule make_teachers:
         "<logs>/make_teachers/{teacher}.log",
     benchmark:
         "<benchmarks>/make_teachers/{teacher}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2000),
         runtime=training_minutes,
@@ -38,8 +36,6 @@ rule ask_teachers:
         "<logs>/ask_teachers/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/ask_teachers/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2500),
         runtime=30,
@@ -61,8 +57,6 @@ rule mask_pixels:
         "<logs>/mask_pixels/{images}.log",
     benchmark:
         "<benchmarks>/mask_pixels/{images}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(4000),
         runtime=training_minutes,

@@ -11,8 +11,6 @@ rule train_zoo:
         "<logs>/train_zoo/{zoo}/{shard}.log",
     benchmark:
         "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2000),
         runtime=training_minutes,
@@ -41,8 +39,6 @@ rule join_zoo:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
         "<benchmarks>/join_zoo/{zoo}.tsv"
-    conda:
-        "../../environment.yml"
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,
