@@ -3,6 +3,7 @@ PYTHON ?= python3
 CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
+TESTS := tests
 SNAKEMAKE = $(BIN)/python -m snakemake
 OPTIONS = --cores $(CORES) $(ARGS) $(if $(SCENARIO),--config scenario=$(SCENARIO))
 PIP = $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-input
@@ -14,7 +15,7 @@ export MKL_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run regenerate-figures test lint format docs install install-dev
+.PHONY: help run regenerate-figures check test lint format docs install install-dev
 .DEFAULT_GOAL := help
 
 help:                ## this list; options: SCENARIO=NAME CORES=2 PYTHON=python3.12 ARGS="--dry-run"
@@ -26,15 +27,22 @@ run: install         ## everything, from images to figures
 regenerate-figures: install ## the figures again, from the tables
 	$(SNAKEMAKE) regenerate_figures $(OPTIONS)
 
-test: lint           ## checks, then tests
-	$(BIN)/python -m pytest
-
-lint: install-dev    ## checks alone
+check: install-dev   ## code's form and the fast laws: a minute, no Snakemake
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
-	$(SNAKEMAKE) --lint
+	$(BIN)/snakefmt --check Snakefile workflow
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -q -m 'not slow and not snakemake' $(TESTS)
+
+lint: install-dev    ## checks of form alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-logo
+	$(SNAKEMAKE) --lint
+
+test: lint           ## checks of form, then every test
+	$(BIN)/python -m pytest $(TESTS)
 
 docs: install        ## config/README.md and docs/metrics.md, from the settings and the metrics
 	$(BIN)/python docs/generate.py
@@ -42,7 +50,7 @@ docs: install        ## config/README.md and docs/metrics.md, from the settings 
 format: install-dev  ## code and rules into their one layout
 	$(BIN)/ruff check --fix --exit-zero --quiet .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev

@@ -24,6 +24,13 @@ ENVIRONMENT = os.environ | THREADS | {"CUDA_VISIBLE_DEVICES": ""}  # results bit
 JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
 
+def pytest_collection_modifyitems(items):
+    """Mark the tests that start Snakemake: those that work on a copy of the project."""
+    for item in items:
+        if {"clone", "smoke", "finished", "killed", "checkout"} & set(item.fixturenames):
+            item.add_marker("snakemake")
+
+
 @pytest.fixture(autouse=True)
 def own_random_numbers():
     """A test's ambient draws start at seed 0, whatever ran before it."""

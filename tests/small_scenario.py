@@ -62,7 +62,7 @@ def changed(key, value):
 def read_text(folder, text, **options):
     content = text if isinstance(text, bytes) else text.encode()
     (folder / "mine.yaml").write_bytes(content)
-    return read_scenario(folder, Options(scenario="mine", **options))
+    return read_scenario([folder], Options(scenario="mine", **options))
 
 
 def read(folder, content, **options):

@@ -134,5 +134,5 @@ def test_rows_are_read_with_what_is_said_of_their_cells_beside_them(tmp_path):
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_no_number_of_a_shipped_cell_has_the_name_of_a_column_of_the_rows(path):
-    names = cells_table(read_scenario(path.parent, Options(scenario=path.stem)).cells(path.stem)).schema.names
+    names = cells_table(read_scenario([path.parent], Options(scenario=path.stem)).cells(path.stem)).schema.names
     assert set(names[len(CELLS) :]).isdisjoint({*SCHEMA.names, *CELLS.names})

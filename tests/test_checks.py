@@ -69,7 +69,7 @@ def changed(path, value):
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_shipped_scenario_fits(path):
-    check_scenario(read_scenario(path.parent, Options(scenario=path.stem)), path.stem)
+    check_scenario(read_scenario([path.parent], Options(scenario=path.stem)), path.stem)
 
 
 def test_what_fits_is_not_refused():

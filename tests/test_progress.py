@@ -54,6 +54,23 @@ def test_wrong_input_is_one_sentence_and_exit_code_1(tmp_path):
 
 
 @pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device", "a.parquet"), RuntimeError("I/O: Disk quota exceeded")])
+def test_a_file_that_cannot_be_written_is_one_sentence_and_exit_code_1(tmp_path, error):
+    path = tmp_path / "rule.log"
+    with pytest.raises(SystemExit) as stop, rule_log(str(path)):
+        fail(error)
+    assert stop.value.code == 1
+    assert path.read_text() == f"error: {error}\n"
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence_on_the_terminal(capsys):
+    with pytest.raises(SystemExit) as stop, rule_log("/dev/full"):
+        print("more than the disk holds")
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "error: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.usefixtures("streams")
 def test_an_interrupt_leaves_one_line_and_the_exit_code_of_one(tmp_path):
     path = tmp_path / "rule.log"
     with pytest.raises(SystemExit) as stop, rule_log(str(path)):

@@ -54,7 +54,7 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     content["originals"]["large"] = content["originals"]["cnn"]
     content["predictors"]["cnn"] |= {"originals": "cnn", "seeds": [0, 1, 2], "hidden": 8, "steps": 3}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    scenario = read_scenario(tmp_path, Options(scenario="mine"))
+    scenario = read_scenario([tmp_path], Options(scenario="mine"))
     grid = {name: cell.steps for name, cell in scenario.predictors.items() if name.startswith("cnn_h")}
     assert grid == {"cnn_h24_none": 4000, "cnn_h24_in": 4000, "cnn_h32_none": 4000, "cnn_h32_in": 8000}
     assert scenario.predictors["cnn_h32_in"].label == "32 units, in filter"

@@ -117,6 +117,24 @@ def test_a_second_run_has_nothing_to_do(smoke):
     assert "Nothing to be done" in smoke.snakemake("--cores", "2")
 
 
+def test_outputs_restored_with_other_dates_do_not_run_again_for_that(finished):
+    """Nor does code that is newer than they are."""
+    files = sorted(path for path in finished.results.rglob("*") if path.is_file())
+    for number, path in enumerate(reversed(files)):
+        os.utime(path, (1.6e9 + number, 1.6e9 + number))
+    for path in finished.folder.glob("workflow/**/*.py"):
+        path.touch()
+    assert finished.planned() == []
+
+
+def test_an_input_whose_content_changed_reruns_its_readers(finished):
+    path = finished.results / "zoo/tiny/models.parquet"
+    path.touch()
+    assert finished.planned() == []
+    path.write_bytes(path.read_bytes() + b" ")
+    assert finished.planned() == sorted(autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + BASELINES + REPORT)
+
+
 def test_a_comment_or_another_layout_of_the_settings_reruns_nothing(finished):
     path = finished.folder / "config/scenarios/smoke.yaml"
     path.write_text(f"# said anew\n{path.read_text()}")
@@ -250,6 +268,14 @@ def test_bad_settings_stop_with_one_sentence_before_any_job(key, value, sentence
     assert jobs_of_run(clone) == []
 
 
+def test_several_wrong_settings_are_said_one_a_line_and_their_file_once(clone):
+    clone.edit(lambda content: content["zoos"]["tiny"].update(optimiser="adam", num_seeds="eight"))
+    lines = said(clone.snakemake("--dry-run", fails=True))
+    start = next(number for number, line in enumerate(lines) if line.startswith("error: config/scenarios/smoke.yaml: zoos.tiny."))
+    assert lines[start + 1].startswith("  zoos.tiny.")
+    assert " ".join(lines[start:]).count("smoke.yaml") == 1
+
+
 def test_a_missing_image_file_is_said_in_one_sentence_before_any_job(clone):
     clone.edit(lambda content: set_key(content, "images.digits", PARQUET))
     output = clone.snakemake("--cores", "1", fails=True)
@@ -346,11 +372,21 @@ TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control")
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_every_rule_states_threads_memory_time_and_its_log(name):
+def test_every_rule_that_a_cluster_runs_states_memory_and_time(name):
     body = f"\n{RULES[name]}"
-    assert [f for f in ("\n    threads: ", "mem_mb=", "runtime=", "\n    log:\n", "\n    script:\n") if f not in body] == []
+    assert [part for part in ("\n    log:\n", "\n    script:\n") if part not in body] == []
+    assert "\n    localrule: True\n" in body or ("mem_mb=" in body and "runtime=" in body)
     assert ("gpu=" in body) == (name.startswith("train_") or name in TRAINING_CONTROLS)
     assert f'"../scripts/{name}.py"' in body
+
+
+def test_training_asks_for_the_scenarios_minutes_and_all_else_for_an_hour_at_most(clone):
+    clone.edit(lambda content: content.update(training_minutes=77))
+    jobs = JOB.findall(clone.snakemake("--dry-run"))
+    asked = {(rule, int(minutes)) for rule, body in jobs for minutes in re.findall(r"runtime=(\d+)", body)}
+    training = {rule for rule, minutes in asked if minutes == 77}
+    assert training == {*LEARNING, *TRAINING_CONTROLS, "make_teachers", "recover_networks"}
+    assert max(minutes for rule, minutes in asked if rule not in training) <= 60
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("auto", "0"), ("cpu", "0"), ("cuda", "1")])

@@ -13,13 +13,10 @@ rule train_autoencoder:
         "<logs>/train_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/train_autoencoder/{autoencoder}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
-        runtime=60,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
@@ -41,9 +38,6 @@ rule evaluate_autoencoder:
         "<logs>/evaluate_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_autoencoder/{autoencoder}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,
@@ -66,9 +60,6 @@ rule evaluate_baseline:
         "<logs>/evaluate_baseline/{baseline}.log",
     benchmark:
         "<benchmarks>/evaluate_baseline/{baseline}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
         runtime=60,

@@ -1,10 +1,14 @@
-"""Scenario to checked settings, cells, stage versions, wildcard constraints and resources."""
+"""Where the workflow lies, its checked settings, stage versions, resources and wildcard constraints."""
 
+import os
 import sys
-
-sys.path.append(f"{workflow.basedir}/workflow/scripts")
-
 from pathlib import Path
+
+SOURCES = Path(str(workflow.current_basedir)).parents[1]
+sys.path.append(str(SOURCES.joinpath("workflow", "scripts")))
+if any(letter.isspace() for letter in sys.executable):  # Snakemake starts jobs with this path unquoted: let PATH find it
+    os.environ.update(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    sys.executable = "python"
 
 from weightspace.checks import check_scenario
 from weightspace.images.check import check_image_files
@@ -16,11 +20,19 @@ from weightspace.report.registry import figure_named
 VERSION = {"images": 2, "zoo": 1, "autoencoder": 1, "evaluation": 2, "recovery": 4, "predictor": 5, "report": 2}
 
 
+def found(path):
+    """A file of the working directory, or where there is none the checkout's own."""
+    return path if Path(path).is_file() else str(SOURCES / path)
+
+
+configfile: found("config/config.yaml")
+
+
 def checked_settings():
     """Options and scenario, every cell checked before the first job."""
     try:
         options = read_options(config)
-        scenario = read_scenario(Path(workflow.basedir, "config", "scenarios"), options)
+        scenario = read_scenario([Path("config", "scenarios"), SOURCES.joinpath("config", "scenarios")], options)
         check_scenario(scenario, options.scenario)
         return options, scenario
     except InputError as error:
@@ -29,11 +41,17 @@ def checked_settings():
 
 options, settings = checked_settings()
 SCENARIO = options.scenario
+GPUS = int(settings.device == "cuda")  # that a training job asks a cluster for
 
 
 def mem_scaled(mem_mb):
     """Memory that doubles with every retry; more where a scenario's images take more."""
     return lambda wildcards, attempt: (mem_mb + settings.images_mem_mb) * 2 ** (attempt - 1)
+
+
+def training_minutes(wildcards, attempt):
+    """Time limit of a job that trains; it doubles with every retry, which goes on from the last saved state."""
+    return settings.training_minutes * 2 ** (attempt - 1)
 
 
 def image_files_checked(wildcards):
@@ -44,11 +62,6 @@ def image_files_checked(wildcards):
     except InputError as error:
         sys.exit(f"error: {error}")
     return []
-
-
-def gpus():
-    """GPUs that a training job asks a cluster for."""
-    return int(settings.device == "cuda")
 
 
 def of_each_seed(cells, file):
@@ -72,63 +85,9 @@ def files_named(path, cell, key):
     return [] if name is None else [path.format(name)]
 
 
-def teacher_of(wildcards):
-    """The teachers' cell of a recovery."""
-    return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
-
-
-def own_images(wildcards):
-    """The cell, a teacher's or a zoo's, that names the images which a recovery's teachers were trained on."""
-    teacher = teacher_of(wildcards)
-    return settings.zoos[teacher.zoo] if teacher.kind == "zoo" else teacher
-
-
-def masked(wildcards):
-    """Whether a recovery compares neurons by some pixels alone."""
-    return settings.recoveries[wildcards.recovery].cluster.mask == "boruta"
-
-
-def attacked(wildcards):
-    """The recovery that a baseline stands against."""
-    return settings.recoveries[settings.recovery_baselines[wildcards.recovery_baseline].recovery]
-
-
-def first_seed(wildcards, file):
-    """A file of the first seed of the recovery that a baseline stands against."""
-    recovery = settings.recovery_baselines[wildcards.recovery_baseline].recovery
-    return f"<results>/recovery/{recovery}/seed-{attacked(wildcards).seeds[0]}/{file}"
-
-
-def originals_of(wildcards):
-    """The cell of the originals that a predictor holds."""
-    return settings.originals[settings.predictors[wildcards.predictor].originals]
-
-
-def images_to_distill(wildcards):
-    """The images that a predictor learns from; none without distillation."""
-    distilled = settings.predictors[wildcards.predictor].distillation is not None
-    return [f"<results>/images/{originals_of(wildcards).images}.safetensors"] if distilled else []
-
-
-def sharing(wildcards):
-    """Predictor cells that train in the job of one of them, this one first, then by name: in whatever order they are written."""
-    others = sorted(name for name, cell in settings.predictors.items() if cell.stack == wildcards.predictor)
-    return {name: settings.predictors[name] for name in [wildcards.predictor, *others]}
-
-
-def controlled_name(wildcards):
-    """The cell of the predictor that a control stands against."""
+def predictor_of(wildcards):
+    """Name of the predictors' cell that a control is compared with."""
     return settings.predictor_controls[wildcards.predictor_control].predictor
-
-
-def controlled(wildcards):
-    """The predictor that a control stands against."""
-    return settings.predictors[controlled_name(wildcards)]
-
-
-def trained_with(predictor):
-    """The file of the job that a cell of predictors trains in."""
-    return f"<results>/predictor/{settings.predictors[predictor].stack or predictor}/predictors.safetensors"
 
 
 wildcard_constraints:

@@ -10,9 +10,6 @@ rule fetch_images:
         "<logs>/fetch_images/{images}.log",
     benchmark:
         "<benchmarks>/fetch_images/{images}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
         runtime=30,

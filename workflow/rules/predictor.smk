@@ -23,13 +23,10 @@ rule train_originals:
         "<logs>/train_originals/{originals}.log",
     benchmark:
         "<benchmarks>/train_originals/{originals}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=1440,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         originals=lambda w: settings.originals[w.originals].model_dump(mode="json"),
@@ -50,9 +47,6 @@ rule order_kernels:
         "<benchmarks>/order_kernels/{originals}-{order}.tsv"
     wildcard_constraints:
         order=one_of(sorted({cell.order_name for cell in settings.predictors.values()})),
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
         runtime=240,
@@ -65,9 +59,12 @@ rule order_kernels:
 
 rule train_predictors:
     input:
-        orders=lambda w: [order_of(name) for name in sharing(w)],
-        originals=lambda w: [f"<results>/originals/{cell.originals}/originals.safetensors" for cell in sharing(w).values()],
-        images=lambda w: images_to_distill(w),
+        orders=lambda w: [order_of(name) for name in settings.cells_in_stack(w.predictor)],
+        originals=lambda w: [
+            f"<results>/originals/{cell.originals}/originals.safetensors"
+            for cell in settings.cells_in_stack(w.predictor).values()
+        ],
+        images=lambda w: collect("<results>/images/{images}.safetensors", images=settings.images_to_distill(w.predictor)),
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
         ),
@@ -79,16 +76,13 @@ rule train_predictors:
         "<benchmarks>/train_predictors/{predictor}.tsv"
     wildcard_constraints:
         predictor=one_of([name for name, cell in settings.predictors.items() if cell.stack is None]),
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=1440,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
-        predictors=lambda w: {name: cell.model_dump(mode="json") for name, cell in sharing(w).items()},
+        predictors=lambda w: {name: cell.model_dump(mode="json") for name, cell in settings.cells_in_stack(w.predictor).items()},
         version=VERSION["predictor"],
     script:
         "../scripts/train_predictors.py"
@@ -98,8 +92,8 @@ rule evaluate_predictors:
     input:
         order=lambda w: order_of(w.predictor),
         originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{originals_of(w).images}.safetensors",
-        predictors=lambda w: trained_with(w.predictor),
+        images=lambda w: f"<results>/images/{settings.originals_of(w.predictor).images}.safetensors",
+        predictors=lambda w: f"<results>/predictor/{settings.stack_of(w.predictor)}/predictors.safetensors",
     output:
         artifacts=directory("<results>/predictor/{predictor}/seed-{seed}/artifacts"),
         metrics="<results>/predictor/{predictor}/seed-{seed}/metrics.parquet",
@@ -109,9 +103,6 @@ rule evaluate_predictors:
         "<logs>/evaluate_predictors/{predictor}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_predictors/{predictor}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
         runtime=60,
@@ -126,31 +117,29 @@ rule evaluate_predictors:
 
 rule evaluate_predictor_control:
     input:
-        order=lambda w: order_of(controlled_name(w)),
-        originals=lambda w: f"<results>/originals/{controlled(w).originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{settings.originals[controlled(w).originals].images}.safetensors",
+        order=lambda w: order_of(predictor_of(w)),
+        originals=lambda w: f"<results>/originals/{settings.predictors[predictor_of(w)].originals}/originals.safetensors",
+        images=lambda w: f"<results>/images/{settings.originals_of(predictor_of(w)).images}.safetensors",
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        artifacts=lambda w: f"<results>/predictor/{controlled_name(w)}/seed-{w.seed}/artifacts",
+        # A folder, of which Snakemake compares dates alone; what is in it changes with the other inputs and params.
+        artifacts=lambda w: ancient(f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts"),
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:
         "<logs>/evaluate_predictor_control/{predictor_control}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/evaluate_predictor_control/{predictor_control}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=240,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json", exclude={"seeds"}),
-        predictor=lambda w: controlled(w).model_dump(mode="json", exclude={"seeds"}),
-        recipe=lambda w: settings.originals[controlled(w).originals].model_dump(mode="json"),
+        predictor=lambda w: settings.predictors[predictor_of(w)].model_dump(mode="json", exclude={"seeds"}),
+        recipe=lambda w: settings.originals_of(predictor_of(w)).model_dump(mode="json"),
         scenario=SCENARIO,
         version=VERSION["predictor"],
     script:

@@ -10,13 +10,10 @@ rule train_students:
         "<logs>/train_students/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/train_students/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=240,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         students=lambda w: settings.recoveries[w.recovery].students.model_dump(mode="json"),
@@ -29,7 +26,7 @@ rule recover_networks:
     input:
         queries=rules.ask_teachers.output.queries,
         students=rules.train_students.output.students,
-        mask=lambda w: [f"<results>/mask/{own_images(w).images}.safetensors"] if masked(w) else [],
+        mask=lambda w: collect("<results>/mask/{images}.safetensors", images=settings.masks_of(w.recovery)),
     output:
         networks="<results>/recovery/{recovery}/seed-{seed}/networks.safetensors",
         merges="<results>/recovery/{recovery}/seed-{seed}/merges.parquet",
@@ -37,12 +34,9 @@ rule recover_networks:
         "<logs>/recover_networks/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/recover_networks/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=600,
+        runtime=training_minutes,
     params:
         recovery=lambda w: settings.recoveries[w.recovery].model_dump(mode="json", exclude={"seeds"}),
         scenario=SCENARIO,
@@ -64,9 +58,6 @@ rule compare_recovery:
         "<logs>/compare_recovery/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/compare_recovery/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
         runtime=30,
@@ -81,27 +72,26 @@ rule compare_recovery:
 
 rule evaluate_recovery_baseline:
     input:
-        queries=lambda w: first_seed(w, "queries.safetensors"),
-        students=lambda w: first_seed(w, "students.safetensors"),
-        teachers=lambda w: f"<results>/teacher/{attacked(w).teacher}/teachers.safetensors",
+        queries=lambda w: "<results>/recovery/{}/seed-{}/queries.safetensors".format(*settings.first_seed_of(w.recovery_baseline)),
+        students=lambda w: "<results>/recovery/{}/seed-{}/students.safetensors".format(
+            *settings.first_seed_of(w.recovery_baseline)
+        ),
+        teachers=lambda w: f"<results>/teacher/{settings.recovery_of_baseline(w.recovery_baseline).teacher}/teachers.safetensors",
     output:
         metrics="<results>/recovery_baseline/{recovery_baseline}/metrics.parquet",
     log:
         "<logs>/evaluate_recovery_baseline/{recovery_baseline}.log",
     benchmark:
         "<benchmarks>/evaluate_recovery_baseline/{recovery_baseline}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(3000),
-        runtime=240,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         baseline=lambda w: settings.recovery_baselines[w.recovery_baseline].model_dump(mode="json"),
-        recovery=lambda w: attacked(w).model_dump(mode="json", exclude={"seeds"}),
-        seed=lambda w: attacked(w).seeds[0],
+        recovery=lambda w: settings.recovery_of_baseline(w.recovery_baseline).model_dump(mode="json", exclude={"seeds"}),
+        seed=lambda w: settings.first_seed_of(w.recovery_baseline)[1],
         scenario=SCENARIO,
         version=VERSION["recovery"],
     script:

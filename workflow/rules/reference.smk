@@ -7,16 +7,10 @@ rule regenerate_figures:
     log:
         "<logs>/regenerate_figures.log",
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         table=f"results/{SCENARIO}/metrics.parquet",
-        reference=f"results/reference/{SCENARIO}/metrics.parquet",
-        claims="config/claims.yaml",
+        reference=found(f"results/reference/{SCENARIO}/metrics.parquet"),
+        claims=found("config/claims.yaml"),
         folder=f"results/{SCENARIO}",
         scenario=SCENARIO,
         shown={name: shown_in(name) for name in settings.figures},
@@ -34,12 +28,6 @@ rule keep_reference:
     log:
         "<logs>/keep_reference.log",
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         reference=f"results/reference/{SCENARIO}",
     script:

@@ -7,8 +7,6 @@ rule write_cells:
     log:
         "<logs>/write_cells.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         cells=settings.cells(SCENARIO),
         version=VERSION["report"],
@@ -44,12 +42,6 @@ rule collect_metrics:
     log:
         "<logs>/collect_metrics.log",
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         version=VERSION["report"],
     script:
@@ -60,7 +52,7 @@ rule judge_claims:
     input:
         metrics=rules.collect_metrics.output.metrics,
         cells=rules.write_cells.output.cells,
-        claims="config/claims.yaml",
+        claims=found("config/claims.yaml"),
     output:
         claims="<results>/claims.parquet",
         markdown="<results>/claims.md",
@@ -73,12 +65,6 @@ rule judge_claims:
     log:
         "<logs>/judge_claims.log",
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         scenario=SCENARIO,
         version=VERSION["report"],
@@ -102,8 +88,6 @@ rule plot_figure:
     log:
         "<logs>/plot_figure/{figure}.log",
     localrule: True
-    conda:
-        "../../environment.yml"
     params:
         caption=lambda w: figure_named(w.figure).caption,
         shown=lambda w: shown_in(w.figure),
@@ -127,16 +111,9 @@ rule tabulate_timings:
     log:
         "<logs>/tabulate_timings.log",
     localrule: True
-    conda:
-        "../../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         benchmarks=f"results/{SCENARIO}/benchmarks",
         scenario=SCENARIO,
         version=VERSION["report"],
     script:
         "../scripts/tabulate_timings.py"
-

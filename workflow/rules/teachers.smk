@@ -11,12 +11,9 @@ rule make_teachers:
         "<logs>/make_teachers/{teacher}.log",
     benchmark:
         "<benchmarks>/make_teachers/{teacher}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
-        runtime=60,
+        runtime=training_minutes,
         device=settings.device,
     params:
         teacher=lambda w: settings.teachers[w.teacher].model_dump(mode="json"),
@@ -28,25 +25,24 @@ rule make_teachers:
 rule ask_teachers:
     input:
         images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
-        own=lambda w: files_named("<results>/images/{}.safetensors", own_images(w), "images"),
+        own=lambda w: files_named(
+            "<results>/images/{}.safetensors", settings.training_of(settings.teacher_of(w.recovery)), "images"
+        ),
         teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
-        black_box=lambda w: files_named("{}", teacher_of(w), "path"),
+        black_box=lambda w: files_named("{}", settings.teacher_of(w.recovery), "path"),
     output:
         queries="<results>/recovery/{recovery}/seed-{seed}/queries.safetensors",
     log:
         "<logs>/ask_teachers/{recovery}/seed-{seed}.log",
     benchmark:
         "<benchmarks>/ask_teachers/{recovery}-{seed}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2500),
         runtime=30,
     params:
         queries=lambda w: settings.recoveries[w.recovery].queries.model_dump(mode="json"),
         outputs=lambda w: settings.recoveries[w.recovery].outputs,
-        teacher=lambda w: teacher_of(w).model_dump(mode="json"),
+        teacher=lambda w: settings.teacher_of(w.recovery).model_dump(mode="json"),
         version=VERSION["recovery"],
     script:
         "../scripts/ask_teachers.py"
@@ -61,12 +57,9 @@ rule mask_pixels:
         "<logs>/mask_pixels/{images}.log",
     benchmark:
         "<benchmarks>/mask_pixels/{images}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(4000),
-        runtime=1440,
+        runtime=training_minutes,
     params:
         version=VERSION["recovery"],
     script:

@@ -11,13 +11,10 @@ rule train_zoo:
         "<logs>/train_zoo/{zoo}/{shard}.log",
     benchmark:
         "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
-        runtime=60,
-        gpu=gpus(),
+        runtime=training_minutes,
+        gpu=GPUS,
         device=settings.device,
     params:
         zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
@@ -42,9 +39,6 @@ rule join_zoo:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
         "<benchmarks>/join_zoo/{zoo}.tsv"
-    conda:
-        "../../environment.yml"
-    threads: 1
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,

@@ -96,7 +96,7 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
     if teacher.kind not in ("trained", "zoo"):
         yield key, "only teachers trained on images have pixels to choose from"
         return
-    owner = scenario.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else teacher
+    owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
     if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).ops[0].kind == "conv":
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
@@ -148,7 +148,7 @@ def _asked_of(scenario: Scenario, teacher: TeacherConfig) -> tuple[Sequence[int]
         return (teacher.inputs, 1, 1), teacher.outputs
     if isinstance(teacher, TableTeacher | OnnxTeacher):
         return teacher.input_shape, None
-    owner = scenario.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else teacher
+    owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
     return images.image_shape, images.num_classes
 

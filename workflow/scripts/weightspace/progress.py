@@ -8,25 +8,50 @@ from contextlib import contextmanager
 
 from weightspace.errors import InputError
 
+# What the system says, in whichever library's words, where a file cannot be written.
+UNWRITABLE = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied")
+
 
 @contextmanager
 def rule_log(path: str) -> Iterator[None]:
-    """Send what a rule's script prints to its log file, line by line; wrong input ends it with one sentence."""
-    with open(path, "w", buffering=1) as log:
-        before, sys.stdout, sys.stderr = (sys.stdout, sys.stderr), log, log
-        try:
-            yield
-        except InputError as error:
-            print(f"error: {error}")
-            sys.exit(1)
-        except KeyboardInterrupt:
-            print("interrupted; the next run goes on from the last saved state")
-            sys.exit(130)
-        except BaseException:
-            traceback.print_exc()
+    """Send what a rule's script prints to its log file, line by line; wrong input or a full disk ends it with one sentence."""
+    terminal = sys.stdout, sys.stderr
+    try:
+        with open(path, "w", buffering=1) as sys.stdout:
+            sys.stderr = sys.stdout
+            with _explained():
+                yield
+    except Exception as error:  # a log that cannot be written either
+        if not _unwritable(error):
             raise
-        finally:
-            sys.stdout, sys.stderr = before
+        print(f"error: {' '.join(str(error).split())}", file=terminal[1])
+        sys.exit(1)
+    finally:
+        sys.stdout, sys.stderr = terminal
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Print what ended a job: a sentence where its user can mend it, else the traceback."""
+    try:
+        yield
+    except InputError as error:
+        print(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; the next run goes on from the last saved state")
+        sys.exit(130)
+    except BaseException as error:
+        if _unwritable(error):
+            print(f"error: {' '.join(str(error).split())}")
+            sys.exit(1)
+        traceback.print_exc()
+        raise
+
+
+def _unwritable(error: BaseException) -> bool:
+    """Whether a file could not be written; libraries raise errors of their own for that."""
+    return isinstance(error, Exception) and any(cause in str(error) for cause in UNWRITABLE)
 
 
 class Progress:

@@ -1,13 +1,13 @@
 """A scenario and the options of a run: all sections together, read from YAML and checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.cells import MADE_IN_A_CELL_OF, STAGES, cell_rows, plain_label
@@ -68,6 +68,9 @@ class Scenario(Settings):
     images_mem_mb: NonNegativeInt = Field(
         0,
         description="for images that take gigabytes: how much more memory, in MB, jobs that compute ask for than their rules say",
+    )
+    training_minutes: PositiveInt = Field(
+        60, description="time limit, in minutes, that a training job asks a cluster for; twice that at each retry, which goes on"
     )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
     zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
@@ -225,6 +228,45 @@ class Scenario(Settings):
         """Figures of the stages that the scenario has."""
         return list(figures_of(stage for section, (stage, _) in STAGES.items() if getattr(self, section)))
 
+    def training_of(self, teacher: TeacherConfig) -> ZooConfig | TeacherConfig:
+        """The cell that says which images and layers teachers were trained with: their zoo's, else their own."""
+        return self.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else teacher
+
+    def teacher_of(self, recovery: str) -> TeacherConfig:
+        """The cell of the teachers that a recovery is tried on."""
+        return self.teachers[self.recoveries[recovery].teacher]
+
+    def recovery_of_baseline(self, baseline: str) -> RecoveryConfig:
+        """The recovery that a baseline is compared with."""
+        return self.recoveries[self.recovery_baselines[baseline].recovery]
+
+    def first_seed_of(self, baseline: str) -> tuple[str, int]:
+        """Name and first seed of the recovery that a baseline is compared with."""
+        name = self.recovery_baselines[baseline].recovery
+        return name, self.recoveries[name].seeds[0]
+
+    def masks_of(self, recovery: str) -> list[str]:
+        """The image set whose mask says by which pixels a recovery compares neurons; none without a mask."""
+        masked = self.recoveries[recovery].cluster.mask == "boruta"
+        return [self.training_of(self.teacher_of(recovery)).images] if masked else []
+
+    def images_to_distill(self, predictor: str) -> list[str]:
+        """The image set that a predictor learns from; none without distillation."""
+        return [self.originals_of(predictor).images] if self.predictors[predictor].distillation else []
+
+    def originals_of(self, predictor: str) -> OriginalsConfig:
+        """The cell of the networks whose weights a predictor holds."""
+        return self.originals[self.predictors[predictor].originals]
+
+    def stack_of(self, predictor: str) -> str:
+        """Name of the cell of predictors in whose job a cell trains."""
+        return self.predictors[predictor].stack or predictor
+
+    def cells_in_stack(self, predictor: str) -> dict[str, PredictorConfig]:
+        """Cells that train in the job of one of them: this one first, then by name, in whatever order they are written."""
+        others = sorted(name for name, cell in self.predictors.items() if cell.stack == predictor)
+        return {name: self.predictors[name] for name in [predictor, *others]}
+
     def _references(self) -> Iterator[tuple[str, str, str]]:
         """Key, section and cell of everything that names a cell."""
         for section, key, target in REFERENCES:
@@ -256,12 +298,13 @@ def read_options(config: dict) -> Options:
     return checked(Options, config, "config")
 
 
-def read_scenario(folder: Path, options: Options) -> Scenario:
-    """Checked settings of the scenario; raises InputError naming the file and each wrong key."""
-    path = folder / f"{options.scenario}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
-        raise InputError(f"{shown(path)}: there is no scenario {options.scenario!r}, only {known}")
+def read_scenario(folders: Sequence[Path], options: Options) -> Scenario:
+    """Checked settings, from the first folder that has the scenario; raises InputError naming the file and each wrong key."""
+    file = f"{options.scenario}.yaml"
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if path is None:
+        known = ", ".join(sorted({found.stem for folder in folders for found in folder.glob("*.yaml")}))
+        raise InputError(f"{shown(folders[0] / file)}: there is no scenario {options.scenario!r}, only {known}")
     content = read_yaml(path)
     if moved := [f"{key}: {where}" for key, where in MOVED.items() if isinstance(content, dict) and key in content]:
         raise InputError(told(str(path), moved))
