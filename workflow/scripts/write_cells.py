@@ -6,5 +6,5 @@ from weightspace.table import write_table
 
 with rule_log(snakemake.log[0]):
     table = cells_table(snakemake.params.cells)
-    write_table(snakemake.output[0], table)
+    write_table(snakemake.output.cells, table)
     print(f"{len(table)} cells")

@@ -33,7 +33,7 @@ CELLS = pa.schema(  # what each row's cell is, from the settings; its numbers fo
         ("cell", pa.string()),
         ("kind", pa.string()),  # of a baseline, a control or a teacher; null where a stage has one kind
         ("of", pa.string()),  # the cell that it was made from or stands against
-        ("group", pa.string()),  # what the scenario calls the grid that it comes from; null for a cell written alone
+        ("group", pa.string()),  # what cells have in common that figures may pool, as the scenario says; null: nothing
         ("label", pa.string()),  # as figures write it
     ]
 )
