@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 from weightspace.images import normalize
 from weightspace.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA, Source, metric_named
 from weightspace.nets.forward import flatten, forward, unflatten
-from weightspace.nets.spec import RUNNING
+from weightspace.nets.steps import Training
 from weightspace.predictor import measure as module
 from weightspace.predictor.kernels import from_kernels, layout_of, to_kernels
 from weightspace.predictor.measure import (
@@ -100,7 +100,7 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
 def without_statistics(bench, weights):
     """Networks whose batch norms have lost their running statistics."""
     parameters = unflatten(bench.spec, weights.clone())
-    for name in (name for name in parameters if name.endswith(RUNNING)):
+    for name in (name for name in parameters if "running" in name):
         parameters[name].copy_(50 + 100 * torch.rand(parameters[name].shape))
     return flatten(bench.spec, parameters)
 
@@ -114,7 +114,7 @@ def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training(
     measures, kept = (compare_answers(bench, bench.spec, stack) for stack in (lost, weights))
     assert (measures["accuracy_predicted"] < 0.5).all()
     x = normalize(images.test_x, images).unsqueeze(0)
-    in_training, original = (forward(bench.spec, stack, x, statistics={}).argmax(2) for stack in (lost, bench.weights))
+    in_training, original = (forward(bench.spec, stack, x, training=Training({})).argmax(2) for stack in (lost, bench.weights))
     as_it_is = forward(bench.spec, bench.weights, x).argmax(2)
     one = 1.01 / len(images.test_x)  # an image on the border: variances in use are unbiased, in training they are not
     for name, wanted in (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import ARCHITECTURES, build_spec
-from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.nets.symmetry import permutation_map, sample_permutations
 
 SHAPES = {"cnn": (1, 28, 28), "cnn3": (3, 32, 32), "lenet5": (3, 32, 32), "mlp": (2, 5, 4), "cnn_digits": (1, 8, 8)}
 VIEWS = 3

@@ -150,7 +150,8 @@ def train_stack(task: Task, models: list[Member], stack: Stack) -> Iterator[Stac
     config, device = task.config, stack.weights.device
     rates = torch.tensor([m.learning_rate for m in models], device=device)
     decays = torch.tensor([m.weight_decay for m in models], device=device)
-    recipe = Recipe(config.optimizer, config.momentum, rates, decays)
+    seeds = tuple(seed_for("dropout", *m.identity) for m in models)
+    recipe = Recipe(config.optimizer, config.momentum, rates, decays, seeds)
     for epoch in range(stack.epoch + 1, config.epochs[-1] + 1):
         step = stack.step
         if epoch > 0:

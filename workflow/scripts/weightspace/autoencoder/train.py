@@ -16,10 +16,10 @@ from weightspace.images import ImageSet, normalize
 from weightspace.metrics import Source
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
+from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
-from weightspace.symmetry import permutation_map, sample_permutations
 from weightspace.tokens import Codec, make_codec
 
 REPORTS = 50  # rows of each loss curve
