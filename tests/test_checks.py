@@ -82,6 +82,8 @@ UNFIT = {  # setting, its value, what is said of it
     "a zoo's layers": ("zoos.tiny.architecture", ["conv 3 9"], "the last layer must be"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
     "batch norm in a zoo": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
+    "layer_norm in a zoo": ("zoos.tiny.architecture", ["layer_norm", *NET], "batch norm and layer_norm hold"),
+    "a teacher with sums": ("teachers.trained.architecture", ["branch", "conv 1 3 1", "add", *NET], "recovery reads chains"),
     "no such member": ("teachers.member.models", [1, 6], "zoo 'tiny' has models 0 to 5"),
     "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
     "other images of a zoo": ("recoveries.member.queries.images", "large", r".* take \(1, 8, 8\)"),
@@ -110,3 +112,15 @@ def test_what_does_not_fit_is_named(path, value, sentence):
     where = {"originals.nets.architecture": "(originals.nets.architecture|predictors.held.kernel_sizes)"}.get(path, path)
     with pytest.raises(InputError, match=f"scenario planted: {where}: {sentence}"):
         check_scenario(scenario, "planted")
+
+
+def test_a_zoo_in_groups_is_one_but_no_teacher_of_recovery():
+    scenario = changed("zoos.tiny.architecture", ["conv 2 3", "conv 2 3 1 1 2", *NET])
+    with pytest.raises(InputError, match="scenario planted: teachers.member.zoo: recovery reads chains"):
+        check_scenario(scenario, "planted")
+    check_scenario(
+        changed("zoos.tiny.architecture", ["conv 2 3", "avg_pool 2", "dropout 0.5", *NET]).model_copy(
+            update={"teachers": {}, "recoveries": {}}
+        ),
+        "planted",
+    )

@@ -202,7 +202,7 @@ def test_killed_training_goes_on_bit_for_bit_and_does_not_do_again_what_is_saved
             if done == killed_after:
                 raise KilledError
 
-    config = config_of(augment=True)
+    config = config_of(augment=True, architecture=[*LAYERS[:-1], "dropout 0.3", LAYERS[-1]])
     whole, done = train(config), []
     with monkeypatch.context() as patch, suppress(KilledError):
         patch.setattr(weightspace.predictor.originals, "Progress", Deadly)
