@@ -23,7 +23,11 @@ from weightspace.zoo.train import Member, Task, batches, make_task, members, new
 
 def plain_network(task: Task) -> nn.Sequential:
     """The zoo's architecture as an ordinary torch module."""
-    kinds = {"pool": lambda op: nn.MaxPool2d(op.pool), "activation": lambda op: nn.ReLU(), "flatten": lambda op: nn.Flatten()}
+    kinds = {
+        "pool": lambda op: nn.MaxPool2d(op.sizes["size"]),
+        "activation": lambda op: nn.ReLU(),
+        "flatten": lambda op: nn.Flatten(),
+    }
     makers = kinds | {
         "conv": lambda op: nn.Conv2d(op.weights.fan_in[0], op.weights.out, op.weights.fan_in[1]),
         "linear": lambda op: nn.Linear(op.weights.fan_in[0], op.weights.out),

@@ -86,9 +86,11 @@ UNFIT = {  # setting, its value, what is said of it
     "nothing to permute": (
         "zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden layers"),
     "a network that nothing holds": (
-        "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "a network of 7,5"),
+        "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "the network would have 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
     "batch norm in a zoo": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
+    "layer_norm in a zoo": ("zoos.tiny.architecture", ["layer_norm", *NET], "batch norm and layer_norm hold"),
+    "a teacher with sums": ("teachers.trained.architecture", ["branch", "conv 1 3 1", "add", *NET], "recovery reads chains"),
     "no such member": ("teachers.member.models", [1, 40], "zoo 'tiny' has models 0 to 39"),
     "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
     "other images of a zoo": ("recoveries.member.queries.images", "large", r".* take \(1, 8, 8\)"),
@@ -134,3 +136,15 @@ def test_several_settings_that_do_not_fit_stand_in_a_line_each():
     assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
         "scenario planted:", "  zoos.tiny.num_seeds", "  teachers.member.models",
     ]  # fmt: skip
+
+
+def test_a_zoo_in_groups_is_one_but_no_teacher_of_recovery():
+    scenario = changed("zoos.tiny.architecture", ["conv 2 3", "conv 2 3 1 1 2", *NET])
+    with pytest.raises(InputError, match="scenario planted: teachers.member.zoo: recovery reads chains"):
+        check_scenario(scenario, "planted")
+    check_scenario(
+        changed("zoos.tiny.architecture", ["conv 2 3", "avg_pool 2", "dropout 0.5", *NET]).model_copy(
+            update={"teachers": {}, "recoveries": {}}
+        ),
+        "planted",
+    )

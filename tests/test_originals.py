@@ -15,7 +15,8 @@ from weightspace.images.settings import ImagesConfig
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.init import initial_weights
-from weightspace.nets.spec import RUNNING, build_spec
+from weightspace.nets.spec import build_spec
+from weightspace.nets.steps import Training
 from weightspace.predictor.originals import (
     FRAME,
     DistillationTeachers,
@@ -203,7 +204,7 @@ def test_killed_training_goes_on_bit_for_bit_and_does_not_do_again_what_is_saved
             if done == killed_after:
                 raise KilledError
 
-    config = config_of(augment=True)
+    config = config_of(augment=True, architecture=[*LAYERS[:-1], "dropout 0.3", LAYERS[-1]])
     whole, done = train(config), []
     with monkeypatch.context() as patch, suppress(KilledError):
         patch.setattr(weightspace.predictor.originals, "Progress", Deadly)
@@ -251,11 +252,11 @@ def test_recalibrated_networks_answer_in_use_as_in_training_on_the_same_images()
     weights = torch.stack([initial_weights(spec, "kaiming_normal", torch.Generator().manual_seed(n), None) for n in (1, 2)])
     images = 3 * torch.randn(200, 1, 8, 8) + 1
     changed = recalibrated(spec, weights.double(), images)
-    in_training = forward(spec, weights.double(), images.unsqueeze(0), statistics={})
+    in_training = forward(spec, weights.double(), images.unsqueeze(0), training=Training({}))
     # variances in use are unbiased, over at least 200 * 4 values: at most 1/800 more
     torch.testing.assert_close(forward(spec, changed, images.unsqueeze(0)), in_training, rtol=0.01, atol=0.01)
     for name, before in unflatten(spec, weights.double()).items():
-        assert torch.equal(unflatten(spec, changed)[name], before) != name.endswith(RUNNING)
+        assert torch.equal(unflatten(spec, changed)[name], before) != ("running" in name)
 
 
 @pytest.mark.usefixtures("float64")

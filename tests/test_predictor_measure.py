@@ -6,7 +6,7 @@ from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_original
 from scipy.stats import binomtest
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
-from weightspace.nets.spec import RUNNING
+from weightspace.nets.steps import Training
 from weightspace.predictor import measure as module
 from weightspace.predictor.kernels import from_kernels, layout_of, to_kernels
 from weightspace.predictor.measure import (
@@ -107,7 +107,7 @@ def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
 def without_statistics(data, weights):
     """Networks whose batch norms have lost their running statistics."""
     parameters = unflatten(data.spec, weights.clone())
-    for name in (name for name in parameters if name.endswith(RUNNING)):
+    for name in (name for name in parameters if "running" in name):
         parameters[name].copy_(50 + 100 * torch.rand(parameters[name].shape))
     return flatten(data.spec, parameters)
 
@@ -121,7 +121,7 @@ def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training(
     measures, kept = (compare_answers(data, data.spec, stack) for stack in (lost, weights))
     assert (measures["accuracy_predicted"] < 0.5).all()
     x = normalize(images.test_x, images).unsqueeze(0)
-    in_training, original = (forward(data.spec, stack, x, statistics={}).argmax(2) for stack in (lost, data.weights))
+    in_training, original = (forward(data.spec, stack, x, training=Training({})).argmax(2) for stack in (lost, data.weights))
     as_it_is = forward(data.spec, data.weights, x).argmax(2)
     one = 1.01 / len(images.test_x)  # an image on the border: variances in use are unbiased, in training they are not
     for name, wanted in (

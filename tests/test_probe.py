@@ -19,7 +19,7 @@ from weightspace.autoencoder.probe import (
 from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.tokens import make_codec
 
 SPEC = build_spec(["conv 3 3", "activation", "flatten", "linear 4", "activation", "linear classes"], "relu", (1, 4, 4), 3)

@@ -10,6 +10,7 @@ from weightspace.errors import InputError
 from weightspace.nets.forward import flatten, forward, move_statistics, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, build_spec
+from weightspace.nets.steps import Training
 
 SHAPES = {"resnet8": (1, 8, 8), "resnet20": (3, 16, 16), "resnet56": (3, 8, 8), "resnet18": (3, 32, 32)}
 NUM_MODELS, BATCH, CLASSES = 3, 4, 5
@@ -191,7 +192,7 @@ def test_in_training_logits_gradients_and_statistics_are_those_of_each_textbook_
     images, labels = torch.randn(NUM_MODELS, BATCH, *SHAPES[architecture]), torch.randint(CLASSES, (BATCH,))
     weights = flat(nets).requires_grad_()
     before, statistics = weights.detach().clone(), {}
-    logits = forward(spec, weights, images, statistics=statistics)
+    logits = forward(spec, weights, images, training=Training(statistics))
     (gradient,) = torch.autograd.grad(sum(F.cross_entropy(row, labels) for row in logits), weights)
     assert torch.equal(weights.detach(), before)
     moved = before.clone()
@@ -223,7 +224,7 @@ def test_one_model_in_a_stack_moves_no_output_of_another(training):
     weights = flat(textbook_stack("resnet8"))
     broken = weights.clone()
     broken[1] = torch.nan
-    before, after = (forward(spec, w, images, statistics={} if training else None) for w in (weights, broken))
+    before, after = (forward(spec, w, images, training=Training({} if training else None)) for w in (weights, broken))
     assert torch.equal(before[[0, 2]], after[[0, 2]])
     assert after[1].isnan().all()
 

@@ -52,7 +52,7 @@ def test_scaled_inputs_have_deviation_1_and_zeros_around_an_image_stay_zeros(spe
     scaling = scaling_of(spec, queries)
     x = scaling.inputs(queries.train_x)
     torch.testing.assert_close(x.std((0, 1, 3, 4)), torch.ones(3).double())
-    if any(op.padding for op in spec.ops):
+    if any(op.sizes.get("padding") for op in spec.ops):
         assert (scaling.inputs(torch.zeros(1, 1, *spec.image_shape)) == 0).all()
     else:
         torch.testing.assert_close(x.mean((0, 1, 3, 4)), torch.zeros(3).double(), rtol=0, atol=1e-12)

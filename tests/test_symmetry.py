@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward, unflatten
-from weightspace.nets.spec import ARCHITECTURES, build_spec
-from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, build_spec
+from weightspace.nets.steps import Training
+from weightspace.nets.symmetry import permutation_map, sample_permutations, symmetry_of
 
 SHAPES = {"cnn": (1, 28, 28), "cnn3": (3, 32, 32), "lenet5": (3, 32, 32), "mlp": (2, 5, 4), "cnn_digits": (1, 8, 8)}
 VIEWS = 3
@@ -104,6 +105,128 @@ def test_sampled_permutations_are_uniform_and_from_the_generator_alone():
     assert (counts - 1000).abs().max() < 5 * 1000**0.5
     assert torch.equal(sample, sample_permutations(spec, 6000, seeded())[0])
     assert not torch.equal(sample, sample_permutations(spec, 6000, seeded(1))[0])
+
+
+RESIDUAL_SHAPES = {"resnet8": (1, 8, 8), "resnet20": (3, 16, 16), "resnet56": (3, 8, 8), "resnet18": (3, 32, 32)}
+ODD = {  # layers before the last one, and the sizes of what is permuted
+    "groups": (["conv 6 3 1", "activation", "conv 9 3 1 1 3", "activation", "conv 5 3", "flatten"], [3, 2, 3, 5]),
+    "groups in a row": (
+        ["conv 8 3 1", "activation", "conv 8 3 1 1 2", "activation", "conv 12 3 1 1 4", "activation", "flatten"],
+        [2, 4, 2, 2, 3],
+    ),
+    "groups that do not divide each other": (
+        ["conv 6 3 1", "conv 6 1 0 1 2", "conv 6 1 0 1 3", "conv 4 1", "flatten"],
+        [3, 2, 4],
+    ),
+    "groups of the image's channels": (["conv 8 3 1 1 2", "activation", "mean"], [4]),
+    "depthwise": (
+        ["conv 6 3", "batch_norm", "activation", "conv 6 3 1 1 6", "batch_norm", "activation", "conv 5 1", "mean"],
+        [6, 5],
+    ),
+    "depthwise, two each": (["conv 4 3", "activation", "conv 8 3 1 2 4", "activation", "flatten", "linear 6"], [4, 2, 6]),
+    "a branch of the image": (["branch", "conv 5 3 1", "activation", "conv 4 3 1", "add", "activation", "mean"], [5]),
+    "branches in branches": (
+        [
+            "conv 6 3 1",
+            "branch",
+            "conv 6 3 1",
+            "activation",
+            "branch",
+            "conv 7 1",
+            "conv 6 1",
+            "add",
+            "add",
+            "activation",
+            "mean",
+        ],
+        [6, 7],
+    ),
+    "a branch whose groups are half as many": (
+        ["conv 8 1", "branch", "conv 8 3 1 1 4", "activation", "conv 8 3 1 1 2", "add", "activation", "flatten"],
+        [2, 2, 2, 2],
+    ),
+    "a shortcut in groups": (
+        ["conv 4 1", "branch", "conv 6 3 1 2 2", "batch_norm", "add", "activation", "conv 3 1", "flatten"],
+        [2, 2, 3, 3],
+    ),
+    "norms and average pools": (
+        [
+            "conv 5 3 1",
+            "layer_norm",
+            "activation",
+            "avg_pool 3 1 2",
+            "conv 4 3 1 2",
+            "flatten",
+            "layer_norm",
+            "linear 7",
+            "layer_norm",
+        ],
+        [5, 4, 7],
+    ),
+    "dropout and overlapping pools": (["conv 5 3", "pool 3 1 2", "dropout 0.5", "activation", "flatten", "dropout 0.2"], [5]),
+    "batch norm of the image": (["batch_norm", "conv 5 3", "activation", "batch_norm", "flatten"], [5]),
+}
+
+
+def any_spec(name):
+    """A shipped network, or an odd one."""
+    if name in ODD:
+        return build_spec([*ODD[name][0], "linear classes"], "gelu", (4, 7, 6), 3)
+    return build_spec(name, "gelu", (SHAPES | RESIDUAL_SHAPES)[name], 3)
+
+
+def random_weights(spec, num):
+    """Weights of order 1, whatever they are; variances are positive."""
+    weights = torch.randn(num, spec.num_weights)
+    for parameter in spec.parameters:
+        tensor = unflatten(spec, weights)[parameter.name]
+        tensor.copy_(tensor.square() + 0.5 if parameter.name.endswith("running_var") else tensor)
+        if len(parameter.shape) > 1:
+            tensor.div_(tensor[0][0].numel() ** 0.5)
+    return weights
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *RESIDUAL_ARCHITECTURES, *ODD])
+def test_permuting_units_of_any_network_moves_its_weights_and_no_output(name):
+    spec = any_spec(name)
+    weights = random_weights(spec, 2)
+    maps = permutation_map(spec, sample_permutations(spec, 2, seeded(1)))
+    assert torch.equal(maps.sort(1).values, torch.arange(spec.num_weights).expand(2, -1))
+    permuted, images = weights.gather(1, maps), torch.randn(1, 4, *spec.image_shape)
+    assert (permuted != weights).any(1).all()
+    for training in (Training(), Training({})):  # running statistics, and the batch's
+        ours, theirs = (forward(spec, stack, images, training=training) for stack in (permuted, weights))
+        assert theirs.std() > 1e-3
+        assert (ours - theirs).abs().max() <= 1e-9 * theirs.abs().max()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", ["resnet8", *ODD])
+def test_each_level_alone_moves_weights_and_no_output(name):
+    spec = any_spec(name)
+    weights, images = random_weights(spec, 1), torch.randn(1, 4, *spec.image_shape)
+    before, symmetry = forward(spec, weights, images), symmetry_of(spec)
+    levels = [n for n, level in enumerate(symmetry.free) if symmetry.sizes[level] > 1]
+    for n in levels[:8]:
+        turned = [torch.arange(symmetry.sizes[level]).unsqueeze(0) for level in symmetry.free]
+        turned[n] = turned[n].roll(1, 1)
+        permuted = weights.gather(1, permutation_map(spec, turned))
+        assert not torch.equal(permuted, weights)
+        torch.testing.assert_close(forward(spec, permuted, images), before, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_moves_together_is_one_permutation(name):
+    symmetry = symmetry_of(any_spec(name))
+    assert [symmetry.sizes[level] for level in symmetry.free if symmetry.sizes[level] > 1] == ODD[name][1]
+
+
+@pytest.mark.parametrize("architecture", RESIDUAL_ARCHITECTURES)
+def test_a_residual_network_has_a_permutation_for_each_width_and_each_block(architecture):
+    spec = any_spec(architecture)
+    symmetry, widths = symmetry_of(spec), {layer.out for layer in spec.layers[:-1]}
+    assert len(symmetry.free) == len(widths) + sum(op.kind == "add" for op in spec.ops)
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.integers(1, 3), st.booleans(), st.integers(0, 99))

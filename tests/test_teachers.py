@@ -121,7 +121,8 @@ def test_the_stack_trains_each_teacher_as_plain_sgd_would(state):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training_that_died_goes_on_to_the_same_teachers(tmp_path, optimizer):
-    images, config = planted_images(), trained_config(optimizer=optimizer, learning_rate=0.01)
+    layers = ["flatten", "dropout 0.3", "linear 4", "activation", "linear classes"]
+    images, config = planted_images(), trained_config(optimizer=optimizer, learning_rate=0.01, architecture=layers)
     whole = trained_teachers(config, images, "fit", TrainingState(tmp_path / "whole", "run"))
     state = TrainingState(tmp_path / "died", "run")
     trained_teachers(config.model_copy(update={"epochs": 1}), images, "fit", state)

@@ -6,15 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import ARCHITECTURES, build_spec
-from weightspace.symmetry import permutation_map, sample_permutations
+from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.tokens import detokenize, identity_scale, layer_scale, make_codec, token_layout, tokenize
 
 SHAPES = {"cnn": (1, 28, 28), "cnn3": (3, 32, 32), "lenet5": (3, 32, 32), "mlp": (2, 5, 4), "cnn_digits": (1, 8, 8)}
 TOKEN_SIZES = [None, 256, 50, 1]
 
 
+SUMS = ["conv 4 3 1", "branch", "conv 4 3 1 1 2", "activation", "dropout 0.1", "add", "avg_pool 2", "conv 8 3 1 2 4", "mean"]
+
+
 def spec_of(architecture):
-    return build_spec(architecture, "relu", SHAPES[architecture], 10)
+    layers = [*SUMS, "linear classes"] if architecture == "sums" else architecture
+    return build_spec(layers, "relu", (SHAPES | {"sums": (2, 6, 6)})[architecture], 10)
 
 
 def slow_tokens(spec, weights, token_size):
@@ -37,7 +41,7 @@ def slow_tokens(spec, weights, token_size):
 
 
 @pytest.mark.parametrize("token_size", TOKEN_SIZES)
-@pytest.mark.parametrize("architecture", ["cnn", "mlp", "cnn_digits"])
+@pytest.mark.parametrize("architecture", ["cnn", "mlp", "cnn_digits", "sums"])
 def test_tokens_masks_and_positions_are_those_of_a_slow_loop(architecture, token_size):
     spec = spec_of(architecture)
     layout, weights = token_layout(spec, token_size), torch.randn(spec.num_weights)

@@ -30,6 +30,7 @@ from weightspace.zoo.train import (
 
 LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
 CONV = ["conv 3 3", "pool 2", "activation", "conv 4 2", "activation", "flatten", "linear classes"]
+DROPOUT = ["conv 3 3", "dropout 0.2", "activation", "flatten", "dropout 0.5", "linear classes"]
 
 
 def config_of(**changes):
@@ -141,7 +142,7 @@ def test_training_learns(tmp_path):
     assert accuracy[:, 1].mean() > 0.9 > 0.6 > accuracy[:, 0].mean()
 
 
-@pytest.mark.parametrize("architecture", [LINEAR, CONV], ids=["linear", "conv"])
+@pytest.mark.parametrize("architecture", [LINEAR, CONV, DROPOUT], ids=["linear", "conv", "dropout"])
 @pytest.mark.parametrize("num_shards", [1, 2, 3])
 def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architecture):
     """Bit for bit: stacks of two or more models."""
@@ -257,11 +258,21 @@ def test_training_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch,
     assert_same(train(config, tmp_path / "state"), train(config, tmp_path / "whole"))
 
 
-def test_a_run_killed_twice_goes_on_bit_for_bit(tmp_path, monkeypatch):
-    config = config_of()
+@pytest.mark.parametrize("architecture", [LINEAR, DROPOUT], ids=["linear", "dropout"])
+def test_a_run_killed_twice_goes_on_bit_for_bit(tmp_path, monkeypatch, architecture):
+    config = config_of(architecture=architecture)
     for _ in range(2):
         train_killed(config, tmp_path / "state", monkeypatch, 3)
     assert_same(train(config, tmp_path / "state"), train(config, tmp_path / "whole"))
+
+
+def test_dropout_acts_in_training_and_in_no_measure(tmp_path):
+    dropped, table = train(config_of(architecture=DROPOUT), tmp_path / "dropout")
+    without = config_of(architecture=[layer for layer in DROPOUT if "dropout" not in layer])
+    whole, other = train(without, tmp_path / "whole")
+    first = [[row["test_loss"] for row in rows.to_pylist() if row["epoch"] == 0] for rows in (table, other)]
+    assert first[0] == first[1]
+    assert (dropped.weights[:, 1] != whole.weights[:, 1]).any(1).all()
 
 
 def test_a_resumed_run_does_not_train_again_what_is_trained(tmp_path, monkeypatch):

@@ -13,8 +13,11 @@ from weightspace.settings import told
 from weightspace.zoo.members import lonely_init, too_few
 from weightspace.zoo.settings import ZooConfig
 
-MOST_WEIGHTS = 10**9  # of one network: 4 GB
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
+LACKS = {  # a property of specs: what is said where it is needed and missing
+    "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
+    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: for originals of predictors alone",
+}
 
 
 def check_scenario(scenario: Scenario, name: str) -> None:
@@ -30,17 +33,22 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     trained |= {f"teachers.{name}": cell for name, cell in scenario.teachers.items() if cell.kind == "trained"}
     for key, cell in trained.items():
         images = scenario.images[cell.images]
-        yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes)
+        needs = "units_only" if key.startswith("zoos") else "plain"
+        yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
     for name, zoo in scenario.zoos.items():
         if problem := too_few(zoo):
             yield f"zoos.{name}.num_seeds", problem
     for name, cell in scenario.teachers.items():
-        if isinstance(cell, ZooTeachers) and max(cell.models) >= (num := scenario.zoos[cell.zoo].num_models):
-            yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {num - 1}"
+        if isinstance(cell, ZooTeachers):
+            zoo = scenario.zoos[cell.zoo]
+            images = scenario.images[zoo.images]
+            if max(cell.models) >= zoo.num_models:
+                yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
+            yield from _unreadable(f"teachers.{name}.zoo", zoo.architecture, images.image_shape, images.num_classes)
     for name, original in scenario.originals.items():
         images = scenario.images[original.images]
         layers = original.architecture
-        yield from _unreadable(f"originals.{name}.architecture", layers, images.image_shape, images.num_classes, plain=False)
+        yield from _unreadable(f"originals.{name}.architecture", layers, images.image_shape, images.num_classes, None)
 
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -98,7 +106,7 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
         return
     owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
-    if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).ops[0].kind == "conv":
+    if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 
@@ -130,7 +138,7 @@ def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig
     originals = scenario.predictors[cell.predictor].originals
     images = scenario.images[scenario.originals[originals].images]
     if cell.architecture is not None:
-        yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, plain=False)
+        yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, None)
     if cell.teacher is not None:
         yield from _teacher_problems(scenario, f"{key}.teacher", cell.teacher, originals)
 
@@ -154,15 +162,13 @@ def _asked_of(scenario: Scenario, teacher: TeacherConfig) -> tuple[Sequence[int]
 
 
 def _unreadable(
-    key: str, layers: str | list[str], shape: Sequence[int], outputs: int, plain: bool = True
+    key: str, layers: str | list[str], shape: Sequence[int], outputs: int, needs: str | None = "plain"
 ) -> Iterator[tuple[str, str]]:
-    """Why the layers do not fit inputs of this shape, if they do not."""
+    """Why the layers do not fit inputs of this shape, or the spec is not what they need, if so."""
     try:
         spec = build_spec(layers, "relu", shape, outputs)
     except InputError as error:
         yield key, str(error)
         return
-    if spec.num_weights > MOST_WEIGHTS:
-        yield key, f"a network of {spec.num_weights:,} weights is more than can be held: at most {MOST_WEIGHTS:,}"
-    if plain and not spec.plain:
-        yield key, "batch norm, residual blocks, strides and groups are for originals of predictors alone"
+    if needs and not getattr(spec, needs):
+        yield key, LACKS[needs]

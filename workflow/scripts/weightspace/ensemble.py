@@ -10,6 +10,7 @@ from torch import Tensor
 
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
+from weightspace.nets.steps import Training
 
 CHUNK = 2**15  # image passes per call of forward; more only fills the cache
 DECAY_1, DECAY_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults (Kingma and Ba 2015)
@@ -22,6 +23,7 @@ class Recipe(NamedTuple):
     momentum: float  # of sgd
     learning_rate: Float[Tensor, " model"]
     weight_decay: Float[Tensor, " model"]  # L2, coupled, as torch.optim.Adam and SGD
+    seeds: tuple[int, ...] | None = None  # of each model's dropout; None: it does not act
 
 
 class Moments(NamedTuple):
@@ -70,7 +72,8 @@ def train_epoch(
     for images, labels in batches:
         step += 1
         leaf = weights.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(total_loss(forward(spec, leaf, images), labels), leaf)
+        logits = forward(spec, leaf, images, training=Training(seeds=recipe.seeds, step=(step,)))
+        (gradient,) = torch.autograd.grad(total_loss(logits, labels), leaf)
         update(weights, gradient, moments, recipe, step)
     return step
 

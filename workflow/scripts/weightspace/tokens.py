@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.nets.spec import NetSpec, Weights
+from weightspace.nets.spec import NetSpec
+from weightspace.nets.steps import Weights
 
 
 class TokenLayout(NamedTuple):

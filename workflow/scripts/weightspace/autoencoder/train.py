@@ -17,10 +17,10 @@ from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
+from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
-from weightspace.symmetry import permutation_map, sample_permutations
 from weightspace.table import Source
 from weightspace.tokens import Codec, make_codec
 

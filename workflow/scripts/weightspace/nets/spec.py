@@ -1,11 +1,13 @@
 """Architectures as data: a line of layers, resolved for an image shape into the shapes of its weights."""
 
-import re
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
 from weightspace.errors import InputError
+from weightspace.nets.layers import LAYERS, read
+from weightspace.nets.steps import Op, Parameter, Place, Step, Weights
 
 ARCHITECTURES = {
     # Schürholt et al. 2022, MNIST and SVHN zoos: 2,464 weights on 28 pixels, gray
@@ -43,75 +45,7 @@ RESIDUAL_ARCHITECTURES = {
     # the same, section 4.1, ImageNet: 11,689,512 learned weights for 1,000 classes
     "resnet18": residual_layers(["conv 64 7 3 2", "batch_norm", "activation", "pool 3 1 2"], [64, 128, 256, 512], 2),
 }
-NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
-RUNNING = NORM_PARTS[2:]  # measured, not learned
-SIZE, PADDING = r" ([1-9]\d*)", r" (\d+)"
-NOTATION = {
-    "conv": f"conv{SIZE}{SIZE}(?:{PADDING})?(?:{SIZE})?(?:{SIZE})?",
-    "pool": f"pool{SIZE}(?:{PADDING})?(?:{SIZE})?",
-    "linear": f"linear{SIZE}",
-} | {kind: kind for kind in ("batch_norm", "activation", "flatten", "mean", "branch", "add")}
-READS = (
-    "conv OUT KERNEL PADDING STRIDE GROUPS, batch_norm, pool SIZE PADDING STRIDE, activation, flatten, mean, branch, add "
-    "or linear OUT"
-)
-
-
-class Weights(NamedTuple):
-    """Shape of one layer's weights, and where they lie in the flat vector: weights first, then biases."""
-
-    name: str
-    out: int
-    fan_in: tuple[int, ...]  # (in,) or (in / groups, height, width)
-    offset: int
-    has_bias: bool = True
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        return (self.out, *self.fan_in)
-
-    @property
-    def row(self) -> int:
-        """Numbers of one unit: incoming weights and bias."""
-        return prod(self.fan_in) + self.has_bias
-
-    @property
-    def size(self) -> int:
-        return self.out * self.row
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each parameter, by name."""
-        return {f"{self.name}.weight": self.weight_shape} | ({f"{self.name}.bias": (self.out,)} if self.has_bias else {})
-
-
-class Norm(NamedTuple):
-    """A batch norm: scale, shift, running mean and running variance of each channel."""
-
-    name: str
-    channels: int
-
-    @property
-    def size(self) -> int:
-        return len(NORM_PARTS) * self.channels
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each parameter, by name."""
-        return {f"{self.name}.{part}": (self.channels,) for part in NORM_PARTS}
-
-
-class Op(NamedTuple):
-    """One step of the forward pass: a layer, or `swap`, which exchanges the tensor with the one that `branch` remembers."""
-
-    kind: str
-    weights: Weights | None = None  # of conv and linear
-    pool: int = 1
-    padding: int = 0  # around the image, of conv (zeros) and pool (never the maximum)
-    stride: int = 1  # of conv and pool
-    groups: int = 1  # of conv
-    norm: Norm | None = None  # of batch_norm
-    mapped: bool = False  # puts out a feature map: a convolution with its batch norm, or a sum; nothing of a shortcut
+MOST_WEIGHTS = 10**9  # of one network: 4 GB
 
 
 class NetSpec(NamedTuple):
@@ -134,41 +68,47 @@ class NetSpec(NamedTuple):
         return [op.weights for op in self.ops if op.weights is not None]
 
     @property
-    def num_weights(self) -> int:
-        """Entries of the flat vector: learned weights, and the running statistics of batch norms."""
-        return sum(part.size for part in _parameters(self.ops))
-
-    @property
-    def num_learned(self) -> int:
-        """Weights without running statistics."""
-        return sum(prod(shape) for name, shape in self.shapes.items() if not name.endswith(RUNNING))
+    def parameters(self) -> list[Parameter]:
+        """In the order of the flat vector."""
+        return [parameter for op in self.ops for parameter in op.made.parameters]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of each parameter, by name, in the order of the flat vector."""
-        return {name: shape for part in _parameters(self.ops) for name, shape in part.shapes.items()}
+        return {parameter.name: parameter.shape for parameter in self.parameters}
+
+    @property
+    def num_weights(self) -> int:
+        """Entries of the flat vector: learned weights, and the running statistics of batch norms."""
+        return _count(self.ops)
+
+    @property
+    def num_learned(self) -> int:
+        """Weights without running statistics."""
+        return sum(prod(parameter.shape) for parameter in self.parameters if parameter.learned)
 
     @property
     def plain(self) -> bool:
         """Whether it is a chain without batch norms, whose convolutions take every pixel and all channels."""
-        chain = all(op.kind in ("conv", "linear", "pool", "activation", "flatten") for op in self.ops)
-        dense = all(op.stride == op.groups == 1 for op in self.ops if op.kind == "conv")
-        return chain and dense and all((op.stride, op.padding) == (op.pool, 0) for op in self.ops if op.kind == "pool")
+        return all(LAYERS[op.kind].plain(op.sizes) for op in self.ops)
+
+    @property
+    def units_only(self) -> bool:
+        """Whether every number is an incoming weight or the bias of a unit, and every unit has a bias: it can be tokens."""
+        return self.num_weights == sum(layer.size for layer in self.layers) and all(layer.has_bias for layer in self.layers)
 
 
-def _parameters(ops: Sequence[Op]) -> list[Weights | Norm]:
-    """What holds numbers, in the order of the flat vector."""
-    return [part for op in ops if (part := op.weights or op.norm) is not None]
+def _count(ops: Sequence[Op]) -> int:
+    return sum(prod(parameter.shape) for op in ops for parameter in op.made.parameters)
 
 
 def build_spec(architecture: str | Sequence[str], activation: str, image_shape: Sequence[int], num_classes: int) -> NetSpec:
     """Resolve an architecture's name or its layers for images of `image_shape` (channel, height, width).
 
-    Layers are written `conv OUT KERNEL PADDING STRIDE GROUPS` (from PADDING on to be left out: 0, 1, 1; no bias directly before
-    `batch_norm`), `batch_norm`, `pool SIZE PADDING STRIDE` (maximum; to be left out: 0, SIZE), `activation`, `flatten`, `mean`
-    (of each channel), `linear OUT`; the last one is `linear classes`. `branch` remembers the tensor and `add` adds it, where
-    shapes differ through a convolution of kernel 1 and a batch norm (option B of He et al. 2016).
-    Raises InputError for a layer that does not read or fit.
+    `nets.layers.LAYERS` says how layers are written; sizes with a default may be left out from the end on. The last layer is
+    `linear classes`. A convolution directly before `batch_norm` has no bias. `branch` remembers the tensor and `add` adds it,
+    where shapes differ through a convolution of kernel 1 and a batch norm (option B of He et al. 2016).
+    Raises InputError for a layer that does not read or fit, and for more than MOST_WEIGHTS weights.
     """
     if isinstance(architecture, str):
         known = ARCHITECTURES | RESIDUAL_ARCHITECTURES
@@ -177,11 +117,13 @@ def build_spec(architecture: str | Sequence[str], activation: str, image_shape: 
         architecture = known[architecture]
     if not architecture or architecture[-1] != "linear classes":
         raise InputError("the last layer must be 'linear classes'")
-    built = _Built((), tuple(image_shape), ())
-    for text, following in zip(architecture, [*architecture[1:], ""], strict=True):
-        built = _extended(built, text.replace("classes", str(num_classes)), normed=following == "batch_norm")
+    built, steps = _Built((), tuple(image_shape), ()), [read(text, num_classes) for text in architecture]
+    for text, step, following in zip(architecture, steps, [*steps[1:], None], strict=True):
+        built = _extended(built, text, step, following)
     if built.kept:
         raise InputError("layer 'branch' is there without its 'add'")
+    if (num := _count(built.ops)) > MOST_WEIGHTS:
+        raise InputError(f"the network would have {num:,} weights, {MOST_WEIGHTS:,} at most")
     return NetSpec(tuple(architecture), activation, tuple(image_shape), num_classes, built.ops)
 
 
@@ -192,91 +134,29 @@ class _Built(NamedTuple):
     shape: tuple[int, ...]
     kept: tuple[tuple[int, ...], ...]
 
-    def then(self, op: Op, shape: tuple[int, ...]) -> "_Built":
-        return self._replace(ops=(*self.ops, op), shape=shape)
 
-    def weights(self, kind: str, out: int, fan_in: tuple[int, ...], has_bias: bool) -> Weights:
-        """The next layer's."""
-        return Weights(self.name(kind), out, fan_in, sum(part.size for part in _parameters(self.ops)), has_bias)
-
-    def name(self, kind: str) -> str:
-        return f"{kind}{len(_parameters(self.ops)) + 1}"
-
-
-def _extended(built: _Built, text: str, normed: bool) -> _Built:
-    """One layer more; `normed`: a batch norm follows."""
-    kind, sizes = _read(text)
-    shape = built.shape
-    if kind != "activation" and (len(shape) == 1) != (kind == "linear"):
-        raise InputError(f"layer {text!r} does not fit its input of shape {shape}")
-    match kind:
-        case "conv":
-            return _with_convolution(built, text, sizes, normed)
-        case "pool":
-            return _with_pool(built, text, sizes)
-        case "batch_norm":
-            return _with_norm(built, "norm")
-        case "add":
-            return _with_sum(built)
-        case "branch":
-            return built.then(Op(kind), shape)._replace(kept=(*built.kept, shape))
-        case "linear":
-            return built.then(Op(kind, built.weights(kind, *sizes, shape, has_bias=True)), sizes)
-    return built.then(Op(kind), {"activation": shape, "flatten": (prod(shape),), "mean": shape[:1]}[kind])
+def _extended(built: _Built, text: str, step: Step, following: Step | None) -> _Built:
+    """One layer more, and before it the steps of a shortcut where it needs one."""
+    layer, place = LAYERS[step[0]], Place(text, built.shape, built.kept, False)
+    if len(built.shape) not in layer.ranks:
+        raise InputError(f"layer {text!r} does not fit its input of shape {built.shape}")
+    steps = [*layer.before(place), step, following]
+    for one, after in pairwise(steps):
+        place = Place(text, built.shape, built.kept, after is not None and LAYERS[after[0]].shifts)
+        built = _with_step(built, place, one, in_shortcut=one is not step)
+    return built
 
 
-def _read(text: str) -> tuple[str, tuple[int, ...]]:
-    """Kind and sizes of a layer."""
-    for kind, pattern in NOTATION.items():
-        if match := re.fullmatch(pattern, text):
-            return kind, tuple(int(size) for size in match.groups() if size is not None)
-    raise InputError(f"layer {text!r} does not read: {READS}")
-
-
-def _with_convolution(built: _Built, text: str, sizes: tuple[int, ...], normed: bool) -> _Built:
-    out, kernel, padding, stride, groups = sizes + (0, 1, 1)[len(sizes) - 2 :]
-    channels = built.shape[0]
-    if channels % groups or out % groups:
-        raise InputError(f"layer {text!r} cannot divide {channels} channels into {out} in {groups} groups")
-    weights = built.weights("conv", out, (channels // groups, kernel, kernel), has_bias=not normed)
-    op = Op("conv", weights, padding=padding, stride=stride, groups=groups, mapped=not normed)
-    return built.then(op, (out, *_slid(text, built.shape, kernel, padding, stride)))
-
-
-def _with_pool(built: _Built, text: str, sizes: tuple[int, ...]) -> _Built:
-    size, padding, stride = sizes + (0, sizes[0])[len(sizes) - 1 :]
-    if 2 * padding > size:
-        raise InputError(f"layer {text!r} has a padding of more than half of its size")
-    op = Op("pool", pool=size, padding=padding, stride=stride)
-    return built.then(op, (built.shape[0], *_slid(text, built.shape, size, padding, stride)))
-
-
-def _slid(text: str, shape: tuple[int, ...], size: int, padding: int, stride: int) -> tuple[int, int]:
-    """Height and width that a window leaves."""
-    _, height, width = shape
-    left = tuple((pixels + 2 * padding - size) // stride + 1 for pixels in (height, width))
-    if min(left) < 1:
-        raise InputError(f"layer {text!r} does not fit its input of {height} x {width} pixels")
-    return left
-
-
-def _with_norm(built: _Built, kind: str) -> _Built:
-    op = Op("batch_norm", norm=Norm(built.name(kind), built.shape[0]), mapped=kind == "norm")
-    return built.then(op, built.shape)
-
-
-def _with_sum(built: _Built) -> _Built:
-    """What was remembered is added; if it has another shape, with a shortcut's layers between."""
-    if not built.kept:
-        raise InputError("layer 'add' is there without its 'branch'")
-    shape, kept = built.shape, built.kept[-1]
-    if shape != kept:
-        strides = [
-            s for s in range(1, max(kept) + 1) if all((n - 1) // s + 1 == m for n, m in zip(kept[1:], shape[1:], strict=True))
-        ]
-        if not strides:
-            raise InputError(f"layer 'add' cannot add shapes {kept} and {shape}: no stride makes one of the other")
-        weights = built.weights("shortcut", shape[0], (kept[0], 1, 1), has_bias=False)
-        built = built.then(Op("swap"), kept).then(Op("conv", weights, stride=strides[0]), shape)
-        built = _with_norm(built, "shortcut_norm")
-    return built.then(Op("add", mapped=True), shape)._replace(kept=built.kept[:-1])
+def _with_step(built: _Built, place: Place, step: Step, in_shortcut: bool) -> _Built:
+    kind, sizes = step
+    layer, kept = LAYERS[kind], list(built.kept)
+    made = layer.make(place, sizes)
+    name = f"{layer.names[in_shortcut]}{sum(bool(op.made.parameters) for op in built.ops) + 1}"
+    parameters = tuple(parameter._replace(name=f"{name}.{parameter.name}") for parameter in made.parameters)
+    made, weights = made._replace(parameters=parameters, mapped=made.mapped and not in_shortcut), None
+    if parameters and parameters[0].start == "init":
+        out, *fan_in = parameters[0].shape
+        weights = Weights(name, out, tuple(fan_in), _count(built.ops), has_bias=len(parameters) > 1)
+    if layer.route:
+        layer.route(built.shape, kept, lambda shape, other: shape)
+    return _Built((*built.ops, Op(kind, len(built.ops), sizes, built.shape, made, weights)), made.shape, tuple(kept))

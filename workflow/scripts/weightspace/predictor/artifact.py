@@ -15,8 +15,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.forward import flatten, forward, unflatten
-from weightspace.nets.spec import NetSpec, Op
+from weightspace.nets.forward import flatten, unflatten
+from weightspace.nets.spec import NetSpec
 from weightspace.predictor import decode
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import NUM_HIDDEN
@@ -193,13 +193,4 @@ def flops_inference(spec: NetSpec) -> int:
 
     Left out: biases, batch norm, activations, pooling, additions.
     """
-    total = 0
-
-    def count(op: Op, _: Tensor, after: Tensor) -> None:
-        nonlocal total
-        pixels = after.shape[-2:].numel() if op.kind == "conv" else 1
-        total += 2 * prod(op.weights.weight_shape) * pixels
-
-    num_weights = sum(prod(shape) for shape in spec.shapes.values())
-    forward(spec, torch.empty(1, num_weights, device="meta"), torch.empty(1, 1, *spec.image_shape, device="meta"), count)
-    return total
+    return sum(2 * prod((*op.weights.weight_shape, *op.made.shape[1:])) for op in spec.ops if op.weights is not None)

@@ -15,10 +15,11 @@ from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.init import initial_weights
-from weightspace.nets.spec import RUNNING, NetSpec, build_spec
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.nets.steps import Training
 from weightspace.predictor.settings import OriginalsConfig
 from weightspace.progress import Progress
-from weightspace.rng import generator_for
+from weightspace.rng import generator_for, seed_for
 from weightspace.store import TrainingState, load_tensors, save_tensors
 
 FRAME = 4  # black pixels around an image that is cropped
@@ -110,19 +111,20 @@ def train_epochs(
 ) -> Iterator[int]:
     """Train the stack in place, by labels or by a teacher; yield the number of each epoch after it."""
     weights, ones = stack.weights, torch.ones_like(stack.weights[:, 0])
+    seeds = [seed_for("original", *identity, index, "dropout") for index in range(config.num)]
     decay = config.weight_decay * _learned(spec).to(weights.device)
     for epoch in range(stack.epoch + 1, config.epochs + 1):
         rate = config.learning_rate * MILESTONE_FACTOR ** sum(epoch > milestone for milestone in config.milestones)
         step = Recipe("sgd", config.momentum, rate * ones, 0 * ones)
-        for x, labels in batches(config, images, identity, epoch):
-            leaf, statistics = weights.detach().requires_grad_(), {}
-            logits = forward(spec, leaf, x, statistics=statistics)
+        for n, (x, labels) in enumerate(batches(config, images, identity, epoch)):
+            leaf, training = weights.detach().requires_grad_(), Training({}, seeds, (epoch, n))
+            logits = forward(spec, leaf, x, training=training)
             loss = total_loss(logits, labels) if teacher is None else divergence(taught(teacher, x), logits).sum()
             if config.smoothness:
                 loss = loss - config.smoothness * neighbor_similarity(spec, leaf).sum()
             (gradient,) = torch.autograd.grad(loss, leaf)
             update(weights, gradient.addcmul_(weights, decay), stack.moments, step, step=1)  # sgd does not count steps
-            move_statistics(spec, weights, statistics)
+            move_statistics(spec, weights, training.statistics)
         if epoch > config.epochs - config.averaged_epochs:
             stack.summed.add_(weights)
         yield epoch
@@ -148,7 +150,7 @@ def divergence(target: Float[Tensor, "model batch class"], logits: Float[Tensor,
 
 def _learned(spec: NetSpec) -> Float[Tensor, " weight"]:
     """1 for weights that are learned, 0 for running statistics, which must not decay."""
-    return torch.cat([torch.full((prod(shape),), float(not name.endswith(RUNNING))) for name, shape in spec.shapes.items()])
+    return torch.cat([torch.full((prod(each.shape),), float(each.learned)) for each in spec.parameters])
 
 
 def batches(
@@ -216,7 +218,7 @@ def recalibrated(
     changed, seen = weights.clone(), 0
     for part in images.tensor_split(ceil(len(images) / RECALIBRATION_BATCH)):
         statistics: dict[str, Tensor] = {}
-        forward(spec, weights, part.unsqueeze(0), statistics=statistics)
+        forward(spec, weights, part.unsqueeze(0), training=Training(statistics))
         seen += len(part)
         move_statistics(spec, changed, statistics, len(part) / seen)
     return changed

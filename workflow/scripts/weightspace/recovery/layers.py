@@ -12,7 +12,9 @@ from torch import Tensor
 
 from weightspace.nets.activations import ACTIVATIONS, Activation
 from weightspace.nets.forward import flatten, forward, unflatten
-from weightspace.nets.spec import NetSpec, Op, build_spec
+from weightspace.nets.layers import LAYERS
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.nets.steps import Op
 
 LEAST_QUERIES = 1_000  # that a look at a layer takes, however many positions a convolution has
 
@@ -68,10 +70,10 @@ class Seen(NamedTuple):
 
 def see(op: Op, inputs: Tensor, outputs: Tensor, num_models: int) -> Seen:
     """What `forward` shows of a layer, as rows."""
-    if op.kind == "linear":
+    if not op.weights.slides:
         return Seen(inputs, outputs)
     batch, kernel = len(inputs), op.weights.fan_in[-1]
-    patches = F.unfold(inputs.contiguous(), kernel, padding=op.padding)  # [batch, set * fan_in, position]
+    patches = F.unfold(inputs.contiguous(), kernel, padding=op.sizes["padding"])  # [batch, set * fan_in, position]
     patches = patches.view(batch, -1, prod(op.weights.fan_in), patches.shape[-1])
     seen = outputs.reshape(batch, num_models, op.weights.out, -1)
     return Seen(*(rows.permute(1, 0, 3, 2).flatten(1, 2) for rows in (patches, seen)))
@@ -89,7 +91,7 @@ def trace(
 
 def queries_in(spec: NetSpec, rows: int) -> int:
     """Queries that give about `rows` rows in the layer with the most positions, but not fewer than LEAST_QUERIES."""
-    positions = max((spec.image_shape[1] * spec.image_shape[2] for op in spec.ops if op.kind == "conv"), default=1)
+    positions = prod(spec.image_shape[1:]) if any(layer.slides for layer in spec.layers) else 1
     return max(LEAST_QUERIES, rows // positions)
 
 
@@ -98,7 +100,7 @@ def symmetry_of(spec: NetSpec, layer: int) -> Activation:
     activation = ACTIVATIONS[spec.activation]
     place = [n for n, op in enumerate(spec.ops) if op.weights is not None]
     between = spec.ops[place[layer] : place[layer + 1]]
-    if any(op.kind == "pool" for op in between):
+    if any(LAYERS[op.kind].maxima for op in between):
         return activation._replace(symmetry="none", constant=0.0, slope=0.0)
     return activation
 

@@ -32,7 +32,7 @@ def scaling_of(spec: NetSpec, queries: Queries) -> Scaling:
     """From the train queries; a constant channel or teacher keeps its scale, and zeros around an image stay zeros."""
     x, y = queries.train_x.double(), queries.train_y
     mean, scale = x.mean((0, 1, 3, 4)), x.std((0, 1, 3, 4))
-    if any(op.padding for op in spec.ops):
+    if any(op.sizes.get("padding") for op in spec.ops):
         mean = torch.zeros_like(mean)
     y_mean = y.mean(1)
     y_scale = (y - y_mean.unsqueeze(1)).square().mean((1, 2)).sqrt()

@@ -16,7 +16,7 @@ from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
-from weightspace.rng import generator_for
+from weightspace.rng import generator_for, seed_for
 from weightspace.store import TrainingState
 
 Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
@@ -154,7 +154,9 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
         tensors, place = saved
         weights, *both = (tensors[key].to(weights.device) for key in ("weights", *Moments._fields))
         moments, done, step = Moments(*both), place["epoch"], place["step"]
-    recipe = Recipe(config.optimizer, 0.0, torch.full_like(weights[:, 0], config.learning_rate), torch.zeros_like(weights[:, 0]))
+    ones = torch.ones_like(weights[:, 0])
+    seeds = tuple(seed_for("teacher", name, index, "dropout") for index in range(config.num))
+    recipe = Recipe(config.optimizer, 0.0, config.learning_rate * ones, 0 * ones, seeds)
     progress = Progress("epochs", config.epochs, done)
     for epoch in range(done + 1, config.epochs + 1):
         step = train_epoch(spec, weights, moments, recipe, _batches(config, images, name, epoch), step)

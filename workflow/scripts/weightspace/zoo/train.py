@@ -14,7 +14,7 @@ from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
-from weightspace.rng import generator_for
+from weightspace.rng import generator_for, seed_for
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source
@@ -118,7 +118,8 @@ def train_stack(task: Task, models: list[Member], stack: Stack) -> Iterator[Stac
     config, device = task.config, stack.weights.device
     rates = torch.tensor([m.learning_rate for m in models], device=device)
     decays = torch.tensor([m.weight_decay for m in models], device=device)
-    recipe = Recipe(config.optimizer, config.momentum, rates, decays)
+    seeds = tuple(seed_for("dropout", *m.identity) for m in models)
+    recipe = Recipe(config.optimizer, config.momentum, rates, decays, seeds)
     for epoch in range(stack.epoch + 1, config.epochs[-1] + 1):
         step = stack.step
         if epoch > 0:

@@ -1,0 +1,209 @@
+"""Kinds of layers: one entry says how a layer is written, what numbers it has, how they start, how it runs and how units move."""
+
+import re
+from collections.abc import Callable
+from itertools import zip_longest
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from weightspace.errors import InputError
+from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Run, Step
+from weightspace.rng import generator_for
+
+EPSILON = 1e-5  # of batch norm and layer norm, torch's default
+
+
+def read(text: str, num_classes: int) -> tuple[str, dict[str, Any]]:
+    """Kind and sizes of a layer, those that are left out too; raises InputError."""
+    kind, *given = text.split(" ")
+    words = LAYERS[kind].notation.split(" ")[1:] if kind in WRITTEN else []
+    if kind not in WRITTEN or len(given) > len(words):
+        raise _unread(text)
+    sizes: dict[str, Any] = {}
+    for word, number in zip_longest(words, given):
+        name, _, default = word.partition("=")
+        if number == "classes" and name == "OUT":
+            sizes["out"] = num_classes
+        elif number is None and default:
+            sizes[name.lower()] = sizes[default.lower()] if default.isalpha() else int(default)
+        elif number is not None and re.fullmatch(NUMBERS.get(name, r"[1-9][0-9]{0,9}"), number):
+            sizes[name.lower()] = float(number) if "." in number else int(number)
+        else:
+            raise _unread(text)
+    return kind, sizes
+
+
+def _unread(text: str) -> InputError:
+    return InputError(f"layer {text!r} does not read: {', '.join(LAYERS[kind].notation for kind in WRITTEN)}")
+
+
+def _conv(place: Place, sizes: dict[str, int]) -> Made:
+    out, kernel, padding, stride, groups = sizes.values()
+    channels = place.shape[0]
+    if channels % groups or out % groups:
+        raise InputError(f"layer {place.text!r} cannot divide {channels} channels into {out} in {groups} groups")
+    takes, gives = IN, (Level("own", out),)
+    if groups > 1:
+        takes = Level("group", groups), Level("within", channels // groups)
+        gives = takes[0], Level("own", out // groups)
+    shape = (out, channels // groups, kernel, kernel)
+    weight = Parameter("weight", shape, (*gives, takes[-1], Level("", kernel**2)), "init")
+    parameters = (weight,) if place.shifted else (weight, Parameter("bias", (out,), gives, "bias"))
+    return Made((out, *_slid(place, kernel, padding, stride)), parameters, takes, gives, mapped=not place.shifted)
+
+
+def _linear(place: Place, sizes: dict[str, int]) -> Made:
+    out, gives = sizes["out"], (Level("own", sizes["out"]),)
+    weight = Parameter("weight", (out, *place.shape), (*gives, *IN), "init")
+    return Made((out,), (weight, Parameter("bias", (out,), gives, "bias")), gives=gives)
+
+
+def _pool(place: Place, sizes: dict[str, int]) -> Made:
+    if 2 * sizes["padding"] > sizes["size"]:
+        raise InputError(f"layer {place.text!r} has a padding of more than half of its size")
+    return Made((place.shape[0], *_slid(place, *sizes.values())))
+
+
+def _slid(place: Place, size: int, padding: int, stride: int) -> tuple[int, int]:
+    """Height and width that a window leaves."""
+    _, height, width = place.shape
+    left = tuple((pixels + 2 * padding - size) // stride + 1 for pixels in (height, width))
+    if min(left) < 1:
+        raise InputError(f"layer {place.text!r} does not fit its input of {height} x {width} pixels")
+    return left
+
+
+def _batch_norm(place: Place, sizes: dict[str, int]) -> Made:
+    starts = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+    parameters = [Parameter(name, place.shape[:1], IN, start, name in ("weight", "bias")) for name, start in starts.items()]
+    return Made(place.shape, tuple(parameters), mapped=True)
+
+
+def _layer_norm(place: Place, sizes: dict[str, int]) -> Made:
+    units = (*IN, Level("", prod(place.shape[1:])))
+    parameters = [Parameter(name, place.shape, units, start) for name, start in (("weight", 1.0), ("bias", 0.0))]
+    return Made(place.shape, tuple(parameters))
+
+
+def _flatten(place: Place, sizes: dict[str, int]) -> Made:
+    return Made((prod(place.shape),), gives=(*IN, Level("", prod(place.shape[1:]))))
+
+
+def _shortcut(place: Place) -> list[Step]:
+    """Steps from what was remembered to the shape that it is added to: none, or option B of He et al. 2016."""
+    if not place.kept:
+        raise InputError("layer 'add' is there without its 'branch'")
+    shape, kept = place.shape, place.kept[-1]
+    if shape == kept:
+        return []
+    strides = range(1, max(kept) + 1)
+    strides = [s for s in strides if all((n - 1) // s + 1 == m for n, m in zip(kept[1:], shape[1:], strict=True))]
+    if not strides:
+        raise InputError(f"layer 'add' cannot add shapes {kept} and {shape}: no stride makes one of the other")
+    conv = {"out": shape[0], "kernel": 1, "padding": 0, "stride": strides[0], "groups": 1}
+    return [("swap", {}), ("conv", conv), ("batch_norm", {})]
+
+
+def _branch_route(current: Any, kept: list, join: Callable) -> Any:
+    kept.append(current)
+    return current
+
+
+def _swap_route(current: Any, kept: list, join: Callable) -> Any:
+    kept.append(current)
+    return kept.pop(-2)
+
+
+def _run_conv(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    weight, bias = values[0].flatten(0, 1), values[1].flatten() if op.weights.has_bias else None
+    groups = hidden.shape[1] // op.inside[0] * op.sizes["groups"]
+    return F.conv2d(hidden, weight, bias, op.sizes["stride"], op.sizes["padding"], groups=groups)
+
+
+def _run_batch_norm(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    (weight, bias, mean, variance), statistics = values, run.training.statistics
+    if statistics is None:
+        mean, variance = mean.detach().flatten(), variance.detach().flatten()
+        return F.batch_norm(hidden, mean, variance, weight.flatten(), bias.flatten(), eps=EPSILON)
+    batch = torch.zeros(2, weight.numel(), dtype=hidden.dtype, device=hidden.device)
+    hidden = F.batch_norm(hidden, *batch, weight.flatten(), bias.flatten(), training=True, momentum=1.0, eps=EPSILON)
+    statistics |= {each.name: row.view_as(mean) for each, row in zip(op.made.parameters[2:], batch, strict=True)}
+    return hidden
+
+
+def _run_layer_norm(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    weight, bias = (value.unsqueeze(1) for value in values)
+    return _joined(F.layer_norm(_by_model(op, hidden), op.inside, eps=EPSILON) * weight + bias)
+
+
+def _run_dropout(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    seeds, share = run.training.seeds, op.sizes["share"]
+    if seeds is None:
+        return hidden
+    hidden = _by_model(op, hidden)
+    draws = [generator_for("dropout", seed, *run.training.step, op.place) for seed in seeds]
+    kept = torch.stack([torch.rand(hidden.shape[1:], generator=draw) >= share for draw in draws])
+    return _joined(hidden * kept.to(hidden.device, hidden.dtype) / (1 - share))
+
+
+def _by_model(op: Op, hidden: Tensor) -> Tensor:
+    """[model or 1, batch, *shape] of an image's or a vector's layout."""
+    return hidden if len(op.inside) == 1 else rearrange(hidden, "b (m c) h w -> m b c h w", c=op.inside[0])
+
+
+def _joined(hidden: Tensor) -> Tensor:
+    """Inverse of `_by_model`."""
+    if hidden.dim() == 3:
+        return hidden
+    return rearrange(hidden, "m b c h w -> b (m c) h w").contiguous(memory_format=torch.channels_last)
+
+
+NUMBERS = {"PADDING": r"0|[1-9][0-9]{0,9}", "SHARE": r"0\.(?=0*[1-9])[0-9]{1,9}"}  # of all others: from 1 on
+LAYERS: dict[str, Layer] = {
+    "conv": Layer(
+        "conv OUT KERNEL PADDING=0 STRIDE=1 GROUPS=1", _conv, _run_conv, names=("conv", "shortcut"),
+        plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1,
+    ),
+    "linear": Layer(
+        "linear OUT", _linear, lambda op, hidden, values, run: hidden @ values[0].mT + values[1].unsqueeze(1), (1,),
+        ("linear", ""), plain=lambda sizes: True,
+    ),
+    "batch_norm": Layer("batch_norm", _batch_norm, _run_batch_norm, names=("norm", "shortcut_norm"), shifts=True),
+    # over all features of an image, each with a scale and a shift of its own: torch.nn.LayerNorm([channel, h, w]) or ([feature])
+    "layer_norm": Layer("layer_norm", _layer_norm, _run_layer_norm, (1, 3), ("layer_norm", "")),
+    "pool": Layer(
+        "pool SIZE PADDING=0 STRIDE=SIZE", _pool,
+        lambda op, hidden, values, run: F.max_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
+        plain=lambda sizes: (sizes["padding"], sizes["stride"]) == (0, sizes["size"]), maxima=True,
+    ),
+    # zeros around the image count, as in torch.nn.AvgPool2d
+    "avg_pool": Layer(
+        "avg_pool SIZE PADDING=0 STRIDE=SIZE", _pool,
+        lambda op, hidden, values, run: F.avg_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
+    ),
+    "activation": Layer(
+        "activation", lambda place, sizes: Made(place.shape), lambda op, hidden, values, run: run.activation(hidden), (1, 3),
+        plain=lambda sizes: True,
+    ),
+    # a share of the features is 0 in training, drawn per model, and the others are divided by 1 - SHARE
+    "dropout": Layer("dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 3), plain=lambda sizes: True),
+    "flatten": Layer(
+        "flatten", _flatten, lambda op, hidden, values, run: _by_model(op, hidden).flatten(2), plain=lambda sizes: True
+    ),
+    "mean": Layer(
+        "mean", lambda place, sizes: Made(place.shape[:1]),
+        lambda op, hidden, values, run: rearrange(hidden.mean((2, 3)), "b (m c) -> m b c", c=op.inside[0]),
+    ),
+    "branch": Layer("branch", lambda place, sizes: Made(place.shape), route=_branch_route),
+    "swap": Layer("", lambda place, sizes: Made(place.kept[-1]), route=_swap_route),
+    "add": Layer(
+        "add", lambda place, sizes: Made(place.shape, mapped=True), before=_shortcut,
+        route=lambda current, kept, join: join(current, kept.pop()),
+    ),
+}  # fmt: skip
+WRITTEN = [kind for kind, layer in LAYERS.items() if layer.notation]
