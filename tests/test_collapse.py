@@ -125,7 +125,7 @@ def test_dead_features_get_no_weight_among_many_alive_either():
 def clustering_of(labels):
     labels = torch.tensor(labels)
     none = np.zeros((0, 4))
-    return Clustering(labels, none, none[:, 0], none[:, 0], 0.0, labels)
+    return Clustering(labels, none, none[:, 0], 2, none[:, 0], 0.0, [], labels)
 
 
 def test_a_center_is_the_weighted_mean_of_the_best_students_members_with_equal_signs():

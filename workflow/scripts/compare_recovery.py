@@ -5,8 +5,8 @@ from weightspace.progress import rule_log
 from weightspace.recovery.job import unpack_networks, unpack_students
 from weightspace.recovery.measure import measure_networks, measure_recovery
 from weightspace.recovery.metrics import METRICS
+from weightspace.recovery.problem import problem_of
 from weightspace.recovery.queries import unpack_queries
-from weightspace.recovery.search import problem_of
 from weightspace.recovery.teachers import unpack_teachers
 from weightspace.store import load_tensors
 from weightspace.table import Source, write_metrics, write_table

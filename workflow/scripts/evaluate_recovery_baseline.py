@@ -5,8 +5,8 @@ from weightspace.recovery.baselines import baseline_networks
 from weightspace.recovery.job import unpack_students
 from weightspace.recovery.measure import measure_networks
 from weightspace.recovery.metrics import METRICS
+from weightspace.recovery.problem import problem_of
 from weightspace.recovery.queries import unpack_queries
-from weightspace.recovery.search import problem_of
 from weightspace.recovery.settings import RecoveryBaselineConfig, RecoveryConfig
 from weightspace.recovery.teachers import unpack_teachers
 from weightspace.settings import settings_hash

@@ -3,8 +3,8 @@
 import torch
 from weightspace.progress import rule_log
 from weightspace.recovery.job import merges_table, pack_networks, recover_networks, unpack_students
+from weightspace.recovery.problem import problem_of
 from weightspace.recovery.queries import unpack_queries
-from weightspace.recovery.search import problem_of
 from weightspace.recovery.settings import RecoveryConfig
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState, content_digest, load_tensors, save_tensors

@@ -2,8 +2,9 @@
 
 from weightspace.progress import rule_log
 from weightspace.recovery.job import pack_students
+from weightspace.recovery.problem import problem_of
 from weightspace.recovery.queries import unpack_queries
-from weightspace.recovery.search import choose_students, problem_of
+from weightspace.recovery.search import choose_students
 from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import expand
 from weightspace.settings import settings_hash

@@ -9,7 +9,7 @@ from weightspace.recovery.finish import Network, finish, polished
 from weightspace.recovery.fit import Fit, finite_first
 from weightspace.recovery.job import Answerer, answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
-from weightspace.recovery.search import Problem, validation_error
+from weightspace.recovery.problem import Problem, validation_error
 from weightspace.recovery.settings import RecoveryBaselineConfig, RecoveryConfig
 from weightspace.recovery.students import Students, expand
 from weightspace.store import TrainingState

@@ -14,10 +14,10 @@ from weightspace.progress import Progress
 from weightspace.recovery.cluster import Clustering
 from weightspace.recovery.finish import Network
 from weightspace.recovery.metrics import MERGES_SCHEMA
+from weightspace.recovery.problem import Problem
 from weightspace.recovery.published import recover_published
 from weightspace.recovery.recover import Recovered, recover
 from weightspace.recovery.scaling import in_teacher_units, skip_in_teacher_units
-from weightspace.recovery.search import Problem
 from weightspace.recovery.settings import RecoveryConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
@@ -93,8 +93,8 @@ def recover_networks(
         is_new = teacher >= len(networks)
         if is_new or teacher == 0:  # the first one's clusterings are not in the state
             own = slice(teacher * num, (teacher + 1) * num)
-            fit = problem.train._replace(owner=torch.full((num,), teacher, device=students.weights.device))
-            recovered = procedure(spec, Students(students.weights[own], students.error[own]), fit, config, mask)
+            one = problem.of_teacher(teacher, num)
+            recovered = procedure(spec, Students(students.weights[own], students.error[own]), one, config, mask)
             found = answerer(recovered.network, problem, teacher, _about(recovered), recovered.skip)
             networks[teacher:] = [found, *networks[teacher + 1 :]]
             first = first or recovered.clusterings

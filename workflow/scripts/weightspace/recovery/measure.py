@@ -21,8 +21,8 @@ from weightspace.recovery.fit import finite_first, squared_error
 from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.metrics import NEURONS_SCHEMA
+from weightspace.recovery.problem import Problem, validation_error
 from weightspace.recovery.queries import Queries, of_teacher
-from weightspace.recovery.search import Problem, validation_error
 from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
 from weightspace.table import Source

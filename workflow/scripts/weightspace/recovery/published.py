@@ -17,11 +17,12 @@ from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, first_coordinate_signs, vectors_of
-from weightspace.recovery.collapse import least_squares, num_clusters
+from weightspace.recovery.collapse import ROWS, least_squares, num_clusters, only_of_the_best, queries_for, read_above
 from weightspace.recovery.finish import CHUNK, Network, finish, lowered, refit
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import incoming, symmetry_of, trace, widths_of, with_layers
-from weightspace.recovery.recover import ROWS, Recovered, only_of_the_best, queries_for, read_above
+from weightspace.recovery.problem import Problem
+from weightspace.recovery.recover import Recovered
 from weightspace.recovery.settings import ClusterConfig, RecoveryConfig
 from weightspace.recovery.students import Students
 
@@ -29,7 +30,7 @@ BEST = 5  # students, by error, whose neurons can become units
 
 
 def recover_published(
-    spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
+    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
 ) -> Recovered:
     """One network from the students of one teacher, as published, in scaled units; nothing is thinned or minimized.
 
@@ -37,7 +38,7 @@ def recover_published(
     answers are those of the network plus those of `skip`, an affine map of the inputs, and both are trained together;
     `affine_residual` is then the deviation of what the skip adds, over that of the answers, and all errors are with it.
     """
-    weights, fit, clusterings = students.weights, fit, []
+    weights, fit, clusterings = students.weights, problem.train, []
     error, last = students.error, len(widths_of(spec)) - 1
     for layer in range(last + 1):
         order = finite_first(error).argsort()
