@@ -20,6 +20,7 @@ from weightspace.recovery.teachers import (
     synthetic_teachers,
     trained_teachers,
     unpack_teachers,
+    with_learned,
     zoo_teachers,
 )
 from weightspace.store import TrainingState, load_tensors, save_tensors
@@ -104,6 +105,15 @@ def test_trained_teachers_have_learned_their_images_and_differ(state):
     assert len(set(map(tuple, teachers.weights.tolist()))) == 3
 
 
+def test_classifiers_that_have_not_learned_are_named(state, capsys):
+    images = planted_images()
+    teachers = trained_teachers(trained_config(epochs=30), images, "fit", state)
+    teachers.weights[1:] *= torch.tensor([[-1.0], [0.0]])  # one that knows what it is not, one that answers all images alike
+    assert with_learned(teachers, images).learned == [True, False, False]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher ")]
+    assert ["it has not learned" in line for line in told] == [False, True, True]
+
+
 def test_the_stack_trains_each_teacher_as_plain_sgd_would(state):
     images, config = planted_images(), trained_config(epochs=2, num=2, batch_size=30)  # one batch: the order is no matter
     start = trained_teachers(config.model_copy(update={"epochs": 0}), images, "fit", state)
@@ -176,10 +186,12 @@ def test_a_diverged_model_is_no_teacher():
 
 def test_make_teachers_makes_each_kind(state):
     zoo, weights = a_zoo()
+    small = planted_images()
+    small = small._replace(train_x=small.train_x[..., :4, :4])
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
     torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
     assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
-    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", None, zoo, state).weights, weights[[3, 1], 1].double())
+    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", small, zoo, state).weights, weights[[3, 1], 1].double())
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     assert box.spec is None
     assert box.weights.shape == (1, 0)
@@ -192,6 +204,7 @@ def test_teachers_survive_their_file(tmp_path, state, kind):
     save_tensors(tmp_path / "teachers", *pack_teachers(teachers))
     found = unpack_teachers(*load_tensors(tmp_path / "teachers"))
     assert found.spec == teachers.spec
+    assert found.learned == teachers.learned
     torch.testing.assert_close(found.weights, teachers.weights, rtol=0, atol=0)
 
 

@@ -77,10 +77,14 @@ def teacher_of(wildcards):
     return settings.teachers[settings.recoveries[wildcards.recovery].teacher]
 
 
-def own_images(wildcards):
-    """The cell, a teacher's or a zoo's, that names the images which a recovery's teachers were trained on."""
-    teacher = teacher_of(wildcards)
+def trained_on(teacher):
+    """The cell, the teachers' own or their zoo's, that names the images which teachers were trained on, if any."""
     return settings.zoos[teacher.zoo] if teacher.kind == "zoo" else teacher
+
+
+def own_images(wildcards):
+    """The same of a recovery's teachers."""
+    return trained_on(teacher_of(wildcards))
 
 
 def masked(wildcards):
