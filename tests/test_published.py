@@ -8,8 +8,8 @@ from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
 from weightspace.recovery.compare import Networks, answer_metrics, compare
+from weightspace.recovery.files import Expanded, read_networks, recovered_network, write_networks
 from weightspace.recovery.fit import squared_error
-from weightspace.recovery.job import answerer, pack_networks, recover_networks, unpack_networks
 from weightspace.recovery.layers import incoming, trace, widths_of, with_layers
 from weightspace.recovery.problem import problem_of
 from weightspace.recovery.published import (
@@ -25,6 +25,7 @@ from weightspace.recovery.published import (
 )
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import recover
+from weightspace.recovery.recover_cell import recover_networks
 from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
@@ -284,12 +285,12 @@ def test_the_setting_decides_which_procedure_runs(procedure, tmp_path):
     problem, config = problem_of(wide, queries, torch.device("cpu")), config_of(minimize=False)
     config = config.model_copy(update={"cluster": PUBLISHED.model_copy(update={"procedure": procedure})})
     state = TrainingState(tmp_path / "state", "key")
-    (network,), _ = recover_networks(wide, as_students(students), problem, config, state)
+    (network,), _ = recover_networks(Expanded(wide, as_students(students), 8), problem, config, state)
     assert (network.skip is not None) == (procedure == "published")
     assert network.about["skip_weights"] == (33 if procedure == "published" else 0)
 
 
-def test_a_skip_survives_its_file_and_the_units_of_the_teacher():
+def test_a_skip_survives_its_file_and_the_units_of_the_teacher(tmp_path):
     (spec, teacher), (wide, students), fit = planted(SHALLOW, "relu")
     x = (3 * fit.x[:, :, :, :, :] + 2).float()
     scale = torch.tensor(4.0).double()
@@ -298,7 +299,8 @@ def test_a_skip_survives_its_file_and_the_units_of_the_teacher():
     problem = problem_of(spec, queries, torch.device("cpu"))
     own = problem.train.of(torch.zeros(len(students), dtype=torch.long))
     recovered = recover_published(wide, as_students(students), as_problem(own), config_of(finish_steps=20))
-    (network,) = unpack_networks(*pack_networks([answerer(recovered.network, problem, 0, {}, recovered.skip)]))
+    write_networks(tmp_path / "networks", [recovered_network(recovered.network, problem, 0, {}, recovered.skip)])
+    (network,) = read_networks(tmp_path / "networks")
     plain = forward(network.spec, network.weights, x.double())[0]
     error = (plain + affine(network.skip, x.double())[0] - y[0]).square().mean().sqrt()
     measured = answer_metrics(network.spec, network.weights, x, y[0], "held_out", network.skip)

@@ -11,16 +11,17 @@ from weightspace.nets.forward import forward
 from weightspace.nets.spec import build_spec
 from weightspace.progress import Progress
 from weightspace.recovery import finish as module
-from weightspace.recovery import job
+from weightspace.recovery import recover_cell
 from weightspace.recovery.collapse import Criterion, collapse_layer, needed
 from weightspace.recovery.compare import Networks, compare, unit_metrics
+from weightspace.recovery.files import Expanded
 from weightspace.recovery.finish import as_good, exact_error, finish
 from weightspace.recovery.fit import squared_error
-from weightspace.recovery.job import recover_networks
 from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_layers
 from weightspace.recovery.problem import Problem, problem_of
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import recover
+from weightspace.recovery.recover_cell import recover_networks
 from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
@@ -160,12 +161,11 @@ def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too
 
 @pytest.mark.parametrize("saves", [1, 2, 3])
 def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit_and_says_from_where(tmp_path, capsys, monkeypatch, saves):
-    monkeypatch.setattr(job, "Progress", partial(Progress, every_seconds=0.0))
+    monkeypatch.setattr(recover_cell, "Progress", partial(Progress, every_seconds=0.0))
     _, (wide, students), fit = planted(SHALLOW, "relu", num=4, queries=300)
     queries = Queries(*[fit.x.float(), torch.cat([fit.y, -fit.y, fit.y.flip(2)])] * 4, asked=1)
     problem, config = problem_of(wide, queries, torch.device("cpu")), config_of(finish_steps=3, minimize=False)
-    config = config.model_copy(update={"students": StudentsConfig(num=4)})
-    given = (wide, as_students(students.repeat(3, 1)), problem, config)
+    given = (Expanded(wide, as_students(students.repeat(3, 1)), 4), problem, config)
     whole, clusterings = recover_networks(*given, TrainingState(tmp_path / "whole", "key"))
     with pytest.raises(KilledError):
         recover_networks(*given, DyingState(tmp_path / "state", saves))
@@ -206,12 +206,30 @@ def test_where_noise_keeps_the_error_from_zero_units_still_go_several_at_a_time(
     monkeypatch.setattr(module, "finish", counted)
     config = config_of(minimize=True, finish_steps=100, second_order_limit=1)
     start = finish(wide, students, fit, config)
-    found = module.minimized(start, fit, config)
+    found = module.prune_units(start, fit, config)
     surplus = widths_of(wide)[0] - widths_of(teacher[0])[0]
     assert widths_of(found.spec) == widths_of(teacher[0])
     assert start.error / 1.5 < found.error < 1.5 * start.error
     assert surplus >= 8
     assert sum(size >= widths_of(teacher[0])[0] for size in sizes) <= surplus / 2
+
+
+@pytest.mark.parametrize("kind", ["silent", "dead"])
+@pytest.mark.parametrize("architecture", [SHALLOW, DEEP], ids=["shallow", "deep"])
+def test_students_of_a_teacher_that_answers_all_queries_alike_give_a_constant_network(architecture, kind):
+    spec = build_spec(architecture, "relu", VECTOR, 3)
+    weights = torch.randn(4, spec.num_weights, generator=generator_of(0), dtype=torch.float64)
+    last = len(spec.layers) - 1
+    rows, above = incoming(spec, weights, last - 1), incoming(spec, weights, last)
+    rows[..., -1] = -100.0 if kind == "dead" else rows[..., -1]
+    above[..., :-1] = 0.0 if kind == "silent" else above[..., :-1]
+    above[..., -1] = 0.0
+    weights = with_layers(spec, weights, {last - 1: rows, last: above})[1]
+    fit = imitated(spec, weights[:1], 4, 200, generator_of(1))
+    assert fit.y.abs().max() == 0.0
+    network = recover(spec, as_students(weights), as_problem(fit), config_of(minimize=True)).network
+    assert network.error < 1e-20
+    assert min(widths_of(network.spec)) > 0
 
 
 # never worse than the best student

@@ -16,14 +16,14 @@ from weightspace.recovery.teachers import (
     answers,
     cube,
     make_teachers,
-    pack_teachers,
+    read_teachers,
     synthetic_teachers,
     trained_teachers,
-    unpack_teachers,
     with_learned,
+    write_teachers,
     zoo_teachers,
 )
-from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.store import TrainingState
 
 LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
 
@@ -201,8 +201,8 @@ def test_make_teachers_makes_each_kind(state):
 def test_teachers_survive_their_file(tmp_path, state, kind):
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     teachers = synthetic(hidden=[3, 2]) if kind == "network" else box
-    save_tensors(tmp_path / "teachers", *pack_teachers(teachers))
-    found = unpack_teachers(*load_tensors(tmp_path / "teachers"))
+    write_teachers(tmp_path / "teachers", teachers)
+    found = read_teachers(tmp_path / "teachers")
     assert found.spec == teachers.spec
     assert found.learned == teachers.learned
     torch.testing.assert_close(found.weights, teachers.weights, rtol=0, atol=0)

@@ -14,8 +14,8 @@ from weightspace.recovery.fit import Fit, finite_first
 from weightspace.recovery.layers import Seen, incoming, queries_in, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.settings import ClusterConfig
 
-ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
-NUMBERS = 2**27  # of all students' outputs of a layer at once: a gigabyte; of more students there are fewer rows
+LAYER_ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
+OUTPUTS_AT_ONCE = 2**27  # of all students' outputs of a layer at once: a gigabyte; of more students there are fewer rows
 FEW = 2_000  # rows on which functions of different students are compared
 QUIET = 1e-5  # share of the loudest neuron's output deviation below which a neuron is a constant
 EXHAUSTIVE = 14  # units up to which all sets of flips are tried
@@ -103,8 +103,8 @@ def smallest_binary(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
         bits[change.argmin()] = 1 - bits[change.argmin()]
 
 
-def with_say(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Tensor, " kept"]:
-    """Students whose error is not keep_ratio times the best one's, the best first; at least two."""
+def usable_students(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Tensor, " kept"]:
+    """Students whose squared error is at most keep_ratio times the best one's, the best first; at least two."""
     error = finite_first(error)
     order = error.argsort()
     kept = int((error <= config.keep_ratio * error.min().clamp_min(SMALL_ERROR)).sum())
@@ -125,7 +125,7 @@ class Criterion(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A hidden layer of all students that have a say, on common inputs."""
+    """A hidden layer of all usable students, on common inputs."""
 
     neurons: Float[Tensor, "neuron fan_in_and_1"]
     vectors: Float[Tensor, "neuron feature"]  # in the metric
@@ -155,7 +155,7 @@ def collapse_layer(
         neurons.vectors, neurons.student, criterion.config, signed, signed or len(widths_of(spec)) > 1, criterion.choice
     )
     if num_clusters(clustering) == 0:  # no two students agree: the best one's own neurons
-        clustering = only_of_the_best(clustering, neurons.student)
+        clustering = neurons_of_the_best(clustering, neurons.student)
     core = clustering._replace(labels=clustering.core)
     rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, core)
     # What the layer above should put out: each student's own, or the answers.
@@ -175,27 +175,27 @@ def collapse_layer(
     return spec, weights, clustering, residual
 
 
-def only_of_the_best(clustering: Clustering, student: Int[Tensor, " neuron"]) -> Clustering:
+def neurons_of_the_best(clustering: Clustering, student: Int[Tensor, " neuron"]) -> Clustering:
     """Each neuron of student 0 a cluster of its own, the others in none."""
     own = torch.where(student == 0, student.eq(0).cumsum(0) - 1, NO_CLUSTER)
     return clustering._replace(labels=own, core=own)
 
 
 def needed(features: Float[Tensor, "row unit_block"], targets: Float[Tensor, "row target"], num: int) -> Bool[Tensor, " unit"]:
-    """Units without which the targets are not fitted as well: what all students have in vain is not the teacher's."""
+    """Units that a least-squares fit of the targets uses; others are not the teacher's, even where all students have them."""
     outgoing = least_squares(features, targets)[0][:, :-1]
     say = (outgoing.square().sum(0) * features.var(0)).unflatten(0, (num, -1)).sum(1).sqrt()
-    return say > QUIET * say.max()
+    return say >= QUIET * say.max()
 
 
-def audible(
+def active_neurons(
     spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int
 ) -> tuple[Bool[Tensor, "model unit"], Float[Tensor, "model unit"]]:
-    """Neurons of a layer that say anything, and the deviation of what each adds to the next layer."""
+    """Neurons of a layer that the next layer uses, and the deviation of what each adds to it; where none adds anything, all."""
     outputs = ACTIVATIONS[spec.activation].function(seen[layer].outputs)
     outgoing = incoming(spec, weights, layer + 1)[..., :-1].unflatten(2, (outputs.shape[2], -1)).square().sum((1, 3)).sqrt()
     loudness = outputs.std(1) * outgoing
-    return loudness > QUIET * loudness.max(1, keepdim=True).values, loudness
+    return loudness >= QUIET * loudness.max(1, keepdim=True).values, loudness
 
 
 def layer_of(
@@ -205,12 +205,12 @@ def layer_of(
     layer: int,
     criterion: Criterion,
 ) -> Layer:
-    """Neurons of a layer that say anything, with their vectors in the metric; of a scaling class with norm 1 there."""
-    heard, loudness = audible(spec, weights, seen, layer)
+    """Active neurons of a layer, with their vectors in the metric; of a scaling class with norm 1 there."""
+    heard, loudness = active_neurons(spec, weights, seen, layer)
     neurons = incoming(spec, weights, layer)[heard]
     vectors = vectors_of(neurons, seen[layer].inputs[0], criterion.config.metric, None if layer else criterion.mask)
     if ACTIVATIONS[spec.activation].scaling:
-        norms = vectors.norm(dim=1, keepdim=True)
+        norms = vectors.norm(dim=1, keepdim=True).clamp_min(1e-300)
         neurons, vectors = neurons / norms, vectors / norms
     return Layer(neurons, vectors, heard.nonzero()[:, 0], loudness[heard])
 
@@ -218,11 +218,11 @@ def layer_of(
 def shared(
     spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig
 ) -> Bool[Tensor, "model unit"]:
-    """Neurons whose function of the queries other students have too; all that say anything where there are none.
+    """Neurons whose function of the queries other students have too; all active ones where there are none.
 
     Only of these is known that what they read is the teacher's: students' other neurons read of lower layers what they like.
     """
-    heard, _ = audible(spec, weights, seen, layer)
+    heard, _ = active_neurons(spec, weights, seen, layer)
     vectors = seen[layer].outputs[:, :FEW].mT[heard] / min(FEW, seen[layer].outputs.shape[1]) ** 0.5
     if ACTIVATIONS[spec.activation].scaling:
         vectors = vectors / vectors.norm(dim=1, keepdim=True)
@@ -237,7 +237,7 @@ def shared(
 
 def queries_for(spec: NetSpec, num_students: int) -> int:
     """Queries on which so many students are looked at together."""
-    return queries_in(spec, min(ROWS, NUMBERS // (num_students * max(widths_of(spec)))))
+    return queries_in(spec, min(LAYER_ROWS, OUTPUTS_AT_ONCE // (num_students * max(widths_of(spec)))))
 
 
 def read_above(

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
+from weightspace.recovery.cluster import Clustering
 from weightspace.recovery.collapse import least_squares
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import block_size, incoming, trace, widths_of, with_layers
-from weightspace.recovery.second_order import rows_for, solved
+from weightspace.recovery.second_order import levenberg_marquardt, rows_for
 from weightspace.recovery.settings import RecoveryConfig
 
 ROWS_PER_WEIGHT = 4.0  # equations per weight that the finish uses
@@ -25,7 +26,7 @@ DONE = 1e-19  # and at which training rests
 EXACT = 1e-30  # where it ends for the network that is kept
 HOPELESS = 1e-4  # squared error over variance from which on leaving out more units is given up
 MUCH_WORSE = 10.0  # factor of the error at which leaving out more units is given up as well
-CHUNK = 8192  # queries at once in L-BFGS
+LBFGS_QUERIES = 8192  # queries at once in L-BFGS
 
 
 class Network(NamedTuple):
@@ -36,6 +37,17 @@ class Network(NamedTuple):
     error: float  # mean squared, on all train queries
 
 
+class Recovered(NamedTuple):
+    """What became of one teacher's students."""
+
+    network: Network
+    clustered: Network  # before the finish
+    clusterings: list[Clustering]  # of each hidden layer
+    how: str  # clusters, or students where the clusters' network is not good enough and one of these was thinned
+    affine_residual: float  # largest share of a layer's targets that is affine and no flip explains
+    skip: Float[Tensor, "output input_and_1"] | None = None  # of the published procedure: what is added to the answers
+
+
 def refit(
     spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, first: int, steps: int, limit: int
 ) -> Float[Tensor, "model weight"]:
@@ -44,20 +56,20 @@ def refit(
         alone = [(model.unsqueeze(0), fit.of(torch.tensor([n]))) for n, model in enumerate(weights)]
         return torch.cat([_lbfgs(spec, model, own, first, steps) for model, own in alone])
     rows = rows_for(fit, spec.num_weights - first, ROWS_PER_WEIGHT, QUERIES)
-    return solved(spec, weights, rows, steps, DONE, first)
+    return levenberg_marquardt(spec, weights, rows, steps, DONE, first)
 
 
 def _lbfgs(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, first: int, steps: int) -> Float[Tensor, "1 weight"]:
     fixed, models = weights[:, :first], torch.arange(1)
 
     def parts(free: Tensor) -> Iterator[Tensor]:
-        for x, y in query_chunks(fit.inputs(models), fit.answers(models), CHUNK):
+        for x, y in query_chunks(fit.inputs(models), fit.answers(models), LBFGS_QUERIES):
             yield (forward(spec, torch.cat([fixed, free], dim=1), x) - y).square().sum() / fit.y[0].numel()
 
-    return torch.cat([fixed, lowered(weights[:, first:], parts, steps)], dim=1)
+    return torch.cat([fixed, run_lbfgs(weights[:, first:], parts, steps)], dim=1)
 
 
-def lowered(start: Float[Tensor, "1 free"], parts: Callable[[Tensor], Iterator[Tensor]], steps: int) -> Float[Tensor, "1 free"]:
+def run_lbfgs(start: Float[Tensor, "1 free"], parts: Callable[[Tensor], Iterator[Tensor]], steps: int) -> Float[Tensor, "1 free"]:
     """Where L-BFGS comes to from `start` in so many steps; `parts` of the loss are differentiated one at a time."""
     free = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([free], max_iter=steps, history_size=50, line_search_fn="strong_wolfe", tolerance_change=0)
@@ -111,7 +123,7 @@ def as_good(least: float, exact: float = ZERO) -> float:
     return max(exact, WORSE * least)
 
 
-def minimized(network: Network, fit: Fit, config: RecoveryConfig, exact: float = ZERO) -> Network:
+def prune_units(network: Network, fit: Fit, config: RecoveryConfig, exact: float = ZERO) -> Network:
     """The smallest network that answers as well, of those on the path on which units are left out and the rest trained on."""
     path = pruning_path(network, fit, config, exact, config.second_order_limit)
     bound = as_good(min(smaller.error for smaller in path), exact)
@@ -144,7 +156,7 @@ def polished(network: Network, fit: Fit, config: RecoveryConfig, exact: float = 
     """A network of error zero trained on to the last digits; any other as it is."""
     if network.error > exact or network.spec.num_weights > config.second_order_limit:
         return network
-    weights = solved(network.spec, network.weights, fit, config.finish_steps, EXACT)
+    weights = levenberg_marquardt(network.spec, network.weights, fit, config.finish_steps, EXACT)
     return Network(network.spec, weights, float(squared_error(network.spec, weights, fit)))
 
 

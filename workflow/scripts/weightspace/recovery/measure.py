@@ -17,14 +17,13 @@ from weightspace.recovery.compare import (
     size_metrics,
     unit_metrics,
 )
+from weightspace.recovery.files import Expanded, RecoveredNetwork
 from weightspace.recovery.finish import exact_error
 from weightspace.recovery.fit import finite_first, squared_error
-from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.metrics import NEURONS_SCHEMA
 from weightspace.recovery.problem import Problem, validation_error
 from weightspace.recovery.queries import Queries, of_teacher
-from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
 from weightspace.recovery.verdict import verdict_metrics
 from weightspace.table import Source
@@ -41,7 +40,9 @@ class Measured(NamedTuple):
     neurons: pa.Table
 
 
-def measure_networks(source: Source, networks: list[Answerer], queries: Queries, teachers: Teachers, outputs: str) -> Measured:
+def measure_networks(
+    source: Source, networks: list[RecoveredNetwork], queries: Queries, teachers: Teachers, outputs: str
+) -> Measured:
     """Every network against its teacher: answers on held-out and shifted inputs, and units where the teacher's are known.
 
     Units are compared on the held-out inputs, which are the same whatever the design of the queries, where teachers have images.
@@ -68,10 +69,10 @@ def measure_networks(source: Source, networks: list[Answerer], queries: Queries,
     return Measured(rows, neurons)
 
 
-def judge(source: Source, rows: list[dict], students: Students, num: int) -> list[dict]:
-    """What became of each teacher, from the other rows of its recovery; `num` students imitate each."""
+def judge(source: Source, rows: list[dict], expanded: Expanded) -> list[dict]:
+    """What became of each teacher, from the other rows of its recovery."""
     judged = []
-    for n, error in enumerate(students.error.view(-1, num)):
+    for n, error in enumerate(expanded.students.error.view(-1, expanded.num)):
         measures = {row["metric"]: row["value"] for row in rows if row["subject"] == str(n)}
         judged += [
             source.row(name, value, subject=n) for name, value in verdict_metrics(measures, exact_error(error) ** 0.5).items()
@@ -80,10 +81,10 @@ def judge(source: Source, rows: list[dict], students: Students, num: int) -> lis
 
 
 def measure_recovery(
-    source: Source, networks: list[Answerer], problem: Problem, queries: Queries, students: tuple[NetSpec, Students, int]
+    source: Source, networks: list[RecoveredNetwork], problem: Problem, queries: Queries, expanded: Expanded
 ) -> list[dict]:
     """What only a recovery has: its students, and the network before the finish."""
-    spec, trained, num = students
+    spec, trained, num = expanded
     owner = torch.arange(len(problem.val.y)).repeat_interleave(num)
     held_out = problem.val._replace(
         x=problem.scaling.inputs(queries.test_x), y=problem.scaling.answers(queries.test_y), owner=owner
@@ -106,7 +107,7 @@ def measure_recovery(
     return rows
 
 
-def _answers(network: Answerer, queries: Queries, n: int) -> dict[str, float]:
+def _answers(network: RecoveredNetwork, queries: Queries, n: int) -> dict[str, float]:
     """Errors on the train queries, on held-out and on shifted inputs, with the skip of a published recovery."""
     measures = {
         "skip_weights": 0 if network.skip is None else network.skip.numel(),

@@ -24,7 +24,7 @@ class Problem(NamedTuple):
         return self._replace(train=self.train._replace(owner=owner), val=self.val._replace(owner=owner))
 
 
-def problem_of(spec: NetSpec, queries: Queries, device: torch.device) -> Problem:
+def problem_of(spec: NetSpec, queries: Queries, device: str | torch.device = "cpu") -> Problem:
     """What students of these layers are fitted to, and what they are validated on."""
     scaling = scaling_of(spec, queries)
     owner = torch.arange(len(queries.train_y))

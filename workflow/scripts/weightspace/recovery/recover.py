@@ -1,16 +1,24 @@
 """From the students of one teacher to one network: layer by layer cluster and collapse, then finish."""
 
 from itertools import islice
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from weightspace.nets.spec import NetSpec
-from weightspace.recovery.cluster import Clustering
-from weightspace.recovery.collapse import Criterion, collapse_layer, with_say
-from weightspace.recovery.finish import Network, as_good, exact_error, finish, minimized, polished, pruning_path, refit
+from weightspace.recovery.collapse import Criterion, collapse_layer, usable_students
+from weightspace.recovery.finish import (
+    Network,
+    Recovered,
+    as_good,
+    exact_error,
+    finish,
+    polished,
+    prune_units,
+    pruning_path,
+    refit,
+)
 from weightspace.recovery.fit import Fit, finite_first, squared_error
 from weightspace.recovery.layers import widths_of
 from weightspace.recovery.problem import Problem
@@ -19,17 +27,6 @@ from weightspace.recovery.students import Students
 
 THINNED = 128  # hidden units of a student up to which it is thinned in place of a network of clusters that failed
 ROSE = 10.0  # factor by which collapsing may raise the error before the layers above are trained again
-
-
-class Recovered(NamedTuple):
-    """What became of one teacher's students."""
-
-    network: Network
-    clustered: Network  # before the finish
-    clusterings: list[Clustering]  # of each hidden layer
-    how: str  # clusters, or students where the clusters' network is not good enough and one of these was thinned
-    affine_residual: float  # largest share of a layer's targets that is affine and no flip explains
-    skip: Float[Tensor, "output input_and_1"] | None = None  # of the published procedure: what is added to the answers
 
 
 def recover(
@@ -41,7 +38,7 @@ def recover(
     tried, and then the best student is thinned for as long as it stays as good. Where there is a mask, neurons of the first
     layer are compared by their weights on its pixels.
     """
-    order = with_say(students.error, config.cluster)
+    order = usable_students(students.error, config.cluster)
     chosen = Students(students.weights[order], students.error[order])
     fit, exact = problem.train.of(order), exact_error(students.error)
     validated = finite_first(squared_error(spec, students.weights, problem.val))
@@ -78,12 +75,12 @@ def _from_clusters(spec: NetSpec, students: Students, fit: Fit, config: Recovery
         residuals.append(residual)
         if layer < last and squared_error(spec, weights, fit).min() > ROSE * before:
             weights = refit(spec, weights, fit, spec.layers[layer + 1].offset, config.retrain_steps, config.second_order_limit)
-            order = with_say(squared_error(spec, weights, fit), config.cluster)
+            order = usable_students(squared_error(spec, weights, fit), config.cluster)
             weights, fit = weights[order], fit.of(order)
     alone = fit.of(torch.arange(1))
     clustered = Network(spec, weights[:1], float(squared_error(spec, weights[:1], alone)))
     network = finish(spec, clustered.weights, alone, config)
-    network = minimized(network, alone, config, exact_error(students.error)) if config.minimize else network
+    network = prune_units(network, alone, config, exact_error(students.error)) if config.minimize else network
     return Recovered(network, clustered, clusterings, "clusters", max(residuals))
 
 
@@ -91,7 +88,7 @@ def _exact_student(spec: NetSpec, students: Students, fit: Fit, config: Recovery
     """The exact network that the first student leads to, of those from which leaving out units does; None where none does."""
     exact = exact_error(students.error)
     begun = (Network(spec, students.weights[[n]], float(students.error[n])) for n in range(len(students.error)))
-    thinned = (minimized(student, fit, config, exact) for student in islice(begun, config.thinned_students))
+    thinned = (prune_units(student, fit, config, exact) for student in islice(begun, config.thinned_students))
     return next((network for network in thinned if network.error <= exact), None)
 
 

@@ -58,7 +58,8 @@ def choose_students(
 
 
 def _try(config: StudentsConfig, spec: NetSpec, queries: Queries, device: torch.device, identity: tuple) -> Tried:
-    steps = {name: round(getattr(config, name) * config.search_steps_share) for name in ("epochs", "second_order_steps")}
+    whole = {"epochs": config.epochs, "second_order_steps": config.second_order_steps_of(spec.num_weights)}
+    steps = {name: round(number * config.search_steps_share) for name, number in whole.items()}
     problem = problem_of(spec, queries, device)
     students = expand(spec, config.model_copy(update=steps), problem.train, ("search", *identity))
     error = finite_first(validation_error(spec, students.weights, problem, config.num))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from math import prod, sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
 from weightspace.rng import generator_for
-from weightspace.store import TrainingState
+from weightspace.store import TrainingState, load_tensors, save_tensors
 
 Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
 SCALING_INPUTS = 10_000  # on which a synthetic teacher's outputs have mean 0 and variance 1
@@ -73,13 +74,15 @@ def with_learned(teachers: Teachers, images: ImageSet) -> Teachers:
     return teachers._replace(learned=learned)
 
 
-def pack_teachers(teachers: Teachers) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
-    return {"weights": teachers.weights}, {"spec": teachers.spec and teachers.spec.description, "learned": teachers.learned}
+def write_teachers(path: str | Path, teachers: Teachers) -> None:
+    """Write teachers of any kind."""
+    about = {"spec": teachers.spec and teachers.spec.description, "learned": teachers.learned}
+    save_tensors(path, {"weights": teachers.weights}, about)
 
 
-def unpack_teachers(tensors: dict[str, Tensor], metadata: dict) -> Teachers:
-    """Inverse of `pack_teachers`."""
+def read_teachers(path: str | Path) -> Teachers:
+    """Read what `write_teachers` wrote."""
+    tensors, metadata = load_tensors(path)
     return Teachers(metadata["spec"] and build_spec(**metadata["spec"]), tensors["weights"], metadata["learned"])
 
 
@@ -100,7 +103,6 @@ def synthetic_teachers(config: SyntheticTeachers, name: str) -> Teachers:
     to sign, outgoing weights +-1; the weights of hidden layers above the first are divided by sqrt(fan_in). gaussian:
     weights N(0, 1 / fan_in), biases of deviation 1/2, outgoing weights N(0, 1), bounded away from 0. The last layer is then
     scaled, by one number, and shifted, so that outputs on the cube have mean 0 each and variance 1 on average.
-    Raises InputError if there are not so many different units.
     """
     hidden = [layer for units in config.hidden for layer in (f"linear {units}", "activation")]
     spec = build_spec(["flatten", *hidden, "linear classes"], config.activation, (config.inputs, 1, 1), config.outputs)
@@ -131,8 +133,6 @@ def _synthetic_teacher(config: SyntheticTeachers, spec: NetSpec, rng: Generator)
 
 def _discrete_units(num: int, fan_in: int, rng: Generator) -> tuple[Float64[Tensor, "unit in"], Float64[Tensor, " unit"]]:
     """Weights in -1, 0, 1 and biases in thirds of `num` units that differ by more than sign."""
-    if num > (available := 5 * (3**fan_in - 1) // 2):
-        raise InputError(f"hidden: there are {available} different discrete units of {fan_in} inputs, not {num}")
     found: dict[tuple[int, ...], Tensor] = {}
     while len(found) < num:
         unit = torch.cat([torch.randint(-1, 2, (fan_in,), generator=rng), torch.randint(-2, 3, (1,), generator=rng)])
