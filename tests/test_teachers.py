@@ -74,11 +74,6 @@ def test_discrete_units_are_of_the_lattice_and_differ_by_more_than_sign(hidden):
     torch.testing.assert_close(outgoing, outgoing[:, :1].expand_as(outgoing))
 
 
-def test_more_discrete_units_than_there_are_is_an_error():
-    with pytest.raises(InputError, match="there are 20 different discrete units of 2 inputs, not 21"):
-        synthetic(inputs=2, hidden=[21])
-
-
 def test_no_outgoing_weight_of_a_gaussian_teacher_is_near_0():
     teachers = synthetic(family="gaussian", hidden=[40], num=20)
     outgoing = unflatten(teachers.spec, teachers.weights)["linear2.weight"].abs().flatten(1)
