@@ -9,6 +9,7 @@ from weightspace.nets.forward import forward
 from weightspace.nets.spec import build_spec
 from weightspace.recovery.fit import Fit
 from weightspace.recovery.layers import incoming, symmetry_of, trace, with_layers
+from weightspace.recovery.problem import Problem
 from weightspace.recovery.students import Students
 
 SIGNED = {"odd": -1.0, "odd_constant": -1.0, "even_linear": 1.0}  # sign of the outgoing weights of a mirrored copy
@@ -127,3 +128,8 @@ def imitated(spec, teacher, num_students, num_queries, generator):
 def as_students(weights):
     """Students that fit exactly."""
     return Students(weights, torch.full((len(weights),), 1e-28, dtype=torch.float64))
+
+
+def as_problem(fit):
+    """Students are validated on what they were fitted to."""
+    return Problem(None, fit, fit)

@@ -15,7 +15,7 @@ from weightspace.recovery.queries import Pools, make_queries
 from weightspace.recovery.settings import OnnxTeacher, QueriesConfig, TableTeacher
 from weightspace.recovery.teachers import Teachers
 
-BOX = Teachers(None, torch.zeros(1, 0, dtype=torch.float64))
+BOX = Teachers(None, torch.zeros(1, 0, dtype=torch.float64), [True])
 IDENTITY = ("cell", 0)
 
 

@@ -11,7 +11,7 @@ from weightspace.recovery.cluster import (
     cluster_neurons,
     cores,
     count_curve,
-    cut_height,
+    cut_heights,
     distances,
     first_coordinate_signs,
     span_factor,
@@ -37,6 +37,7 @@ def slow_curve(merges, student, least):
 
 
 def slow_cut(heights, counts):
+    """Largest height of the first run of the most clusters."""
     best, cut = counts.max(), None
     for height, count in zip(heights, counts, strict=True):
         if count == best:
@@ -59,15 +60,28 @@ def test_curve_and_cut_are_those_of_cutting_at_every_height(of, ties, least):
         bits = [1 << n for n in (student.tolist() if of == "students" else range(40))]
         counts, sizes = count_curve(merges, bits, least)
         assert np.array_equal(counts, slow_curve(merges, student if of == "students" else None, least))
-        assert cut_height(merges, counts) == slow_cut(merges[:, 2], counts)
+        assert cut_heights(merges, counts)[-1] == slow_cut(merges[:, 2], counts)
         assert sizes[-1] == (7 if of == "students" else 40)
         assert of == "students" or np.array_equal(sizes, merges[:, 3])
 
 
-@pytest.mark.parametrize(("counts", "cut"), [([0, 2, 2, 1, 2], 3.0), ([3, 1, 0, 0, 0], 1.0), ([0, 1, 1, 1, 1], 5.0)])
-def test_the_cut_is_the_largest_height_of_the_first_run_of_the_most_clusters(counts, cut):
-    merges = np.array([[0, 0, height, 2] for height in (1.0, 2.0, 3.0, 4.0, 5.0)])
-    assert cut_height(merges, np.array(counts)) == cut
+@pytest.mark.parametrize(
+    ("heights", "counts", "cuts"),
+    [
+        ([1, 2, 3, 4, 5], [0, 2, 2, 1, 2], [3]),
+        ([1, 2, 3, 4, 5], [3, 1, 0, 0, 0], [1]),
+        ([1, 2, 3, 4, 5], [0, 1, 1, 1, 1], [5]),
+        ([1e-8, 2e-8, 3e-8, 1e-7, 1e-6, 1e-3, 1], [6, 7, 6, 7, 7, 7, 6], [1e-3, 2e-8]),  # two halves of one neuron, then all
+        ([1e-8, 2e-8, 3e-8, 1e-3, 1], [4, 5, 4, 4, 1], [1e-3, 2e-8]),  # all neurons, and for a moment two halves of one
+        ([1e-8, 2e-3, 3e-3, 1e-2, 1e2], [4, 9, 4, 4, 1], [2e-3]),  # too few in place of the most, however long
+        ([1e-9, 1e-8, 3e-8, 1e-2, 1], [4, 5, 4, 4, 1], [1e-2, 1e-8]),
+    ],
+)
+def test_the_cut_is_in_the_longest_run_of_log_height_that_keeps_the_clusters(heights, counts, cuts):
+    merges = np.array([[0, 0, height, 2] for height in heights])
+    found = cut_heights(merges, np.array(counts))
+    assert found == cuts
+    assert cut_heights(merges * [1, 1, 1e3, 1], np.array(counts)) == pytest.approx([1e3 * cut for cut in found])
 
 
 # distances
@@ -144,6 +158,23 @@ def test_planted_neurons_are_all_found_whatever_their_signs(least, share_zero):
     for trimmed in (False, True):
         clustering = cluster_neurons(vectors, student, config, either_sign=True, trimmed=trimmed)
         assert found(clustering, which) == PLANTED == clustering.labels.max() + 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-5, 1e-3])
+@pytest.mark.parametrize("num_students", [8, 9, 10])
+def test_students_that_agree_but_for_rounding_give_each_neuron_once_though_each_has_one_twice(num_students, noise):
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        which = torch.cat(
+            [torch.cat([torch.arange(7), torch.randint(7, (1,), generator=generator)]) for _ in range(num_students)]
+        )
+        signs = torch.where(torch.rand(len(which), 1, generator=generator) < 0.5, -1.0, 1.0)
+        neurons = torch.randn(7, 6, generator=generator)
+        vectors = signs * (neurons[which] + noise * torch.randn(len(which), 6, generator=generator))
+        student = torch.arange(num_students).repeat_interleave(8)
+        labels = cluster_neurons(vectors, student, ClusterConfig(), either_sign=True).labels
+        assert sorted(labels.unique().tolist()) == list(range(7))
+        assert all(len(labels[which == neuron].unique()) == 1 for neuron in range(7))
 
 
 @pytest.mark.parametrize("least", [0.5, 0.75])

@@ -14,7 +14,7 @@ from weightspace.recovery.collapse import (
     least_squares,
     num_clusters,
     smallest_binary,
-    with_say,
+    usable_students,
 )
 from weightspace.recovery.settings import ClusterConfig
 
@@ -125,7 +125,7 @@ def test_dead_features_get_no_weight_among_many_alive_either():
 def clustering_of(labels):
     labels = torch.tensor(labels)
     none = np.zeros((0, 4))
-    return Clustering(labels, none, none[:, 0], none[:, 0], 0.0, labels)
+    return Clustering(labels, none, none[:, 0], 2, none[:, 0], 0.0, [], labels)
 
 
 def test_a_center_is_the_weighted_mean_of_the_best_students_members_with_equal_signs():
@@ -144,6 +144,6 @@ def test_no_clusters_have_no_centers():
 
 def test_students_much_worse_than_the_best_have_no_say_but_two_always_have():
     config = ClusterConfig(keep_ratio=100.0)
-    assert with_say(torch.tensor([1e-3, 1e-5, 1e-1, 5e-4]), config).tolist() == [1, 3, 0]
-    assert with_say(torch.tensor([1.0, 1e-5, 2.0]), config).tolist() == [1, 0]
-    assert with_say(torch.tensor([1e-25, 1e-11, 1e-20]), config).tolist() == [0, 2, 1]  # all of them exact
+    assert usable_students(torch.tensor([1e-3, 1e-5, 1e-1, 5e-4]), config).tolist() == [1, 3, 0]
+    assert usable_students(torch.tensor([1.0, 1e-5, 2.0]), config).tolist() == [1, 0]
+    assert usable_students(torch.tensor([1e-25, 1e-11, 1e-20]), config).tolist() == [0, 2, 1]  # all of them exact

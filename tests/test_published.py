@@ -3,14 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from planted import as_students, imitated, students_of, teacher_of
+from planted import as_problem, as_students, imitated, students_of, teacher_of
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering
 from weightspace.recovery.compare import Networks, answer_metrics, compare
+from weightspace.recovery.files import Expanded, read_networks, recovered_network, write_networks
 from weightspace.recovery.fit import squared_error
-from weightspace.recovery.job import answerer, pack_networks, recover_networks, unpack_networks
 from weightspace.recovery.layers import incoming, trace, widths_of, with_layers
+from weightspace.recovery.problem import problem_of
 from weightspace.recovery.published import (
     BEST,
     Neurons,
@@ -24,7 +25,7 @@ from weightspace.recovery.published import (
 )
 from weightspace.recovery.queries import Queries
 from weightspace.recovery.recover import recover
-from weightspace.recovery.search import problem_of
+from weightspace.recovery.recover_cell import recover_networks
 from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
@@ -73,7 +74,7 @@ def assert_found_up_to_sign_and_scale(teacher, network):
 @pytest.mark.parametrize("architecture", [SHALLOW, DEEP], ids=["shallow", "deep"])
 def test_sums_of_exact_students_give_the_teacher_back_without_training(architecture, activation):
     teacher, (wide, students), fit = planted(architecture, activation)
-    recovered = recover_published(wide, as_students(students), fit, config_of())
+    recovered = recover_published(wide, as_students(students), as_problem(fit), config_of())
     assert widths_of(recovered.network.spec) == widths_of(teacher[0])
     assert recovered.network.error < 1e-20
     assert furthest(teacher, recovered.network[:2], fit.x) < 1e-10
@@ -84,7 +85,7 @@ def test_sums_of_exact_students_give_the_teacher_back_without_training(architect
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "g"])
 def test_convolutions_are_summed_too(activation):
     teacher, (wide, students), fit = planted(CONV, activation, shape=(1, 5, 5))
-    recovered = recover_published(wide, as_students(students), fit, config_of())
+    recovered = recover_published(wide, as_students(students), as_problem(fit), config_of())
     assert widths_of(recovered.network.spec) == widths_of(teacher[0])
     assert recovered.network.error < 1e-20
 
@@ -94,7 +95,7 @@ def test_of_exact_even_linear_students_the_skip_makes_the_error_vanish(activatio
     """Neurons of the pairs that are an affine map can be clusters too: of these the outgoing weights sum to zero."""
     teacher, (wide, students), fit = planted(NARROW, activation, ("mirrored", "scales"))
     assert squared_error(wide, students, fit).max() < 1e-20
-    recovered = recover_published(wide, as_students(students), fit, config_of(cluster=HALF))
+    recovered = recover_published(wide, as_students(students), as_problem(fit), config_of(cluster=HALF))
     assert recovered.network.error < 1e-20
     assert_found_up_to_sign_and_scale(teacher, recovered.network)
     assert squared_error(*recovered.network[:2], fit.of(torch.arange(1))) > 1e-3  # without it
@@ -107,7 +108,7 @@ def test_signs_of_units_that_differ_among_students_and_an_affine_map_are_all_in_
     students[:, 10 * widths_of(wide)[0] : 11 * widths_of(wide)[0]] *= (signs := torch.randn(rows.shape[:2]).sign().double())
     rows *= signs.unsqueeze(2)
     fit = fit._replace(y=fit.y + affine(torch.randn(3, 11).double(), fit.x))
-    recovered = recover_published(wide, as_students(students), fit, config_of())
+    recovered = recover_published(wide, as_students(students), as_problem(fit), config_of())
     network, skip = recovered.network, recovered.skip
     assert_found_up_to_sign_and_scale(teacher, network)
     assert widths_of(network.spec) == widths_of(teacher[0])
@@ -125,7 +126,7 @@ def test_of_a_teacher_whose_first_weights_are_positive_nothing_is_left_to_the_sk
     rows[:, 0] = rows[:, 0].abs()
     wide, students = students_of(spec, teacher, ("copies",), 8, generator)
     fit = imitated(spec, teacher, 8, 1500, generator)
-    recovered = recover_published(wide, as_students(students), fit, config_of())
+    recovered = recover_published(wide, as_students(students), as_problem(fit), config_of())
     assert recovered.affine_residual < 1e-10
     assert furthest((spec, teacher), recovered.network[:2], fit.x) < 1e-10
 
@@ -134,7 +135,7 @@ def test_network_and_skip_are_trained_together():
     _, (wide, students), fit = planted(SHALLOW, "softplus", ("copies", "mirrored"))
     noisy = students + 0.02 * torch.randn(students.shape, dtype=torch.float64)
     errors = Students(noisy, squared_error(wide, noisy, fit))
-    recovered = recover_published(wide, errors, fit, config_of(finish_steps=60))
+    recovered = recover_published(wide, errors, as_problem(fit), config_of(finish_steps=60))
     assert recovered.network.error < 1e-2 * recovered.clustered.error
     alone = fit.of(torch.arange(1))
     torch.testing.assert_close(
@@ -150,7 +151,7 @@ def test_retraining_takes_up_what_collapsing_a_lower_layer_lost():
     teacher, (wide, students), fit = planted(DEEP, "g", ("copies",))
     noisy = students + 0.003 * torch.randn(students.shape, dtype=torch.float64)
     errors = Students(noisy, squared_error(wide, noisy, fit))
-    recovered = [recover_published(wide, errors, fit, config_of(retrain_steps=steps)) for steps in (0, 8)]
+    recovered = [recover_published(wide, errors, as_problem(fit), config_of(retrain_steps=steps)) for steps in (0, 8)]
     assert all(widths_of(one.network.spec) == widths_of(teacher[0]) for one in recovered)
     assert recovered[1].network.error < 0.5 * recovered[0].network.error
 
@@ -163,7 +164,7 @@ def neurons_with(places, width=4):
     student = torch.tensor([student for student, _ in places])
     labels = torch.tensor([label for _, label in places])
     rows, outgoing = torch.randn(len(places), width), torch.randn(len(places), 3)
-    return Neurons(rows, outgoing, rows, student), Clustering(labels, None, None, None, 0.0, labels)
+    return Neurons(rows, outgoing, rows, student), Clustering(labels, None, None, 2, None, 0.0, [], labels)
 
 
 def test_units_are_means_of_the_best_students_own_neurons_and_outgoing_weights_their_sums():
@@ -197,7 +198,7 @@ def test_what_only_worse_students_agree_in_is_lost_whatever_the_students_order()
     error = torch.cat([torch.full((BEST,), 1e-28), torch.full((BEST,), 1e-20)]).double()
     order = torch.randperm(2 * BEST)
     for one in (torch.arange(2 * BEST), order):
-        recovered = recover_published(wide, Students(students[one], error[one]), fit, config_of(cluster=HALF))
+        recovered = recover_published(wide, Students(students[one], error[one]), as_problem(fit), config_of(cluster=HALF))
         found = compare(Networks(spec, teacher, *recovered.network[:2], fit.x)).layers[0]
         assert widths_of(recovered.network.spec) == [5]
         assert found.found[0] == -1
@@ -270,7 +271,7 @@ def test_with_a_mask_students_are_recovered_that_differ_in_what_it_hides(procedu
     rows[..., 7:] = 9 * torch.randn(rows[..., 7:].shape, generator=generator, dtype=torch.float64)
     mask = torch.arange(10) < 7
     config = config_of(cluster=PUBLISHED.model_copy(update={"procedure": procedure}), minimize=False)
-    recovered = [PROCEDURES[procedure](wide, as_students(students), fit, config, one) for one in (mask, None)]
+    recovered = [PROCEDURES[procedure](wide, as_students(students), as_problem(fit), config, one) for one in (mask, None)]
     assert [one.network.error < 1e-20 and widths_of(one.network.spec) == [6] for one in recovered] == [True, False]
 
 
@@ -284,12 +285,12 @@ def test_the_setting_decides_which_procedure_runs(procedure, tmp_path):
     problem, config = problem_of(wide, queries, torch.device("cpu")), config_of(minimize=False)
     config = config.model_copy(update={"cluster": PUBLISHED.model_copy(update={"procedure": procedure})})
     state = TrainingState(tmp_path / "state", "key")
-    (network,), _ = recover_networks(wide, as_students(students), problem, config, state)
+    (network,), _ = recover_networks(Expanded(wide, as_students(students), 8), problem, config, state)
     assert (network.skip is not None) == (procedure == "published")
     assert network.about["skip_weights"] == (33 if procedure == "published" else 0)
 
 
-def test_a_skip_survives_its_file_and_the_units_of_the_teacher():
+def test_a_skip_survives_its_file_and_the_units_of_the_teacher(tmp_path):
     (spec, teacher), (wide, students), fit = planted(SHALLOW, "relu")
     x = (3 * fit.x[:, :, :, :, :] + 2).float()
     scale = torch.tensor(4.0).double()
@@ -297,8 +298,9 @@ def test_a_skip_survives_its_file_and_the_units_of_the_teacher():
     queries = Queries(*[x, y] * 4, asked=1)
     problem = problem_of(spec, queries, torch.device("cpu"))
     own = problem.train.of(torch.zeros(len(students), dtype=torch.long))
-    recovered = recover_published(wide, as_students(students), own, config_of(finish_steps=20))
-    (network,) = unpack_networks(*pack_networks([answerer(recovered.network, problem, 0, {}, recovered.skip)]))
+    recovered = recover_published(wide, as_students(students), as_problem(own), config_of(finish_steps=20))
+    write_networks(tmp_path / "networks", [recovered_network(recovered.network, problem, 0, {}, recovered.skip)])
+    (network,) = read_networks(tmp_path / "networks")
     plain = forward(network.spec, network.weights, x.double())[0]
     error = (plain + affine(network.skip, x.double())[0] - y[0]).square().mean().sqrt()
     measured = answer_metrics(network.spec, network.weights, x, y[0], "held_out", network.skip)

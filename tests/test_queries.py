@@ -15,14 +15,13 @@ from weightspace.recovery.queries import (
     check_probabilities,
     log_probabilities,
     make_queries,
-    pack_queries,
+    read_queries,
     rounded,
     table_queries,
-    unpack_queries,
+    write_queries,
 )
 from weightspace.recovery.settings import QueriesConfig, SyntheticTeachers
 from weightspace.recovery.teachers import answers, synthetic_teachers
-from weightspace.store import load_tensors, save_tensors
 
 VECTOR, IMAGE = (3, 1, 1), (1, 6, 6)
 FREE = ["uniform", "gaussian"]
@@ -86,8 +85,8 @@ def test_draws_hang_on_the_identity_alone(design):
 
 def test_queries_survive_their_file(tmp_path):
     queries = ask("boundary")._replace(spec=teachers_of().spec)
-    save_tensors(tmp_path / "queries", *pack_queries(queries))
-    found = unpack_queries(*load_tensors(tmp_path / "queries"))
+    write_queries(tmp_path / "queries", queries)
+    found = read_queries(tmp_path / "queries")
     assert found.spec == queries.spec
     assert found.asked == queries.asked
     assert all(torch.equal(getattr(found, f"{s}_{v}"), getattr(queries, f"{s}_{v}")) for s in SPLITS for v in "xy")

@@ -4,22 +4,26 @@ from functools import partial
 
 import pytest
 import torch
-from planted import KINDS, as_students, imitated, students_of, teacher_of, widened
+from planted import KINDS, as_problem, as_students, imitated, students_of, teacher_of, widened
 from planted_predictors import DyingState, KilledError
 from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.forward import forward
 from weightspace.nets.spec import build_spec
 from weightspace.progress import Progress
 from weightspace.recovery import finish as module
-from weightspace.recovery import job
+from weightspace.recovery import recover_cell
+from weightspace.recovery.collapse import Criterion, collapse_layer, needed
 from weightspace.recovery.compare import Networks, compare, unit_metrics
-from weightspace.recovery.finish import finish
+from weightspace.recovery.files import Expanded
+from weightspace.recovery.finish import as_good, exact_error, finish
 from weightspace.recovery.fit import squared_error
-from weightspace.recovery.job import recover_networks
 from weightspace.recovery.layers import incoming, symmetry_of, widths_of, with_layers
+from weightspace.recovery.problem import Problem, problem_of
 from weightspace.recovery.queries import Queries
-from weightspace.recovery.recover import collapse_layer, needed, recover
-from weightspace.recovery.search import problem_of
+from weightspace.recovery.recover import recover
+from weightspace.recovery.recover_cell import recover_networks
 from weightspace.recovery.settings import ClusterConfig, QueriesConfig, RecoveryConfig, StudentsConfig
+from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
 
 SHALLOW = ["flatten", "linear 6", "activation", "linear classes"]
@@ -51,7 +55,8 @@ def collapsed(wide, students, fit, config=ALL):
     """All layers collapsed, nothing trained; and the affine residuals."""
     residuals = []
     for layer in range(len(wide.layers) - 1):
-        wide, students, _, residual = collapse_layer(wide, students, fit.of(torch.arange(len(students))), layer, config)
+        own = fit.of(torch.arange(len(students)))
+        wide, students, _, residual = collapse_layer(wide, students, own, layer, Criterion(config))
         residuals.append(residual)
     return wide, students, residuals
 
@@ -140,7 +145,7 @@ def config_of(**changes):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "g"])
 def test_recover_gives_the_teacher_and_says_how(activation):
     teacher, (wide, students), fit = planted(DEEP, activation)
-    recovered = recover(wide, as_students(students), fit, config_of())
+    recovered = recover(wide, as_students(students), as_problem(fit), config_of())
     assert_recovered(teacher, recovered.network[:2], fit)
     assert recovered.how == "clusters"
     assert len(recovered.clusterings) == 2
@@ -150,18 +155,17 @@ def test_recover_gives_the_teacher_and_says_how(activation):
 def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too():
     teacher, (wide, students), fit = planted(SHALLOW, "g", kinds=("copies", "zero"), queries=500)
     loose = ClusterConfig(min_cluster_share=0.1)
-    recovered = recover(wide, as_students(students), fit, config_of(cluster=loose))
+    recovered = recover(wide, as_students(students), as_problem(fit), config_of(cluster=loose))
     assert_recovered(teacher, recovered.network[:2], fit)
 
 
 @pytest.mark.parametrize("saves", [1, 2, 3])
 def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit_and_says_from_where(tmp_path, capsys, monkeypatch, saves):
-    monkeypatch.setattr(job, "Progress", partial(Progress, every_seconds=0.0))
+    monkeypatch.setattr(recover_cell, "Progress", partial(Progress, every_seconds=0.0))
     _, (wide, students), fit = planted(SHALLOW, "relu", num=4, queries=300)
     queries = Queries(*[fit.x.float(), torch.cat([fit.y, -fit.y, fit.y.flip(2)])] * 4, asked=1)
     problem, config = problem_of(wide, queries, torch.device("cpu")), config_of(finish_steps=3, minimize=False)
-    config = config.model_copy(update={"students": StudentsConfig(num=4)})
-    given = (wide, as_students(students.repeat(3, 1)), problem, config)
+    given = (Expanded(wide, as_students(students.repeat(3, 1)), 4), problem, config)
     whole, clusterings = recover_networks(*given, TrainingState(tmp_path / "whole", "key"))
     with pytest.raises(KilledError):
         recover_networks(*given, DyingState(tmp_path / "state", saves))
@@ -185,7 +189,7 @@ def test_students_that_agree_in_nothing_are_thinned_one_by_one():
     fit = imitated(spec, teacher, 3, 500, generator)
     errors = as_students(students)._replace(error=squared_error(wide, students, fit))
     config = config_of(cluster=ClusterConfig(min_cluster_share=1.0), thinned_students=1, minimize=True, finish_steps=5)
-    assert_recovered((spec, teacher), recover(wide, errors, fit, config).network[:2], fit)
+    assert_recovered((spec, teacher), recover(wide, errors, as_problem(fit), config).network[:2], fit)
 
 
 def test_where_noise_keeps_the_error_from_zero_units_still_go_several_at_a_time(monkeypatch):
@@ -202,12 +206,82 @@ def test_where_noise_keeps_the_error_from_zero_units_still_go_several_at_a_time(
     monkeypatch.setattr(module, "finish", counted)
     config = config_of(minimize=True, finish_steps=100, second_order_limit=1)
     start = finish(wide, students, fit, config)
-    found = module.minimized(start, fit, config)
+    found = module.prune_units(start, fit, config)
     surplus = widths_of(wide)[0] - widths_of(teacher[0])[0]
     assert widths_of(found.spec) == widths_of(teacher[0])
     assert start.error / 1.5 < found.error < 1.5 * start.error
     assert surplus >= 8
     assert sum(size >= widths_of(teacher[0])[0] for size in sizes) <= surplus / 2
+
+
+@pytest.mark.parametrize("kind", ["silent", "dead"])
+@pytest.mark.parametrize("architecture", [SHALLOW, DEEP], ids=["shallow", "deep"])
+def test_students_of_a_teacher_that_answers_all_queries_alike_give_a_constant_network(architecture, kind):
+    spec = build_spec(architecture, "relu", VECTOR, 3)
+    weights = torch.randn(4, spec.num_weights, generator=generator_of(0), dtype=torch.float64)
+    last = len(spec.layers) - 1
+    rows, above = incoming(spec, weights, last - 1), incoming(spec, weights, last)
+    rows[..., -1] = -100.0 if kind == "dead" else rows[..., -1]
+    above[..., :-1] = 0.0 if kind == "silent" else above[..., :-1]
+    above[..., -1] = 0.0
+    weights = with_layers(spec, weights, {last - 1: rows, last: above})[1]
+    fit = imitated(spec, weights[:1], 4, 200, generator_of(1))
+    assert fit.y.abs().max() == 0.0
+    network = recover(spec, as_students(weights), as_problem(fit), config_of(minimize=True)).network
+    assert network.error < 1e-20
+    assert min(widths_of(network.spec)) > 0
+
+
+# never worse than the best student
+
+
+def noisy_students(activation, num, noise, seed, architecture=SHALLOW, kinds=("copies",), shape=VECTOR):
+    """A teacher that answers in float32, students that are it but for noise in their weights, and their errors; val is apart."""
+    generator = generator_of(seed)
+    spec, teacher = teacher_of(architecture, activation, shape, 2, generator)
+    wide, students = students_of(spec, teacher, kinds, num, generator)
+    students = students + noise * torch.randn(students.shape, generator=generator, dtype=torch.float64)
+    fits = [imitated(spec, teacher, num, count, generator) for count in (500, 200)]
+    problem = Problem(None, *(fit._replace(y=forward(spec, teacher.float(), fit.x.float()).double()) for fit in fits))
+    return spec, (wide, Students(students, squared_error(wide, students, problem.train))), problem
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_float32_answers_all_units_are_found_and_error_zero_is_what_their_precision_leaves(seed):
+    seven = ["flatten", "linear 7", "activation", "linear classes"]
+    spec, (wide, students), problem = noisy_students("tanh", 9, 1e-8, seed, seven, shape=(1, 1, 5))
+    config = config_of(cluster=ClusterConfig(), minimize=True, finish_steps=20)
+    recovered = recover(wide, students, problem, config)
+    assert widths_of(recovered.network.spec) == widths_of(spec)
+    assert 1e-16 < recovered.network.error < exact_error(students.error) < 1e-11
+
+
+@pytest.mark.parametrize("minimize", [True, False])
+@pytest.mark.parametrize("noise", [1e-8, 1e-3, 0.1])
+@pytest.mark.parametrize(("activation", "architecture"), [("tanh", SHALLOW), ("gelu", SHALLOW), ("g", DEEP)])
+def test_no_network_answers_validation_queries_worse_than_the_best_student(activation, architecture, noise, minimize):
+    """Students but the best one lack units, which no cluster has then."""
+    spec, (wide, students), problem = noisy_students(activation, 3, noise, 0, architecture)
+    above = incoming(wide, students.weights, 1)
+    above[1:, :, :3] = 0.0
+    weights = with_layers(wide, students.weights, {1: above})[1]
+    students = Students(weights, squared_error(wide, weights, problem.train))
+    config = config_of(minimize=minimize, finish_steps=2)
+    recovered = recover(wide, students, problem, config)
+    best = squared_error(wide, students.weights, problem.val).min()
+    error = squared_error(*recovered.network[:2], problem.of_teacher(0, 1).val)
+    assert error <= as_good(float(best), exact_error(students.error))
+    assert recovered.how == ("students" if noise < 0.1 else "clusters")
+    assert sum(widths_of(recovered.network.spec)) < sum(widths_of(wide)) or not minimize
+
+
+def test_a_floor_is_where_a_quarter_of_the_students_end_together_and_low():
+    floor, gone = torch.tensor([1.5e-13, 2e-13, 3e-13, 1e-12]), torch.tensor([torch.nan, 1e-3, 0.1, 1.0])
+    assert exact_error(torch.cat([gone, floor])) == pytest.approx(4 * 2e-13)
+    assert exact_error(torch.cat([floor[:1], gone])) == 1e-16  # one student alone
+    assert exact_error(1e6 * floor) == 1e-16  # noise
+    assert exact_error(1e-9 * floor) == 1e-16
+    assert exact_error(floor * torch.tensor([1.0, 50.0, 2e3, 1e5])) == 1e-16  # on their way
 
 
 # compare

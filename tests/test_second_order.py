@@ -10,11 +10,11 @@ from weightspace.recovery import second_order
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.second_order import (
     GIVE_UP,
+    levenberg_marquardt,
     minimize_squares,
     normal_equations,
     outputs_and_jacobian,
     rows_for,
-    solved,
     start,
 )
 
@@ -45,7 +45,7 @@ def slow_jacobian(spec, weights, x):
 
 
 def error_after(spec, weights, fit, steps, first=0):
-    return squared_error(spec, solved(spec, weights, fit, steps, 0.0, first), fit)
+    return squared_error(spec, levenberg_marquardt(spec, weights, fit, steps, 0.0, first), fit)
 
 
 @pytest.mark.parametrize("sets", ["own", "common"])
@@ -83,7 +83,7 @@ def test_the_short_cut_of_one_hidden_layer_gives_the_same_equations(activation, 
 def test_normal_equations_do_not_depend_on_the_memory_at_hand(spec, monkeypatch):
     weights, fit = problem(spec)
     whole = normal_equations(spec, weights, fit)
-    monkeypatch.setattr(second_order, "MEMORY", 8 * 3 * spec.num_weights * 2 * 7)
+    monkeypatch.setattr(second_order, "JACOBIAN_BYTES", 8 * 3 * spec.num_weights * 2 * 7)
     for ours, theirs in zip(normal_equations(spec, weights, fit), whole, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
@@ -101,7 +101,7 @@ def test_the_gradient_is_half_that_of_the_mean_squared_error(spec):
 def test_layers_below_the_first_one_trained_stay_bit_for_bit_and_the_others_move(spec):
     weights, fit = problem(spec)
     first = spec.layers[1].offset
-    trained = solved(spec, weights, fit, 5, 0.0, first)
+    trained = levenberg_marquardt(spec, weights, fit, 5, 0.0, first)
     assert torch.equal(trained[:, :first], weights[:, :first])
     assert (trained[:, first:] != weights[:, first:]).all()
     assert (squared_error(spec, trained, fit) < squared_error(spec, weights, fit)).all()

@@ -16,13 +16,14 @@ from weightspace.recovery.teachers import (
     answers,
     cube,
     make_teachers,
-    pack_teachers,
+    read_teachers,
     synthetic_teachers,
     trained_teachers,
-    unpack_teachers,
+    with_learned,
+    write_teachers,
     zoo_teachers,
 )
-from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.store import TrainingState
 
 LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
 
@@ -73,11 +74,6 @@ def test_discrete_units_are_of_the_lattice_and_differ_by_more_than_sign(hidden):
     torch.testing.assert_close(outgoing, outgoing[:, :1].expand_as(outgoing))
 
 
-def test_more_discrete_units_than_there_are_is_an_error():
-    with pytest.raises(InputError, match="there are 20 different discrete units of 2 inputs, not 21"):
-        synthetic(inputs=2, hidden=[21])
-
-
 def test_no_outgoing_weight_of_a_gaussian_teacher_is_near_0():
     teachers = synthetic(family="gaussian", hidden=[40], num=20)
     outgoing = unflatten(teachers.spec, teachers.weights)["linear2.weight"].abs().flatten(1)
@@ -102,6 +98,15 @@ def test_trained_teachers_have_learned_their_images_and_differ(state):
     assert accuracy.min() > 0.7  # chance is 1/3
     assert teachers.weights.dtype == torch.float64
     assert len(set(map(tuple, teachers.weights.tolist()))) == 3
+
+
+def test_classifiers_that_have_not_learned_are_named(state, capsys):
+    images = planted_images()
+    teachers = trained_teachers(trained_config(epochs=30), images, "fit", state)
+    teachers.weights[1:] *= torch.tensor([[-1.0], [0.0]])  # one that knows what it is not, one that answers all images alike
+    assert with_learned(teachers, images).learned == [True, False, False]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher ")]
+    assert ["it has not learned" in line for line in told] == [False, True, True]
 
 
 def test_the_stack_trains_each_teacher_as_plain_sgd_would(state):
@@ -177,10 +182,12 @@ def test_a_diverged_model_is_no_teacher():
 
 def test_make_teachers_makes_each_kind(state):
     zoo, weights = a_zoo()
+    small = planted_images()
+    small = small._replace(train_x=small.train_x[..., :4, :4])
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
     torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
     assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
-    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", None, zoo, state).weights, weights[[3, 1], 1].double())
+    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", small, zoo, state).weights, weights[[3, 1], 1].double())
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     assert box.spec is None
     assert box.weights.shape == (1, 0)
@@ -190,9 +197,10 @@ def test_make_teachers_makes_each_kind(state):
 def test_teachers_survive_their_file(tmp_path, state, kind):
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     teachers = synthetic(hidden=[3, 2]) if kind == "network" else box
-    save_tensors(tmp_path / "teachers", *pack_teachers(teachers))
-    found = unpack_teachers(*load_tensors(tmp_path / "teachers"))
+    write_teachers(tmp_path / "teachers", teachers)
+    found = read_teachers(tmp_path / "teachers")
     assert found.spec == teachers.spec
+    assert found.learned == teachers.learned
     torch.testing.assert_close(found.weights, teachers.weights, rtol=0, atol=0)
 
 

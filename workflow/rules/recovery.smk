@@ -62,7 +62,6 @@ rule compare_recovery:
         mem_mb=mem_scaled(2000),
         runtime=30,
     params:
-        num_students=lambda w: settings.recoveries[w.recovery].students.num,
         outputs=lambda w: settings.recoveries[w.recovery].outputs,
         scenario=SCENARIO,
         version=VERSION["recovery"],

@@ -3,7 +3,9 @@
 
 rule make_teachers:
     input:
-        images=lambda w: files_named("<results>/images/{}.safetensors", settings.teachers[w.teacher], "images"),
+        images=lambda w: files_named(
+            "<results>/images/{}.safetensors", settings.training_of(settings.teachers[w.teacher]), "images"
+        ),
         zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
     output:
         teachers="<results>/teacher/{teacher}/teachers.safetensors",

@@ -3,16 +3,15 @@
 from pydantic import TypeAdapter
 from weightspace.images.tensors import read_images
 from weightspace.progress import rule_log
-from weightspace.recovery.queries import Pools, make_queries, pack_queries
+from weightspace.recovery.queries import Pools, make_queries, write_queries
 from weightspace.recovery.settings import QueriesConfig, TeacherConfig
-from weightspace.recovery.teachers import unpack_teachers
-from weightspace.store import load_tensors, save_tensors
+from weightspace.recovery.teachers import read_teachers
 
 with rule_log(snakemake.log[0]):
     inputs, params, wildcards = snakemake.input, snakemake.params, snakemake.wildcards
     config, teacher = QueriesConfig(**params.queries), TypeAdapter(TeacherConfig).validate_python(params.teacher)
     pools = Pools(*(next((read_images(file) for file in files), None) for files in (inputs.images, inputs.own)))
-    teachers = unpack_teachers(*load_tensors(inputs.teachers))
+    teachers = read_teachers(inputs.teachers)
     identity = (wildcards.recovery, int(wildcards.seed))
     queries = make_queries(config, params.outputs, teacher, teachers, pools, identity)
-    save_tensors(snakemake.output.queries, *pack_queries(queries))
+    write_queries(snakemake.output.queries, queries)

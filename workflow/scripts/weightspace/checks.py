@@ -7,7 +7,15 @@ from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
-from weightspace.recovery.settings import OnnxTeacher, RecoveryConfig, SyntheticTeachers, TableTeacher, TeacherConfig, ZooTeachers
+from weightspace.recovery.settings import (
+    OnnxTeacher,
+    RecoveryConfig,
+    SyntheticTeachers,
+    TableTeacher,
+    TeacherConfig,
+    TrainedTeachers,
+    ZooTeachers,
+)
 from weightspace.scenario import Scenario
 from weightspace.settings import told
 from weightspace.zoo.members import lonely_init, too_few
@@ -98,13 +106,33 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
     for layers in cell.students.architectures or []:
         if shape is not None or layers[:1] == ["flatten"]:
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
+            yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
+    owner = _owner(scenario, scenario.teachers[cell.teacher])
+    if owner is not None:
+        yield from _without_units(f"{key}.teacher", owner.architecture, shape, outputs)
+
+
+def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
+    """Why layers that can be read hold nothing to recover, if they do not."""
+    try:
+        if len(build_spec(layers, "relu", shape, outputs).layers) < 2:
+            yield key, "a network without hidden layers has no units to recover"
+    except InputError:
+        return
+
+
+def _owner(scenario: Scenario, teacher: TeacherConfig) -> TrainedTeachers | ZooConfig | None:
+    """The cell that says what layers and images the teachers have; None of other kinds."""
+    if isinstance(teacher, ZooTeachers):
+        return scenario.zoos[teacher.zoo]
+    return teacher if isinstance(teacher, TrainedTeachers) else None
 
 
 def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iterator[tuple[str, str]]:
-    if teacher.kind not in ("trained", "zoo"):
+    owner = _owner(scenario, teacher)
+    if owner is None:
         yield key, "only teachers trained on images have pixels to choose from"
         return
-    owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
     if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
@@ -156,8 +184,7 @@ def _asked_of(scenario: Scenario, teacher: TeacherConfig) -> tuple[Sequence[int]
         return (teacher.inputs, 1, 1), teacher.outputs
     if isinstance(teacher, TableTeacher | OnnxTeacher):
         return teacher.input_shape, None
-    owner = scenario.training_of(teacher)
-    images = scenario.images[owner.images]
+    images = scenario.images[_owner(scenario, teacher).images]
     return images.image_shape, images.num_classes
 
 

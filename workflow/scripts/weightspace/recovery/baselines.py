@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.nets.spec import NetSpec
+from weightspace.recovery.files import Expanded, RecoveredNetwork, recovered_network
 from weightspace.recovery.finish import Network, finish, polished
 from weightspace.recovery.fit import Fit, finite_first
-from weightspace.recovery.job import Answerer, answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
-from weightspace.recovery.search import Problem, validation_error
+from weightspace.recovery.problem import Problem, validation_error
 from weightspace.recovery.settings import RecoveryBaselineConfig, RecoveryConfig
-from weightspace.recovery.students import Students, expand
+from weightspace.recovery.students import expand
 from weightspace.store import TrainingState
 
 ROUNDS = 10  # in which units are pruned, as Expand-and-Cluster did it for its pruning controls
@@ -21,21 +21,22 @@ def baseline_networks(
     config: RecoveryBaselineConfig,
     recovery: RecoveryConfig,
     problem: Problem,
-    students: tuple[NetSpec, Students, NetSpec],
+    expanded: Expanded,
+    spec: NetSpec,
     state: TrainingState,
-) -> list[Answerer]:
+) -> list[RecoveredNetwork]:
     """One network per teacher, the best of several by validation error; a killed training goes on from `state`.
 
-    `students` are the layers and weights of the recovery's students, then the teacher's layers, which the networks have.
+    `expanded` are the students of the recovery; `spec` are the teacher's layers, which the networks have.
     """
-    identity, (begun, trained, spec) = ("baseline", config.recovery, config.kind), students
+    identity, (begun, trained, num) = ("baseline", config.recovery, config.kind), expanded
     if config.kind == "pruned":
-        chosen = _best(begun, trained.weights, problem, recovery.students.num)
-        cut = [_pruned(begun, model, _alone(problem.train, n), (spec, recovery)) for n, model in enumerate(chosen)]
+        chosen = _best(begun, trained.weights, problem, num)
+        cut = [_pruned(begun, model, _alone(problem.train, n), spec, recovery) for n, model in enumerate(chosen)]
         return _polished(cut, problem, recovery)
     training = recovery.students
     if config.kind == "distilled":  # as many passes over weights as all students together had
-        factor = training.num * begun.num_weights / spec.num_weights
+        factor = num * begun.num_weights / spec.num_weights
         training = training.model_copy(update={"num": 1, "epochs": round(factor * training.epochs)})
     own = expand(spec, training, problem.train, identity, state)
     chosen = _best(spec, own.weights, problem, training.num)
@@ -43,9 +44,9 @@ def baseline_networks(
     return _polished(finished, problem, recovery)
 
 
-def _polished(networks: list[Network], problem: Problem, config: RecoveryConfig) -> list[Answerer]:
+def _polished(networks: list[Network], problem: Problem, config: RecoveryConfig) -> list[RecoveredNetwork]:
     """The networks, polished as a recovered one is, in their teachers' units."""
-    return [answerer(polished(net, _alone(problem.train, n), config), problem, n, {}) for n, net in enumerate(networks)]
+    return [recovered_network(polished(net, _alone(problem.train, n), config), problem, n, {}) for n, net in enumerate(networks)]
 
 
 def _alone(fit: Fit, teacher: int) -> Fit:
@@ -59,9 +60,8 @@ def _best(spec: NetSpec, weights: Float[Tensor, "model weight"], problem: Proble
     return [weights[n * num + int(own.argmin())].unsqueeze(0) for n, own in enumerate(error)]
 
 
-def _pruned(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, target: tuple[NetSpec, RecoveryConfig]) -> Network:
-    """A student cut to the target's widths in rounds, with training after each; smallest |incoming| |outgoing| goes first."""
-    small, config = target
+def _pruned(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, small: NetSpec, config: RecoveryConfig) -> Network:
+    """A student cut to the widths of `small` in rounds, with training after each; smallest |incoming| |outgoing| goes first."""
     begun, aims = widths_of(spec), widths_of(small)
     short = config.model_copy(update={"finish_steps": max(1, config.finish_steps // ROUNDS)})
     for n in range(1, ROUNDS + 1):

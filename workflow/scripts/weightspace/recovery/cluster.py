@@ -15,6 +15,8 @@ from weightspace.recovery.settings import ClusterConfig
 
 BLOCK = 512  # rows of the distance matrix at once
 NO_CLUSTER = -1
+RESOLUTION = 1e-8  # of the largest height, to which heights are known: the square root of float64's epsilon
+PLATEAU = 10.0  # growth of the height without a change, which tells copies of one neuron from different neurons
 
 
 class Clustering(NamedTuple):
@@ -26,6 +28,7 @@ class Clustering(NamedTuple):
     least: int  # students from which on a cluster counts
     counts: np.ndarray  # clusters that are large enough, after each merge
     cut: float  # height
+    cuts: list[float]  # heights at which it can be cut, the most plausible first
     core: Int[Tensor, " neuron"]  # labels of the neurons that make out a cluster
 
 
@@ -103,13 +106,42 @@ def count_curve(merges: np.ndarray, sets: list[int], least: int) -> tuple[np.nda
     return counts[last], sizes
 
 
-def cut_height(merges: np.ndarray, counts: np.ndarray) -> float:
-    """Largest height of the first run of merges at which the most clusters are large enough."""
-    best = counts == counts.max()
-    first = int(best.argmax())
-    run = best[first:]
-    length = len(run) if run.all() else int((~run).argmax())
-    return float(merges[first + length - 1, 2])
+class Run(NamedTuple):
+    """Consecutive merges with one number of clusters."""
+
+    count: int
+    cut: float  # height of its last merge
+    growth: float  # height of the merge after it over that of its first merge
+
+
+def runs_of(merges: np.ndarray, counts: np.ndarray) -> list[Run]:
+    """Runs of equal counts in rising height; heights below RESOLUTION of the largest one are rounding, and taken for that."""
+    heights = np.maximum(merges[:, 2], max(RESOLUTION * merges[-1, 2], 1e-300))
+    begins = np.flatnonzero(np.diff(counts, prepend=-1))
+    ends = np.append(begins[1:], len(counts))
+    after = np.append(heights, heights[-1])
+    return [
+        Run(int(counts[begin]), float(merges[end - 1, 2]), float(after[end] / heights[begin]))
+        for begin, end in zip(begins, ends, strict=True)
+    ]
+
+
+def cut_heights(merges: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Heights to cut at, the most plausible first, each the largest of a run.
+
+    The longest run in log height of those with the most clusters. Where students agree to rounding, copies of one neuron can
+    form several clusters for a moment: if the height does not grow by PLATEAU in that run, a higher one in which it does, and
+    which has at least half as many clusters, goes before it. Last the first run with the most clusters, as published.
+    """
+    runs = runs_of(merges, counts)
+    most = max(run.count for run in runs)
+    peaks = [n for n, run in enumerate(runs) if run.count == most]
+    longest = max(peaks, key=lambda n: runs[n].growth)
+    order = [longest, peaks[0]]
+    if runs[longest].growth < PLATEAU:
+        higher = [n for n in range(longest, len(runs)) if runs[n].growth >= PLATEAU and 2 * runs[n].count >= most]
+        order = [*sorted(higher, key=lambda n: -runs[n].count)[:1], *order]
+    return [runs[n].cut for n in dict.fromkeys(order)]
 
 
 def cluster_neurons(
@@ -118,11 +150,13 @@ def cluster_neurons(
     config: ClusterConfig,
     either_sign: bool,
     trimmed: bool = False,
+    choice: int = 0,
 ) -> Clustering:
     """Average-linkage clusters that enough students share (Martinelli et al. 2024), without those whose neurons disagree.
 
     Enough: min_cluster_share of the students, at least two; in the published procedure members count, not students, and
-    signs are the caller's to make equal. `trimmed` clusters are judged by their cores and stand for them alone.
+    signs are the caller's to make equal. `trimmed` clusters are judged by their cores and stand for them alone. `choice` says
+    which of `cut_heights` to cut at; published is the last one.
     """
     published = config.procedure == "published"
     either_sign = either_sign and not published
@@ -132,7 +166,8 @@ def cluster_neurons(
     least = max(2, floor(config.min_cluster_share * len(names)))
     bits = [1 << n for n in (range(len(vectors)) if published else index.tolist())]
     counts, sizes = count_curve(merges, bits, least)
-    cut = cut_height(merges, counts)
+    cuts = cut_heights(merges, counts)
+    cut = cuts[-1] if published else cuts[min(choice, len(cuts) - 1)]
     raw = torch.as_tensor(fcluster(merges, cut, "distance"))
     core = cores(raw, merges, sizes, least) if trimmed and not published else raw
     labels, kept = torch.full((2, len(vectors)), NO_CLUSTER)
@@ -142,7 +177,7 @@ def cluster_neurons(
         size = len(members) if published else len(torch.unique(student[members]))
         if size >= least and _agree(vectors[core == value], config.max_angle_rad, either_sign):
             labels[members], kept[core == value], found = found, found, found + 1
-    return Clustering(labels, merges, sizes, least, counts, cut, kept)
+    return Clustering(labels, merges, sizes, least, counts, cut, cuts, kept)
 
 
 def cores(labels: Int[Tensor, " neuron"], merges: np.ndarray, sizes: np.ndarray, least: int) -> Int[Tensor, " neuron"]:

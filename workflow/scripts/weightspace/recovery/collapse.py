@@ -1,4 +1,4 @@
-"""Collapse: one unit per cluster, and the weights above it by least squares."""
+"""Collapse: of a layer of all students one layer, a unit per cluster, and the weights above it by least squares."""
 
 from typing import NamedTuple
 
@@ -7,10 +7,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.recovery.cluster import NO_CLUSTER, Clustering
-from weightspace.recovery.fit import finite_first
+from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.spec import NetSpec
+from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, vectors_of
+from weightspace.recovery.fit import Fit, finite_first
+from weightspace.recovery.layers import Seen, incoming, queries_in, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.settings import ClusterConfig
 
+LAYER_ROWS = 20_000  # rows of a layer's inputs that metric and least squares use
+OUTPUTS_AT_ONCE = 2**27  # of all students' outputs of a layer at once: a gigabyte; of more students there are fewer rows
+FEW = 2_000  # rows on which functions of different students are compared
+QUIET = 1e-5  # share of the loudest neuron's output deviation below which a neuron is a constant
 EXHAUSTIVE = 14  # units up to which all sets of flips are tried
 SMALL_ERROR = 1e-12  # squared error over variance from which on no student is better than another
 RANK = 1e-10  # singular values below this share of the largest are 0
@@ -96,8 +103,8 @@ def smallest_binary(matrix: np.ndarray, vector: np.ndarray) -> np.ndarray:
         bits[change.argmin()] = 1 - bits[change.argmin()]
 
 
-def with_say(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Tensor, " kept"]:
-    """Students whose error is not keep_ratio times the best one's, the best first; at least two."""
+def usable_students(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Tensor, " kept"]:
+    """Students whose squared error is at most keep_ratio times the best one's, the best first; at least two."""
     error = finite_first(error)
     order = error.argsort()
     kept = int((error <= config.keep_ratio * error.min().clamp_min(SMALL_ERROR)).sum())
@@ -107,3 +114,142 @@ def with_say(error: Float[Tensor, " student"], config: ClusterConfig) -> Int[Ten
 def num_clusters(clustering: Clustering) -> int:
     """Clusters that are left."""
     return int(clustering.labels.max()) + 1 if (clustering.labels != NO_CLUSTER).any() else 0
+
+
+class Criterion(NamedTuple):
+    """What makes neurons of different students one."""
+
+    config: ClusterConfig
+    mask: Bool[Tensor, " pixel"] | None = None  # pixels by which neurons of the first layer are compared; None: by all
+    choice: int = 0  # which of the possible cuts
+
+
+class Layer(NamedTuple):
+    """A hidden layer of all usable students, on common inputs."""
+
+    neurons: Float[Tensor, "neuron fan_in_and_1"]
+    vectors: Float[Tensor, "neuron feature"]  # in the metric
+    student: Tensor  # place of the neuron's student by error
+    loudness: Float[Tensor, " neuron"]  # deviation of what it adds to the next layer
+
+
+def collapse_layer(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    fit: Fit,
+    layer: int,
+    criterion: Criterion,
+) -> tuple[NetSpec, Float[Tensor, "kept new_weight"], Clustering, float]:
+    """All students with one common layer, a unit per cluster, and above it each student's own weights, fitted to its own layer.
+
+    Layers below are common already. Constant neurons, and what falls into no cluster, go into the next layer's bias by the
+    fit; the last hidden layer is fitted to the answers. Also the clusters, and the affine residual.
+    """
+    symmetry, last = symmetry_of(spec, layer), layer == len(widths_of(spec)) - 1
+    x = fit.inputs(torch.arange(1))[:, : queries_for(spec, len(weights))]
+    seen = trace(spec, weights, x)
+    neurons = layer_of(spec, weights, seen, layer, criterion)
+    signed = symmetry.symmetry != "none"
+    # Neurons that cancel each other, in pairs of both signs or in what higher layers read, abound but in the simplest networks.
+    clustering = cluster_neurons(
+        neurons.vectors, neurons.student, criterion.config, signed, signed or len(widths_of(spec)) > 1, criterion.choice
+    )
+    if num_clusters(clustering) == 0:  # no two students agree: the best one's own neurons
+        clustering = neurons_of_the_best(clustering, neurons.student)
+    core = clustering._replace(labels=clustering.core)
+    rows = centers(neurons.neurons, neurons.vectors, neurons.loudness, neurons.student, core)
+    # What the layer above should put out: each student's own, or the answers.
+    targets = fit.y[fit.owner[0], : x.shape[1]] if last else seen[layer + 1].outputs.permute(1, 0, 2).flatten(1)
+    common = targets if last else targets[:, shared(spec, weights, seen, layer + 1, criterion.config).flatten()]
+    plus = read_above(spec, weights, rows, x, layer)
+    residual = 0.0
+    if symmetry.symmetry == "even_linear":
+        minus = read_above(spec, weights, -rows, x, layer)
+        flips = find_flips(plus, minus, common, len(rows))
+        rows = torch.where(flips.flipped.unsqueeze(1), -rows, rows)
+        plus, residual = read_above(spec, weights, rows, x, layer), flips.residual
+    rows = rows[needed(plus, common, len(rows))]
+    plus = read_above(spec, weights, rows, x, layer)
+    above = least_squares(plus, targets)[0].unflatten(0, (-1, spec.layers[layer + 1].out))
+    spec, weights = with_layers(spec, weights[:1] if last else weights, {layer: rows.unsqueeze(0), layer + 1: above})
+    return spec, weights, clustering, residual
+
+
+def neurons_of_the_best(clustering: Clustering, student: Int[Tensor, " neuron"]) -> Clustering:
+    """Each neuron of student 0 a cluster of its own, the others in none."""
+    own = torch.where(student == 0, student.eq(0).cumsum(0) - 1, NO_CLUSTER)
+    return clustering._replace(labels=own, core=own)
+
+
+def needed(features: Float[Tensor, "row unit_block"], targets: Float[Tensor, "row target"], num: int) -> Bool[Tensor, " unit"]:
+    """Units that a least-squares fit of the targets uses; others are not the teacher's, even where all students have them."""
+    outgoing = least_squares(features, targets)[0][:, :-1]
+    say = (outgoing.square().sum(0) * features.var(0)).unflatten(0, (num, -1)).sum(1).sqrt()
+    return say >= QUIET * say.max()
+
+
+def active_neurons(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int
+) -> tuple[Bool[Tensor, "model unit"], Float[Tensor, "model unit"]]:
+    """Neurons of a layer that the next layer uses, and the deviation of what each adds to it; where none adds anything, all."""
+    outputs = ACTIVATIONS[spec.activation].function(seen[layer].outputs)
+    outgoing = incoming(spec, weights, layer + 1)[..., :-1].unflatten(2, (outputs.shape[2], -1)).square().sum((1, 3)).sqrt()
+    loudness = outputs.std(1) * outgoing
+    return loudness >= QUIET * loudness.max(1, keepdim=True).values, loudness
+
+
+def layer_of(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    seen: list[Seen],
+    layer: int,
+    criterion: Criterion,
+) -> Layer:
+    """Active neurons of a layer, with their vectors in the metric; of a scaling class with norm 1 there."""
+    heard, loudness = active_neurons(spec, weights, seen, layer)
+    neurons = incoming(spec, weights, layer)[heard]
+    vectors = vectors_of(neurons, seen[layer].inputs[0], criterion.config.metric, None if layer else criterion.mask)
+    if ACTIVATIONS[spec.activation].scaling:
+        norms = vectors.norm(dim=1, keepdim=True).clamp_min(1e-300)
+        neurons, vectors = neurons / norms, vectors / norms
+    return Layer(neurons, vectors, heard.nonzero()[:, 0], loudness[heard])
+
+
+def shared(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], seen: list[Seen], layer: int, config: ClusterConfig
+) -> Bool[Tensor, "model unit"]:
+    """Neurons whose function of the queries other students have too; all active ones where there are none.
+
+    Only of these is known that what they read is the teacher's: students' other neurons read of lower layers what they like.
+    """
+    heard, _ = active_neurons(spec, weights, seen, layer)
+    vectors = seen[layer].outputs[:, :FEW].mT[heard] / min(FEW, seen[layer].outputs.shape[1]) ** 0.5
+    if ACTIVATIONS[spec.activation].scaling:
+        vectors = vectors / vectors.norm(dim=1, keepdim=True)
+    student = heard.nonzero()[:, 0]
+    clustering = cluster_neurons(vectors, student, config, symmetry_of(spec, layer).symmetry != "none", True)
+    if num_clusters(clustering) == 0:
+        return heard
+    common = torch.zeros_like(heard)
+    common[heard] = (clustering.core != NO_CLUSTER).to(heard.device)
+    return common
+
+
+def queries_for(spec: NetSpec, num_students: int) -> int:
+    """Queries on which so many students are looked at together."""
+    return queries_in(spec, min(LAYER_ROWS, OUTPUTS_AT_ONCE // (num_students * max(widths_of(spec)))))
+
+
+def read_above(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    rows: Float[Tensor, "unit fan_in_and_1"],
+    x: Float[Tensor, "set query channel height width"],
+    layer: int,
+) -> Float[Tensor, "row unit_block"]:
+    """What the next layer reads where this layer's units are `rows`."""
+    above = incoming(spec, weights[:1], layer + 1)
+    blocks = (above.shape[2] - 1) // spec.layers[layer].out
+    empty = above.new_zeros(1, above.shape[1], len(rows) * blocks + 1)
+    changed, one = with_layers(spec, weights[:1], {layer: rows.unsqueeze(0), layer + 1: empty})
+    return trace(changed, one, x)[layer + 1].inputs[0]

@@ -16,7 +16,7 @@ from weightspace.recovery.layers import incoming, queries_in, symmetry_of, trace
 from weightspace.recovery.second_order import outputs_and_jacobian
 
 COVERAGES = range(1, 13)  # K of the thresholds 1e-K
-ROWS = 20_000  # rows of a layer's inputs that angles are measured on
+ANGLE_ROWS = 20_000  # rows of a layer's inputs that angles are measured on
 LARGE = 2_500  # weights of a teacher whose tangent features are no longer looked at
 QUERIES = 1_000  # inputs whose tangent features say how identifiable a teacher is
 
@@ -56,13 +56,13 @@ def compare(networks: Networks) -> Comparison:
     query shows do not count. Above the first layer the recovered network is brought into the teacher's order and gauge first.
     """
     spec, recovered_spec, recovered = networks.spec, networks.recovered_spec, networks.recovered
-    seen, layers = trace(spec, networks.teacher, networks.x[:, : queries_in(spec, ROWS)]), []
+    seen, layers = trace(spec, networks.teacher, networks.x[:, : queries_in(spec, ANGLE_ROWS)]), []
     for layer in range(len(widths_of(spec))):
         factor = span_factor(seen[layer].inputs[0])
         ours, theirs = incoming(recovered_spec, recovered, layer)[0], incoming(spec, networks.teacher, layer)[0]
         matched, sign, scale = _match(networks, layer, theirs, ours, factor)
         layers.append(matched)
-        recovered_spec, recovered = _in_gauge(recovered_spec, recovered, layer, matched, (sign, scale))
+        recovered_spec, recovered = _in_gauge(recovered_spec, recovered, layer, matched, sign, scale)
     outgoing, true = (incoming(s, w, len(layers))[0][:, :-1] for s, w in ((recovered_spec, recovered), (spec, networks.teacher)))
     return Comparison(layers, float((outgoing - true).norm() / true.norm()))
 
@@ -97,10 +97,9 @@ def _one_minus(u: Tensor, v: Tensor) -> Float[Tensor, " unit"]:
 
 
 def _in_gauge(
-    spec: NetSpec, weights: Tensor, layer: int, matched: Matched, gauge: tuple[Tensor, Tensor]
+    spec: NetSpec, weights: Tensor, layer: int, matched: Matched, sign: Tensor, scale: Tensor
 ) -> tuple[NetSpec, Float[Tensor, "1 weight"]]:
     """The recovered network with one layer's units in the teacher's order, signs and scales; what was not found is 0."""
-    sign, scale = gauge
     symmetry = symmetry_of(spec, layer)
     above = incoming(spec, weights, layer + 1)[0]
     columns = above[:, :-1].unflatten(1, (spec.layers[layer].out, -1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 
-CHUNK = 2**22  # activations at once when measuring
+BUDGET = 2**22  # activations at once when measuring
 
 
 class Fit(NamedTuple):
@@ -41,8 +41,8 @@ class Fit(NamedTuple):
 def squared_error(spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit) -> Float[Tensor, " model"]:
     """Mean squared error of each model over queries and outputs."""
     num, total = fit.y.shape[1], torch.zeros(len(weights), dtype=weights.dtype, device=weights.device)
-    for models in torch.arange(len(weights), device=weights.device).split(max(1, CHUNK // (num * largest_layer(spec)))):
-        for x, y in query_chunks(fit.inputs(models), fit.answers(models), max(1, CHUNK // (len(models) * largest_layer(spec)))):
+    for models in torch.arange(len(weights), device=weights.device).split(max(1, BUDGET // (num * largest_layer(spec)))):
+        for x, y in query_chunks(fit.inputs(models), fit.answers(models), max(1, BUDGET // (len(models) * largest_layer(spec)))):
             total[models] += (forward(spec, weights[models], x) - y).square().sum((1, 2))
     return total / (num * fit.y.shape[2])
 

@@ -3,6 +3,8 @@
 A mask is knowledge beyond queries: it takes the labeled images that the teachers were trained on.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, Int64, UInt8
@@ -10,6 +12,7 @@ from scipy.stats import binom
 from torch import Generator, Tensor
 
 from weightspace.errors import InputError
+from weightspace.store import load_tensors, save_tensors
 
 DEPTH = 5  # of trees, as published
 SEEN = 100  # times that a feature should be looked at by a forest
@@ -30,6 +33,16 @@ def pixel_mask(
     random = np.random.default_rng(torch.randint(2**62, (2,), generator=generator).tolist())
     state = boruta(images.flatten(1).numpy(force=True), labels.numpy(force=True), iterations, random)
     return torch.as_tensor(state == CONFIRMED)
+
+
+def write_mask(path: str | Path, mask: Bool[Tensor, " pixel"], images: str) -> None:
+    """Write a mask; `images` is the cell of its images."""
+    save_tensors(path, {"mask": mask}, {"images": images})
+
+
+def read_mask(path: str | Path) -> Bool[Tensor, " pixel"]:
+    """Read what `write_mask` wrote."""
+    return load_tensors(path)[0]["mask"]
 
 
 def boruta(

@@ -17,17 +17,19 @@ from weightspace.recovery.compare import (
     size_metrics,
     unit_metrics,
 )
+from weightspace.recovery.files import Expanded, RecoveredNetwork
+from weightspace.recovery.finish import exact_error
 from weightspace.recovery.fit import finite_first, squared_error
-from weightspace.recovery.job import Answerer
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.metrics import NEURONS_SCHEMA
+from weightspace.recovery.problem import Problem, validation_error
 from weightspace.recovery.queries import Queries, of_teacher
-from weightspace.recovery.search import Problem, validation_error
-from weightspace.recovery.students import Students
 from weightspace.recovery.teachers import Teachers
+from weightspace.recovery.verdict import verdict_metrics
 from weightspace.table import Source
 
-REACHED = 1e-12  # squared error over variance of a student that fits
+REACHED = 1e-12  # squared error over variance of a student that fits exact answers
+CONSTANT = 1e-9  # share of the largest answer by which answers that are constant may differ
 SHOWN = 16  # units per layer whose weights are kept for figures
 
 
@@ -38,7 +40,9 @@ class Measured(NamedTuple):
     neurons: pa.Table
 
 
-def measure_networks(source: Source, networks: list[Answerer], queries: Queries, teachers: Teachers, outputs: str) -> Measured:
+def measure_networks(
+    source: Source, networks: list[RecoveredNetwork], queries: Queries, teachers: Teachers, outputs: str
+) -> Measured:
     """Every network against its teacher: answers on held-out and shifted inputs, and units where the teacher's are known.
 
     Units are compared on the held-out inputs, which are the same whatever the design of the queries, where teachers have images.
@@ -46,6 +50,7 @@ def measure_networks(source: Source, networks: list[Answerer], queries: Queries,
     rows, neurons = [], NEURONS_SCHEMA.empty_table()
     for n, network in enumerate(networks):
         measures = _answers(network, queries, n)
+        measures["teacher_learned"] = float(teachers.learned[n] and not is_constant(queries.test_y[n]))
         if teachers.spec is not None:
             teacher = _as_asked(teachers.spec, teachers.weights[n : n + 1], outputs)
             asked, x = (of_teacher(inputs, n).unsqueeze(0).double() for inputs in (queries.train_x, queries.test_x))
@@ -64,11 +69,22 @@ def measure_networks(source: Source, networks: list[Answerer], queries: Queries,
     return Measured(rows, neurons)
 
 
+def judge(source: Source, rows: list[dict], expanded: Expanded) -> list[dict]:
+    """What became of each teacher, from the other rows of its recovery."""
+    judged = []
+    for n, error in enumerate(expanded.students.error.view(-1, expanded.num)):
+        measures = {row["metric"]: row["value"] for row in rows if row["subject"] == str(n)}
+        judged += [
+            source.row(name, value, subject=n) for name, value in verdict_metrics(measures, exact_error(error) ** 0.5).items()
+        ]
+    return judged
+
+
 def measure_recovery(
-    source: Source, networks: list[Answerer], problem: Problem, queries: Queries, students: tuple[NetSpec, Students, int]
+    source: Source, networks: list[RecoveredNetwork], problem: Problem, queries: Queries, expanded: Expanded
 ) -> list[dict]:
     """What only a recovery has: its students, and the network before the finish."""
-    spec, trained, num = students
+    spec, trained, num = expanded
     owner = torch.arange(len(problem.val.y)).repeat_interleave(num)
     held_out = problem.val._replace(
         x=problem.scaling.inputs(queries.test_x), y=problem.scaling.answers(queries.test_y), owner=owner
@@ -76,11 +92,11 @@ def measure_recovery(
     errors = squared_error(spec, trained.weights, held_out).view(-1, num).sqrt() * problem.scaling.y_scale.unsqueeze(1)
     validated = finite_first(validation_error(spec, trained.weights, problem, num)).view(-1, num)
     rows = []
-    for n, network in enumerate(networks):
+    for n, (network, own) in enumerate(zip(networks, trained.error.view(-1, num), strict=True)):
         measures = {
             "num_queries": queries.asked, "inputs": queries.train_x[0, 0].numel(), "size_student": _size(spec),
             "rmse_student_best": errors[n, validated[n].argmin()], "rmse_student_median": errors[n].median(),
-            "reached": (trained.error.view(-1, num)[n] <= REACHED).double().mean(),
+            "reached": (own <= max(REACHED, exact_error(own))).double().mean(),
             "size_clustered": network.about["size_clustered"], "affine_residual": network.about["affine_residual"],
             "from_students": float(network.about["how"] == "students"),
             "rmse_clustered": network.about["error_clustered"] ** 0.5 * problem.scaling.y_scale[n],
@@ -91,7 +107,7 @@ def measure_recovery(
     return rows
 
 
-def _answers(network: Answerer, queries: Queries, n: int) -> dict[str, float]:
+def _answers(network: RecoveredNetwork, queries: Queries, n: int) -> dict[str, float]:
     """Errors on the train queries, on held-out and on shifted inputs, with the skip of a published recovery."""
     measures = {
         "skip_weights": 0 if network.skip is None else network.skip.numel(),
@@ -110,6 +126,11 @@ def _as_asked(spec: NetSpec, weights: Float[Tensor, "1 weight"], outputs: str) -
         return weights
     last = incoming(spec, weights, len(spec.layers) - 1)
     return with_layers(spec, weights, {len(spec.layers) - 1: last - last.mean(1, keepdim=True)})[1]
+
+
+def is_constant(y: Float[Tensor, "query output"]) -> bool:
+    """Whether answers hardly depend on what is asked."""
+    return bool((y - y.mean(0)).abs().max() <= CONSTANT * y.abs().max())
 
 
 def _size(spec: NetSpec) -> int:

@@ -40,7 +40,17 @@ METRICS = [  # sizes are hidden units of all layers
     Metric("agreement", "fraction", SHARE, "higher", "share of held-out inputs with the teacher's answer", **OF_IMAGES),
     Metric("agreement_shifted", "fraction", SHARE, "higher", "share of shifted inputs with the teacher's answer", **OF_IMAGES),
     Metric("solved", "fraction", SHARE, "higher", "1 where coverage_1e-3 is 1 and overhead is 0", successes=True),
-    Metric("reached", "fraction", SHARE, "higher", "share of students at tolerance", successes=True, **UNFINISHED),
+    Metric("reached", "fraction", SHARE, "higher", "share of students that are exact", successes=True, **UNFINISHED),
+    Metric("held_out_error_relative", "fraction", POSITIVE, "lower", "rmse_held_out / output_deviation; 1 of constant answers"),
+    Metric("best_student_better", "fraction", SHARE, "lower", "1 where the best student answers held-out inputs better"),
+    Metric(
+        "verdict", "code", (0.0, 3.0), "lower",
+        "0 recovered, 1 same answers but not unique, 2 not recovered, 3 not representable by these layers",
+    ),
+    Metric(
+        "teacher_learned", "fraction", SHARE, "higher",
+        "0 where all held-out answers are alike, or a classifier is no better on train images than the most frequent class",
+    ),
     Metric("from_students", "fraction", SHARE, "neither", "1 where one thinned student gave it", successes=True, **UNFINISHED),
     Metric(
         "affine_residual", "fraction", POSITIVE, "lower", "norm of an affine rest that no flip explains or of the skip, relative",

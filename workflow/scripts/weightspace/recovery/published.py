@@ -17,11 +17,11 @@ from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.cluster import NO_CLUSTER, Clustering, cluster_neurons, first_coordinate_signs, vectors_of
-from weightspace.recovery.collapse import least_squares, num_clusters
-from weightspace.recovery.finish import CHUNK, Network, finish, lowered, refit
+from weightspace.recovery.collapse import LAYER_ROWS, least_squares, neurons_of_the_best, num_clusters, queries_for, read_above
+from weightspace.recovery.finish import LBFGS_QUERIES, Network, Recovered, finish, refit, run_lbfgs
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import incoming, symmetry_of, trace, widths_of, with_layers
-from weightspace.recovery.recover import ROWS, Recovered, only_of_the_best, queries_for, read_above
+from weightspace.recovery.problem import Problem
 from weightspace.recovery.settings import ClusterConfig, RecoveryConfig
 from weightspace.recovery.students import Students
 
@@ -29,15 +29,15 @@ BEST = 5  # students, by error, whose neurons can become units
 
 
 def recover_published(
-    spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
+    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
 ) -> Recovered:
-    """One network from the students of one teacher, as published, in scaled units; nothing is thinned or minimized.
+    """One network from the students of one teacher, as published, in scaled units; nothing is thinned or prune_units.
 
     All students take part. Above each recovered hidden layer but the last they are trained on. Of an even-linear class the
     answers are those of the network plus those of `skip`, an affine map of the inputs, and both are trained together;
     `affine_residual` is then the deviation of what the skip adds, over that of the answers, and all errors are with it.
     """
-    weights, fit, clusterings = students.weights, fit, []
+    weights, fit, clusterings = students.weights, problem.train, []
     error, last = students.error, len(widths_of(spec)) - 1
     for layer in range(last + 1):
         order = finite_first(error).argsort()
@@ -116,7 +116,7 @@ def collapse_by_sums(
     clustering = cluster_neurons(neurons.vectors, neurons.student, config, symmetry_of(spec, layer).symmetry != "none")
     rows, sums, chosen = units_of(neurons, clustering)
     if len(rows) == 0:
-        clustering = only_of_the_best(clustering, neurons.student)
+        clustering = neurons_of_the_best(clustering, neurons.student)
         rows, sums, chosen = units_of(neurons, clustering)
     means = seen[layer + 1].outputs.mean(1)
     if last:
@@ -169,7 +169,7 @@ def without_skip(fit: Fit, skip: Float[Tensor, "output input_and_1"]) -> Fit:
 @torch.no_grad()
 def affine_skip(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit) -> Float[Tensor, "output input_and_1"]:
     """The affine map of the inputs that is nearest to what the network leaves of one teacher's answers."""
-    x, y = fit.x[:, :ROWS], fit.y[:, :ROWS]
+    x, y = fit.x[:, :LAYER_ROWS], fit.y[:, :LAYER_ROWS]
     return least_squares(x[0].flatten(1), (y - forward(spec, weights, x))[0])[0]
 
 
@@ -180,10 +180,10 @@ def finish_with_skip(
     spec, num = network.spec, network.spec.num_weights
 
     def parts(free: Tensor) -> Iterator[Tensor]:
-        for x, y in query_chunks(fit.x, fit.y, CHUNK):
+        for x, y in query_chunks(fit.x, fit.y, LBFGS_QUERIES):
             outputs = forward(spec, free[:, :num], x) + affine(free[0, num:].view_as(skip), x)
             yield (outputs - y).square().sum() / fit.y.numel()
 
-    joint = lowered(torch.cat([network.weights, skip.reshape(1, -1)], dim=1), parts, steps)
+    joint = run_lbfgs(torch.cat([network.weights, skip.reshape(1, -1)], dim=1), parts, steps)
     weights, skip = joint[:, :num], joint[0, num:].view_as(skip)
     return Network(spec, weights, float(squared_error(spec, weights, without_skip(fit, skip)))), skip

@@ -1,5 +1,6 @@
 """Queries: inputs and a teacher's answers, all that an attack may read."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from weightspace.recovery.designs import Drawn, Place, draw_inputs, draw_shifted
 from weightspace.recovery.settings import OnnxTeacher, QueriesConfig, TableTeacher, TeacherConfig
 from weightspace.recovery.teachers import Answer, Teachers, answers
 from weightspace.rng import generator_for
+from weightspace.store import load_tensors, save_tensors
 
 SPLITS = ("train", "val", "test", "shifted")
 SUM_TOLERANCE = 1e-3  # of a row of probabilities
@@ -52,14 +54,15 @@ def of_teacher(
     return sets[min(teacher, len(sets) - 1)]
 
 
-def pack_queries(queries: Queries) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
+def write_queries(path: str | Path, queries: Queries) -> None:
+    """Write queries and answers of all splits."""
     tensors = {name: value for name, value in queries._asdict().items() if isinstance(value, Tensor)}
-    return tensors, {"asked": queries.asked, "spec": queries.spec and queries.spec.description}
+    save_tensors(path, tensors, {"asked": queries.asked, "spec": queries.spec and queries.spec.description})
 
 
-def unpack_queries(tensors: dict[str, Tensor], metadata: dict) -> Queries:
-    """Inverse of `pack_queries`."""
+def read_queries(path: str | Path) -> Queries:
+    """Read what `write_queries` wrote."""
+    tensors, metadata = load_tensors(path)
     return Queries(**tensors, asked=metadata["asked"], spec=metadata["spec"] and build_spec(**metadata["spec"]))
 
 

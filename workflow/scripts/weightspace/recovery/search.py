@@ -3,34 +3,14 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from weightspace.nets.spec import NetSpec, build_spec
-from weightspace.recovery.fit import Fit, finite_first, squared_error
+from weightspace.recovery.fit import finite_first
 from weightspace.recovery.layers import expanded
+from weightspace.recovery.problem import problem_of, validation_error
 from weightspace.recovery.queries import Queries
-from weightspace.recovery.scaling import Scaling, scaling_of
 from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import expand
-
-
-class Problem(NamedTuple):
-    """Queries and answers of all teachers of a cell, in scaled units."""
-
-    scaling: Scaling
-    train: Fit
-    val: Fit
-
-
-def problem_of(spec: NetSpec, queries: Queries, device: torch.device) -> Problem:
-    """What students of these layers are fitted to, and what they are validated on."""
-    scaling = scaling_of(spec, queries)
-    owner = torch.arange(len(queries.train_y))
-    train, val = (
-        Fit(scaling.inputs(x).to(device), scaling.answers(y).to(device), owner.to(device))
-        for x, y in ((queries.train_x, queries.train_y), (queries.val_x, queries.val_y))
-    )
-    return Problem(Scaling(*(tensor.to(device) for tensor in scaling)), train, val)
 
 
 def candidates(config: StudentsConfig, queries: Queries) -> list[list[NetSpec]]:
@@ -78,7 +58,8 @@ def choose_students(
 
 
 def _try(config: StudentsConfig, spec: NetSpec, queries: Queries, device: torch.device, identity: tuple) -> Tried:
-    steps = {name: round(getattr(config, name) * config.search_steps_share) for name in ("epochs", "second_order_steps")}
+    whole = {"epochs": config.epochs, "second_order_steps": config.second_order_steps_of(spec.num_weights)}
+    steps = {name: round(number * config.search_steps_share) for name, number in whole.items()}
     problem = problem_of(spec, queries, device)
     students = expand(spec, config.model_copy(update=steps), problem.train, ("search", *identity))
     error = finite_first(validation_error(spec, students.weights, problem, config.num))
@@ -86,9 +67,3 @@ def _try(config: StudentsConfig, spec: NetSpec, queries: Queries, device: torch.
     return Tried(
         spec.activation, list(spec.architecture), float(error.median()), float((error <= config.search_tolerance).double().mean())
     )
-
-
-def validation_error(spec: NetSpec, weights: Tensor, problem: Problem, num: int) -> Tensor:
-    """Mean squared error of `num` students of each teacher on the validation queries, in units of the answers' variance."""
-    owner = torch.arange(len(problem.val.y), device=weights.device).repeat_interleave(num)
-    return squared_error(spec, weights, problem.val._replace(owner=owner))

@@ -14,10 +14,10 @@ from weightspace.nets.spec import NetSpec
 from weightspace.recovery.fit import Fit, query_chunks, squared_error
 from weightspace.recovery.layers import Seen, incoming, see
 
-MEMORY = 2**28  # bytes of Jacobian at once
+JACOBIAN_BYTES = 2**28  # bytes of Jacobian at once
 GIVE_UP = 1e9  # damping at which no step in sight lowers the error
 TRIES = 8  # dampings tried per step
-PATIENCE, FALL = 25, 0.9  # a model rests whose error is not below FALL times that of PATIENCE steps ago
+PATIENCE, SLOWEST_FALL = 25, 0.9  # a model rests whose error is not below SLOWEST_FALL times that of PATIENCE steps ago
 
 
 class Damped(NamedTuple):
@@ -43,7 +43,7 @@ def rows_for(fit: Fit, num_weights: int, rows_per_weight: float, least: int = 50
     return fit.first(max(least, ceil(rows_per_weight * num_weights / fit.y.shape[2])))
 
 
-def solved(
+def levenberg_marquardt(
     spec: NetSpec, weights: Float[Tensor, "model weight"], fit: Fit, steps: int, tolerance: float, first: int = 0
 ) -> Float[Tensor, "model weight"]:
     """Weights after `steps` steps, as `minimize_squares` takes them."""
@@ -61,13 +61,13 @@ def minimize_squares(spec: NetSpec, state: Damped, fit: Fit, steps: int, toleran
     """
     for _ in range(state.step, steps):
         if state.step % PATIENCE == 0:
-            state.damping[state.error > FALL * state.mark] = GIVE_UP
+            state.damping[state.error > SLOWEST_FALL * state.mark] = GIVE_UP
             state.mark.copy_(state.error)
         active = ((state.error > tolerance) & (state.damping < GIVE_UP)).nonzero().flatten()
         if not len(active):
             return
         rows = fit.y.shape[1] * fit.y.shape[2] * 8 * (state.weights.shape[1] - first)
-        for models in active.split(max(1, MEMORY // rows)):
+        for models in active.split(max(1, JACOBIAN_BYTES // rows)):
             _step(spec, state, fit.of(models), models, first)
         state = state._replace(step=state.step + 1)
         yield state
@@ -109,7 +109,7 @@ def normal_equations(
     matrix, gradient = weights.new_zeros(len(weights), free, free), weights.new_zeros(len(weights), free)
     shallow = [op.kind for op in spec.ops] == ["flatten", "linear", "activation", "linear"] and first == 0
     add = _add_shallow if shallow else _add_general
-    size = max(1, MEMORY // (8 * len(weights) * weights.shape[1] * (1 if shallow else fit.y.shape[2])))
+    size = max(1, JACOBIAN_BYTES // (8 * len(weights) * weights.shape[1] * (1 if shallow else fit.y.shape[2])))
     for x, y in query_chunks(fit.inputs(models), fit.answers(models), size):
         add(spec, weights, (x, y), matrix, gradient)
     count = fit.y.shape[1] * fit.y.shape[2]

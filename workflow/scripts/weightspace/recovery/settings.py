@@ -1,11 +1,21 @@
 """Settings of recovery: teachers, what they are asked, students, and the baselines of a recovery."""
 
+from itertools import pairwise
 from math import pi
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings, Share
+
+SECOND_ORDER_WEIGHTS = 2500  # of a network that second order trains in seconds a step
+DEFAULT_STEPS = 300  # of second order
+MANTISSA_BITS = 52  # of float64
+
+
+def discrete_units(fan_in: int) -> int:
+    """Units of the discrete family that differ by more than sign: weights -1, 0, 1, not all 0, and five biases."""
+    return 5 * (3 ** min(fan_in, 40) - 1) // 2
 
 
 class SyntheticTeachers(Cell):
@@ -20,6 +30,13 @@ class SyntheticTeachers(Cell):
     outputs: PositiveInt = Field(1, description="entries of an output")
     activation: ActivationName = Field("g", description="of every hidden layer")
     num: PositiveInt = Field(10, description="teachers, each from its own draw")
+
+    @model_validator(mode="after")
+    def _units_differ(self) -> "SyntheticTeachers":
+        for fan_in, units in pairwise([self.inputs, *self.hidden]) if self.family == "discrete" else []:
+            if units > (available := discrete_units(fan_in)):
+                raise ValueError(f"hidden: there are {available} different discrete units of {fan_in} inputs, not {units}")
+        return self
 
 
 class TrainedTeachers(Cell):
@@ -74,15 +91,16 @@ class QueriesConfig(Settings):
         description="data: train images; uniform: cube of deviation 1; composition, biased_noise: Beiser et al. 2025; "
         "boundary: between two classes, by bisection of images or of gaussian inputs; table: what the file holds"
     )
-    num: PositiveInt = Field(10_000, description="train queries; of design data, at most so many")
+    num: PositiveInt = Field(10_000, ge=2, description="train queries; of design data, at most so many")
     scale: PositiveFloat = Field(1.0, description="deviation of inputs that do not start from images")
     images: CellName | None = Field(None, description="image set of the designs that start from images, which are normalized")
     held_out: PositiveInt = Field(
         2_000,
+        ge=2,
         description="validation inputs of the same design, and as many for test: the teachers' own images, if any",
     )
     output_bits: PositiveInt | None = Field(
-        None, description="outputs that students see are rounded to so many bits; null: exact"
+        None, le=MANTISSA_BITS, description="outputs that students see are rounded to so many bits; null: exact"
     )
 
     @model_validator(mode="after")
@@ -113,13 +131,19 @@ class StudentsConfig(Settings):
     init: Literal["glorot", "published"] = Field("glorot", description="published: N(0, 2 / (out x students)), as coded")
     batch_size: PositiveInt = Field(512, description="queries per step, the same for all students of a teacher")
     learning_rate: PositiveFloat = Field(0.01, description="of Adam, first")
-    schedule: Literal["cosine", "plateau"] = Field("cosine", description="plateau: per student, as published but for that")
+    schedule: Literal["cosine", "plateau"] = Field(
+        "cosine", description="plateau: as published, but each student by its own loss"
+    )
     epochs: NonNegativeInt = Field(100, description="at most, over the train queries")
     patience: PositiveInt = Field(200, description="of plateau: epochs without a better loss until the rate falls by sqrt(10)")
     cooldown: NonNegativeInt = Field(100, description="of plateau: epochs after a fall that do not count")
     min_learning_rate: PositiveFloat = Field(1e-7, description="of plateau: the student stops there")
     precision: Literal["float32", "float64"] = Field("float32", description="of Adam")
-    second_order_steps: NonNegativeInt = Field(300, description="of Levenberg-Marquardt after Adam, in float64; 0: none")
+    second_order_steps: NonNegativeInt | None = Field(
+        None,
+        description="of Levenberg-Marquardt after Adam, in float64; null: 300 for students of at most 2,500 weights, none for "
+        "larger ones, which take minutes a step",
+    )
     rows_per_weight: PositiveFloat = Field(3.0, description="of Levenberg-Marquardt: equations used per weight of a student")
     tolerance: PositiveFloat = Field(1e-24, description="squared error over variance at which a student is done")
     search_share: Share = Field(0.8, description="of the students that must reach search_tolerance in the search for a size")
@@ -128,9 +152,15 @@ class StudentsConfig(Settings):
 
     @model_validator(mode="after")
     def _trains(self) -> "StudentsConfig":
-        if self.epochs + self.second_order_steps == 0:
-            raise ValueError("epochs and second_order_steps are both 0")
+        if self.epochs + (self.second_order_steps or 0) == 0:
+            raise ValueError("epochs is 0 and second_order_steps is 0 or not set: students would not be trained")
         return self
+
+    def second_order_steps_of(self, num_weights: int) -> int:
+        """Steps for students of so many weights."""
+        if self.second_order_steps is None:
+            return DEFAULT_STEPS if num_weights <= SECOND_ORDER_WEIGHTS else 0
+        return self.second_order_steps
 
 
 class ClusterConfig(Settings):
@@ -147,7 +177,7 @@ class ClusterConfig(Settings):
         "data_span", description="of neurons: root mean squared difference on the queries, or Euclidean in weights, as published"
     )
     keep_ratio: PositiveFloat = Field(
-        1e4, description="students whose squared error is so many times the best one's have no say; published: all have"
+        1e4, description="drop students whose squared error exceeds this multiple of the best one's; published: none"
     )
     mask: Literal["none", "boruta"] = Field(
         "none",
@@ -162,7 +192,9 @@ class RecoveryConfig(Cell):
     teacher: CellName = Field(description="cell of the section teachers")
     seeds: Seeds = Field(description="one attack each: queries, students, batches")
     outputs: Literal["logits", "probabilities"] = Field(
-        "logits", description="what the teacher answers; of probabilities the logarithm is used, up to a constant per row"
+        "logits",
+        description="what the teacher answers; probabilities: their logarithm, less its mean over the outputs, since only "
+        "differences of logits can be identified",
     )
     queries: QueriesConfig = Field(description="what the teachers are asked")
     students: StudentsConfig = Field(StudentsConfig(), description="expand")
@@ -171,11 +203,17 @@ class RecoveryConfig(Cell):
         100, description="of second order for the layers above a recovered one, if the loss rose"
     )
     finish_steps: NonNegativeInt = Field(200, description="of second order or of L-BFGS, for the recovered network")
-    minimize: bool = Field(True, description="leave out units without which the finished network answers as well")
-    thinned_students: NonNegativeInt = Field(
-        0, description="students thinned unit by unit where the clusters' network does not answer exactly; for small networks"
+    minimize: bool = Field(
+        True, description="remove units greedily, retraining each time, and keep the smallest network that answers as well"
     )
-    second_order_limit: PositiveInt = Field(2500, description="weights above which L-BFGS takes the place of second order")
+    thinned_students: NonNegativeInt = Field(
+        0,
+        description="if the network from the clusters is not exact, remove units from so many of the best students in turn, "
+        "until one leads to an exact network; for small networks",
+    )
+    second_order_limit: PositiveInt = Field(
+        SECOND_ORDER_WEIGHTS, description="weights above which L-BFGS takes the place of second order, but for students"
+    )
 
     baselines: Annotated[list[Literal["single", "pruned", "distilled"]], Once] = Field(
         [],

@@ -134,8 +134,9 @@ def expand(spec: NetSpec, config: StudentsConfig, fit: Fit, identity: tuple, sta
             descent = start_descent(config, initial_students(spec, config, len(fit.y), identity).to(fit.y.device))
         descent = _descend_to_the_end(spec, config, (descent, fit), identity, state)
         damped = start(spec, descent.weights, rows)
-    progress = Progress("steps of second order", config.second_order_steps, damped.step)
-    for now in minimize_squares(spec, damped, rows, config.second_order_steps, config.tolerance):
+    steps = config.second_order_steps_of(spec.num_weights)
+    progress = Progress("steps of second order", steps, damped.step)
+    for now in minimize_squares(spec, damped, rows, steps, config.tolerance):
         progress.update(now.step)
         if state:
             state.save_if_due(lambda: dict(zip(DAMPED, damped[:-1], strict=True)), phase="second order", step=now.step)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from math import prod, sqrt
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Generator, Tensor
 
-from weightspace.ensemble import Moments, Recipe, outputs, train_epoch, zero_moments
+from weightspace.ensemble import Moments, Recipe, evaluate, outputs, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import flatten
@@ -17,10 +18,11 @@ from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
 from weightspace.rng import generator_for, seed_for
-from weightspace.store import TrainingState
+from weightspace.store import TrainingState, load_tensors, save_tensors
 
 Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
 SCALING_INPUTS = 10_000  # on which a synthetic teacher's outputs have mean 0 and variance 1
+LOOKED_AT = 10_000  # train images that tell whether a classifier has learned
 LEAST_OUTGOING = 0.1  # size of a gaussian teacher's smallest outgoing weight: a unit of weight 0 is none
 
 
@@ -29,6 +31,7 @@ class Teachers(NamedTuple):
 
     spec: NetSpec | None
     weights: Float64[Tensor, "teacher weight"]  # [1, 0] of a black box
+    learned: list[bool]  # of classifiers of images: better than chance; of others always
 
 
 class Zoo(NamedTuple):
@@ -49,20 +52,38 @@ def make_teachers(
     if isinstance(config, SyntheticTeachers):
         return synthetic_teachers(config, name)
     if isinstance(config, TrainedTeachers):
-        return trained_teachers(config, images, name, state)
+        return with_learned(trained_teachers(config, images, name, state), images)
     if isinstance(config, ZooTeachers):
-        return zoo_teachers(config, zoo.parameters, zoo.metadata)
-    return Teachers(None, torch.zeros(1, 0, dtype=torch.float64))
+        return with_learned(zoo_teachers(config, zoo.parameters, zoo.metadata), images)
+    return Teachers(None, torch.zeros(1, 0, dtype=torch.float64), [True])
 
 
-def pack_teachers(teachers: Teachers) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and JSON-able metadata, as `store.save_tensors` takes them."""
-    return {"weights": teachers.weights}, {"spec": teachers.spec and teachers.spec.description}
+def with_learned(teachers: Teachers, images: ImageSet) -> Teachers:
+    """The classifiers, each marked by whether it knows more of the train images than their most frequent class; printed.
+
+    That is an accuracy more than two standard errors above the share of that class, on every n-th of the images.
+    """
+    kept = slice(None, None, -(-len(images.train_y) // LOOKED_AT))
+    x, y = normalize(images.train_x[kept], images), images.train_y[kept]
+    _, accuracy = evaluate(teachers.spec, teachers.weights.to(x), x, y)
+    chance = float(y.bincount().max() / len(y))
+    learned = (accuracy > chance + 2 * sqrt(chance * (1 - chance) / len(y))).tolist()
+    for n, (own, has) in enumerate(zip(accuracy.tolist(), learned, strict=True)):
+        told = "" if has else f": it has not learned, always answering one class gives {chance:.3f}"
+        print(f"teacher {n}: accuracy {own:.3f} on {len(y)} train images{told}")
+    return teachers._replace(learned=learned)
 
 
-def unpack_teachers(tensors: dict[str, Tensor], metadata: dict) -> Teachers:
-    """Inverse of `pack_teachers`."""
-    return Teachers(metadata["spec"] and build_spec(**metadata["spec"]), tensors["weights"])
+def write_teachers(path: str | Path, teachers: Teachers) -> None:
+    """Write teachers of any kind."""
+    about = {"spec": teachers.spec and teachers.spec.description, "learned": teachers.learned}
+    save_tensors(path, {"weights": teachers.weights}, about)
+
+
+def read_teachers(path: str | Path) -> Teachers:
+    """Read what `write_teachers` wrote."""
+    tensors, metadata = load_tensors(path)
+    return Teachers(metadata["spec"] and build_spec(**metadata["spec"]), tensors["weights"], metadata["learned"])
 
 
 def answers(teachers: Teachers) -> list[Answer]:
@@ -82,12 +103,11 @@ def synthetic_teachers(config: SyntheticTeachers, name: str) -> Teachers:
     to sign, outgoing weights +-1; the weights of hidden layers above the first are divided by sqrt(fan_in). gaussian:
     weights N(0, 1 / fan_in), biases of deviation 1/2, outgoing weights N(0, 1), bounded away from 0. The last layer is then
     scaled, by one number, and shifted, so that outputs on the cube have mean 0 each and variance 1 on average.
-    Raises InputError if there are not so many different units.
     """
     hidden = [layer for units in config.hidden for layer in (f"linear {units}", "activation")]
     spec = build_spec(["flatten", *hidden, "linear classes"], config.activation, (config.inputs, 1, 1), config.outputs)
     rows = [_synthetic_teacher(config, spec, generator_for("teacher", name, index)) for index in range(config.num)]
-    return Teachers(spec, torch.stack(rows))
+    return Teachers(spec, torch.stack(rows), [True] * config.num)
 
 
 def _synthetic_teacher(config: SyntheticTeachers, spec: NetSpec, rng: Generator) -> Float64[Tensor, " weight"]:
@@ -113,8 +133,6 @@ def _synthetic_teacher(config: SyntheticTeachers, spec: NetSpec, rng: Generator)
 
 def _discrete_units(num: int, fan_in: int, rng: Generator) -> tuple[Float64[Tensor, "unit in"], Float64[Tensor, " unit"]]:
     """Weights in -1, 0, 1 and biases in thirds of `num` units that differ by more than sign."""
-    if num > (available := 5 * (3**fan_in - 1) // 2):
-        raise InputError(f"hidden: there are {available} different discrete units of {fan_in} inputs, not {num}")
     found: dict[tuple[int, ...], Tensor] = {}
     while len(found) < num:
         unit = torch.cat([torch.randint(-1, 2, (fan_in,), generator=rng), torch.randint(-2, 3, (1,), generator=rng)])
@@ -164,7 +182,7 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
         progress.update(epoch)
     if not weights.isfinite().all():
         raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
-    return Teachers(spec, weights.cpu().double())
+    return Teachers(spec, weights.cpu().double(), [True] * config.num)
 
 
 def _batches(
@@ -188,4 +206,4 @@ def zoo_teachers(config: ZooTeachers, parameters: dict[str, Float[Tensor, "model
     weights = flatten(spec, {key: tensor[config.models, place] for key, tensor in parameters.items()})
     if not weights.isfinite().all():
         raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~weights.isfinite().all(1)).nonzero()[0])]} diverged")
-    return Teachers(spec, weights.double())
+    return Teachers(spec, weights.double(), [True] * len(weights))
