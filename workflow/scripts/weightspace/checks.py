@@ -107,9 +107,9 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
         if shape is not None or layers[:1] == ["flatten"]:
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
-    owner = _owner(scenario, scenario.teachers[cell.teacher])
-    if owner is not None:
-        yield from _without_units(f"{key}.teacher", owner.architecture, shape, outputs)
+    teacher = scenario.teachers[cell.teacher]
+    if isinstance(teacher, TrainedTeachers | ZooTeachers):
+        yield from _without_units(f"{key}.teacher", scenario.training_of(teacher).architecture, shape, outputs)
 
 
 def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
@@ -121,18 +121,11 @@ def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outp
         return
 
 
-def _owner(scenario: Scenario, teacher: TeacherConfig) -> TrainedTeachers | ZooConfig | None:
-    """The cell that says what layers and images the teachers have; None of other kinds."""
-    if isinstance(teacher, ZooTeachers):
-        return scenario.zoos[teacher.zoo]
-    return teacher if isinstance(teacher, TrainedTeachers) else None
-
-
 def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iterator[tuple[str, str]]:
-    owner = _owner(scenario, teacher)
-    if owner is None:
+    if not isinstance(teacher, TrainedTeachers | ZooTeachers):
         yield key, "only teachers trained on images have pixels to choose from"
         return
+    owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
     if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
@@ -184,7 +177,8 @@ def _asked_of(scenario: Scenario, teacher: TeacherConfig) -> tuple[Sequence[int]
         return (teacher.inputs, 1, 1), teacher.outputs
     if isinstance(teacher, TableTeacher | OnnxTeacher):
         return teacher.input_shape, None
-    images = scenario.images[_owner(scenario, teacher).images]
+    owner = scenario.training_of(teacher)
+    images = scenario.images[owner.images]
     return images.image_shape, images.num_classes
 
 
