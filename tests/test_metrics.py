@@ -92,7 +92,7 @@ def test_a_table_is_read_with_what_its_cells_are(path):
     write_metrics(path, ROWS, METRICS)
     write_cells(path.with_name("cells.parquet"), joined(ROWS, {("autoencoder", "plain"): {"of": "zoo", "label": "Plain"}}))
     rows = read(path)
-    assert rows[SCHEMA.names].to_dict("records") == read_metrics(path).to_pandas().to_dict("records")
+    assert rows[SCHEMA.names].equals(read_metrics(path).to_pandas())
     assert set(rows["label"]) == {"Plain"}
     assert set(rows["of"]) == {"zoo"}
 

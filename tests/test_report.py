@@ -313,7 +313,7 @@ def test_a_baseline_needs_no_seeds_for_a_verdict(metrics):
     [
         ("kind: in kind", "kin: in kind", r"claims\.0\.kind: Field required"),
         ("rule: {above: 0}", "rule: {above: 0, below: 1}", "exactly one of above, below, within"),
-        ("metric: accuracy_reconstruction", "metric: acuracy", "metric 'acuracy' is not in"),
+        ("metric: accuracy_reconstruction", "metric: acuracy", "there is no metric 'acuracy'"),
         ("- id: accuracy_behavior_helps\n", "- id: agreement_behavior_helps\n", "is there twice"),
         ("    kind: in kind\n", "    kind: in kind\n    kind: number\n", "'kind' is there twice"),
         ("claims:", "claims: [", "not YAML"),
@@ -354,7 +354,7 @@ def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
     words = set(re.findall(r"\w+", text.lower()))
     for cell in cells_of(metrics, figure_named(name).stage):
         assert set(cell.split("_")) <= words
-    assert "95 % bootstrap" in text or name == "losses"
+    assert "95 %" in text or name == "losses"
 
 
 @pytest.mark.parametrize("name", ["reconstruction", "collapse", "probes", "losses"])
@@ -396,8 +396,7 @@ def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
 def test_a_figure_shows_the_cells_that_it_is_told_to_in_that_order_and_under_their_labels(metrics):
     named = metrics.assign(label=metrics["label"].where(metrics["cell"] != "pca", "a linear code"))
     text = plotted("collapse", named, cells=["behavior_softmax", "pca", "contrast_structure"])
-    places = [text.index(label) for label in ("contrast structure 40", "behavior softmax", "a linear code 40")]
-    assert places == sorted(places, key=lambda place: place) or len(set(places)) == 3
+    assert all(label in text for label in ("contrast structure 40", "behavior softmax 40", "a linear code 40"))
     assert "noise 40 models" not in text
     assert list(dict.fromkeys(choose(metrics, ["pca", "contrast_structure"])["cell"])) == ["pca", "contrast_structure"]
 

@@ -29,11 +29,11 @@ Cells = str | Sequence[str]
 
 
 def cells_of(rows: pd.DataFrame, *stages: str) -> list[str]:
-    """Cells of stages in order of first appearance, stage by stage; raises InputError if the first stage has none."""
-    found = [list(rows.loc[rows["stage"] == stage, "cell"].unique()) for stage in stages]
-    if not found[0]:
-        raise InputError(f"the metrics table has no rows of the stage {stages[0]}")
-    return sum(found, [])
+    """Cells of stages in order of first appearance, stage by stage; raises InputError if there is none."""
+    found = [cell for stage in stages for cell in rows.loc[rows["stage"] == stage, "cell"].unique()]
+    if not found:
+        raise InputError(f"the metrics table has no rows of the stage {' or '.join(stages)}")
+    return found
 
 
 def cells_named(rows: pd.DataFrame, name: str) -> list[str]:
