@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from weightspace.nets.activations import sigmoid_softplus
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.recovery.cluster import count_curve, cut_height, distances
+from weightspace.recovery.cluster import count_curve, cut_heights, distances
 from weightspace.recovery.fit import Fit
 from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import descend, initial_students, start_descent
@@ -178,7 +178,7 @@ def planted_tree(num: int) -> np.ndarray:
 def one_pass(merges: np.ndarray, least: int) -> tuple[np.ndarray, float]:
     """Clusters of at least `least` neurons after each merge, and the cut."""
     counts, _ = count_curve(merges, [1 << n for n in range(len(merges) + 1)], least)
-    return counts, cut_height(merges, counts)
+    return counts, cut_heights(merges, counts)[-1]
 
 
 def repeated_cuts(merges: np.ndarray, least: int) -> tuple[np.ndarray, float]:
