@@ -47,8 +47,8 @@ def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
     for low, high, alpha in ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3)):
         bounds = test.quantile([low, high], axis=1)
         axes.fill_between(test.index, *bounds.to_numpy(), color=test_look.color, alpha=alpha, linewidth=0)
-    for values, look, label in ((test, test_look, "test images"), (train, train_look, "training images")):
-        axes.plot(values.index, values.median(axis=1), look.line, color=look.color, marker=look.marker, label=f"median, {label}")
+    for values, look, images in ((test, test_look, "test images"), (train, train_look, "training images")):
+        axes.plot(values.index, values.median(axis=1), look.line, color=look.color, marker=look.marker, label=f"median, {images}")
     axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 1))
     percent_axis(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
