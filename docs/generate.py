@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from pydantic import BaseModel  # noqa: E402
 from weightspace.nets.activations import ACTIVATIONS  # noqa: E402
-from weightspace.report.registry import ROOMS, metrics_of  # noqa: E402
+from weightspace.report.registry import STAGES, metrics_of  # noqa: E402
 from weightspace.scenario import Options, Scenario  # noqa: E402
 from weightspace.settings import Cell, Settings  # noqa: E402
 from weightspace.table import Metric  # noqa: E402
@@ -95,8 +95,8 @@ def limits(schema: dict) -> str:
 def metrics_page() -> str:
     """Every metric of every stage: unit, range, direction and meaning."""
     parts = [ABOUT_METRICS]
-    for room in dict.fromkeys(ROOMS.values()):
-        stages = [stage for stage in ROOMS if ROOMS[stage] == room]
+    for room in dict.fromkeys(stage.room for stage in STAGES.values()):
+        stages = [name for name, stage in STAGES.items() if stage.room == room]
         rows = [row(metric_cells(metric)) for metric in metrics_of(stages[0]).values()]
         parts.append(f"## {room}\n\nStages of the rows: {', '.join(f'`{stage}`' for stage in stages)}.\n")
         parts.append("\n".join([row(METRIC_COLUMNS), row(["---"] * len(METRIC_COLUMNS)), *rows, ""]))

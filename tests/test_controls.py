@@ -5,7 +5,7 @@ import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
-from weightspace.nets.spec import RUNNING, build_spec
+from weightspace.nets.spec import build_spec
 from weightspace.predictor.artifact import load_artifacts, load_network, save_artifacts
 from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.predictor.controls import ControlInputs, make_control, measure_control
@@ -124,7 +124,7 @@ def test_averaged_networks_have_the_running_statistics_of_train_images(inputs_of
     control, spec = made(inputs, config_of("averaged"), tmp_path), inputs.data.spec
     before = inputs.originals.averaged
     for name, tensor in unflatten(spec, control.weights).items():
-        assert torch.equal(tensor, unflatten(spec, before)[name]) != name.endswith(RUNNING)
+        assert torch.equal(tensor, unflatten(spec, before)[name]) != ("running" in name)
     images = normalize(inputs.data.images.train_x, inputs.data.images)
     assert torch.equal(control.weights, recalibrated(spec, before, images))
     assert control.num_bytes.tolist() == [4 * inputs.data.weights.shape[1]] * 2

@@ -4,7 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from tables import joined
+from weightspace.recovery.figures.verdicts import verdicts_page
 from weightspace.recovery.verdict import VERDICTS, sentences, verdict_metrics
+from weightspace.table import Source
 
 EXACT = {
     "rmse_held_out": 2e-15, "output_deviation": 2.0, "rmse_student_best": 2e-12, "from_students": 0.0, "size_recovered": 7.0,
@@ -76,3 +79,20 @@ def test_a_network_that_is_no_number_is_said_to_be():
 def test_the_sentences_need_no_torch():
     code = "import sys, weightspace.recovery.verdict; assert not {'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_the_page_of_recoveries_counts_the_recovered_and_tells_of_the_others():
+    source = Source("planted", "recovery", "box", 0)
+    measures = {"verdict": 0.0, "size_recovered": 3.0, "held_out_error_relative": 1e-9}
+    measures |= {"reached": 1.0, "best_student_better": 0.0}
+    failed = measures | {"verdict": 2.0, "held_out_error_relative": 0.3}
+    rows = [
+        source.row(name, value, subject=n)
+        for n, own in enumerate((measures, failed))
+        for name, value in (own | {"teacher_learned": 1.0}).items()
+    ]
+    page = verdicts_page(joined(rows), "planted")
+    ((cell, seed, summary, others),) = page.rows
+    assert (cell, seed) == ("box", "0")
+    assert summary.startswith("1 of 2 teachers recovered; not recovered: 1")
+    assert others.startswith("teacher 1: not recovered: 3 units, error on held-out inputs 0.3")

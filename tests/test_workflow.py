@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import JOB
 from planted_images import write_labels
-from weightspace.report.regenerate import TABLES
+from weightspace.report.registry import SIDE_TABLES
 
 ROOT = Path(__file__).parents[1]
 SCENARIOS = sorted(path.stem for path in (ROOT / "config/scenarios").glob("*.yaml"))
@@ -342,7 +342,7 @@ def test_a_clone_draws_every_figure_from_its_reference_table_and_needs_no_image_
     clone.edit(lambda content: set_key(content, "images.digits", PARQUET))
     reference = clone.folder / "results/reference/smoke"
     reference.mkdir(parents=True)
-    kept = ["metrics.parquet", *(f"{name}.parquet" for name in TABLES)]
+    kept = ["metrics.parquet", "cells.parquet", *(f"{name}.parquet" for name in SIDE_TABLES)]
     for name in kept:
         shutil.copy2(smoke.results / name, reference)
     clone.snakemake("--cores", "2", "regenerate_figures")
@@ -361,7 +361,7 @@ def test_without_any_table_the_figures_say_which_is_missing_and_how_to_make_it(c
 def test_the_report_shows_every_figure_and_page(finished):
     finished.snakemake("--report", "report.html")
     html = (finished.folder / "report.html").read_text()
-    items = [f"figures/{figure}.png" for figure in FIGURES] + ["claims.html", "timings.html"]
+    items = [f"figures/{figure}.html" for figure in FIGURES] + ["claims.html", "timings.html", "recoveries.html"]
     assert [item for item in items if f"results/smoke/{item}" not in html] == []
 
 

@@ -12,7 +12,7 @@ from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
-from weightspace.table import Source, metric_named, write_metrics
+from weightspace.table import Source, write_metrics
 from weightspace.zoo.metrics import METRICS
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.train import (
@@ -207,12 +207,11 @@ def test_every_measure_is_a_metric_of_every_model_and_epoch(tmp_path):
     _, table = train(config, tmp_path / "state")
     rows = zoo_metrics(Source("s", "zoo", "planted", 0), table)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
-    assert all(metric_named(row["metric"]) for row in rows)
-    values = {(row["subject"], row["metric"]): row["value"] for row in rows}
+    values = {(row["subject"], row["metric"], row["at"]): row["value"] for row in rows}
     assert len(values) == len(rows)
     for record in table.to_pylist():
-        assert values[str(record["model"]), f"test_accuracy_epoch_{record['epoch']}"] == record["test_accuracy"]
-    assert sum(name == "diverged" for _, name in values) == config.num_models
+        assert values[str(record["model"]), "test_accuracy", record["epoch"]] == record["test_accuracy"]
+    assert sum(name == "diverged" for _, name, _ in values) == config.num_models
 
 
 # faults

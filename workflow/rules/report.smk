@@ -117,3 +117,25 @@ rule tabulate_timings:
         version=VERSION["report"],
     script:
         "../scripts/tabulate_timings.py"
+
+
+rule tell_recoveries:
+    input:
+        metrics=rules.collect_metrics.output.metrics,
+        cells=rules.write_cells.output.cells,
+    output:
+        markdown="<results>/recoveries.md",
+        html=report(
+            "<results>/recoveries.html",
+            caption="../report/recoveries.rst",
+            category="Recovery",
+            labels={"item": "what became of every teacher", "kind": "page"},
+        ),
+    log:
+        "<logs>/tell_recoveries.log",
+    localrule: True
+    params:
+        scenario=SCENARIO,
+        version=VERSION["report"],
+    script:
+        "../scripts/tell_recoveries.py"
