@@ -15,7 +15,8 @@ from weightspace.settings import Cell, Settings  # noqa: E402
 from weightspace.table import Metric  # noqa: E402
 
 TEMPLATE, SETTINGS, METRICS = ROOT / "docs/settings.template.md", ROOT / "config/README.md", ROOT / "docs/metrics.md"
-MADE = {"RecoveryBaselineConfig", "PredictorControlConfig"}  # not written by users, but made from what they write
+# Not written by users: bases of what they write, or made from it.
+MADE = {"RecoveryBaselineConfig", "PredictorControlConfig", "ControlSettings", "PredictorSettings"}
 COUNTED = {"": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer"}
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
 ABOUT_METRICS = """# Metrics
