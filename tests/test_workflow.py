@@ -24,7 +24,9 @@ RULES = {
 RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
 PREDICTOR_FIGURES = [f"predictor_{name}" for name in ("error", "kernels", "rate", "rounds", "spectra")]
 FIGURES = ["claims", "collapse", "losses", *PREDICTOR_FIGURES, "probes", "reconstruction", *RECOVERY_FIGURES, "zoo_accuracy"]
-REPORT = sorted(["all", "collect_metrics", "judge_claims", "tabulate_timings", *(f"plot_{name}" for name in FIGURES)])
+KINDS = ("pdf", "png", "html")
+DRAWN = ["judge_claims", "tell_recoveries", *(f"plot_figure figure={name}" for name in FIGURES)]
+REPORT = sorted(["all", "collect_metrics", "tabulate_timings", *DRAWN])
 SMOKE_AUTOENCODERS = ["contrast_structure, seed=0", "contrast_structure, seed=1", "contrast_structure_behavior_softmax, seed=0"]
 RECOVERIES = ["discrete, seed=0", "discrete, seed=1", "member, seed=0", "softplus, seed=0"]
 RECOVERY_BASELINES = [
@@ -76,11 +78,12 @@ def test_every_scenario_is_planned_or_says_which_image_file_it_lacks(scenario, c
 
 
 def test_the_smoke_scenario_makes_every_figure_table_and_page(smoke):
-    names = [f"figures/{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png")]
-    names += ["metrics.parquet"] + [f"{page}.{kind}" for page in ("claims", "timings") for kind in ("parquet", "md", "html")]
+    names = [f"figures/{figure}.{kind}" for figure in FIGURES for kind in KINDS]
+    names += ["metrics.parquet", "cells.parquet", "recoveries.md", "recoveries.html"]
+    names += [f"{page}.{kind}" for page in ("claims", "timings") for kind in ("parquet", "md", "html")]
     files = [smoke.results / name for name in names]
     assert [str(file) for file in files if not file.is_file() or not file.stat().st_size] == []
-    assert sorted(drawn(smoke.results)) == sorted(f"{figure}.{kind}" for figure in FIGURES for kind in ("pdf", "png"))
+    assert sorted(drawn(smoke.results)) == sorted(f"{figure}.{kind}" for figure in FIGURES for kind in KINDS)
 
 
 def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
@@ -96,7 +99,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
-    assert {"diverged", "test_accuracy_epoch_3", "loss_total_step_60", "weights_squared_error", "agreement_own"} <= measured
+    assert {"diverged", "test_accuracy", "loss_total", "weights_squared_error", "agreement_own", "verdict", "learned"} <= measured
     assert {
         f"probe_error_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")
     } <= measured
@@ -106,7 +109,13 @@ def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
-    expected |= {"train_originals": 2, "train_predictors": 3, "evaluate_predictors": 7, "evaluate_predictor_control": 6}
+    expected |= {
+        "train_originals": 2,
+        "order_kernels": 4,
+        "train_predictors": 3,
+        "evaluate_predictors": 7,
+        "evaluate_predictor_control": 6,
+    }
     assert timings == expected | dict.fromkeys(ATTACK, 4)
 
 
@@ -146,7 +155,25 @@ def test_a_comment_or_another_layout_of_the_settings_reruns_nothing(finished):
 def test_a_changed_autoencoder_reruns_itself_and_the_report(finished):
     finished.edit(lambda content: content["autoencoders"]["contrast_structure_behavior_softmax"].update(latent=6))
     changed = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder", cells=SMOKE_AUTOENCODERS[2:])
-    assert finished.planned() == sorted(changed + REPORT)
+    assert finished.planned() == sorted(changed + REPORT + ["write_cells"])
+
+
+def test_a_label_a_group_and_what_a_figure_shows_train_nothing(finished):
+    finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label="mine", group="ours"))
+    assert finished.planned() == sorted(["all", "write_cells", *DRAWN])
+    finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label=None, group=None))
+    finished.edit(lambda content: content.update(figures={"collapse": {"cells": ["pca", "contrast_structure"]}}))
+    assert finished.planned() == ["all", "plot_figure figure=collapse"]
+
+
+def test_a_new_baseline_and_a_new_control_train_nothing_else(finished):
+    finished.edit(lambda content: content["recoveries"]["softplus"].update(baselines=["single"]))
+    finished.edit(lambda content: content["predictors"]["alone"].update(controls={"noise": {}}))
+    added = [
+        "evaluate_recovery_baseline recovery_baseline=softplus_single",
+        "evaluate_predictor_control predictor_control=alone_noise, seed=0",
+    ]
+    assert finished.planned() == sorted([*added, *REPORT, "write_cells"])
 
 
 def test_a_new_seed_reruns_no_other_seed(finished):
@@ -160,13 +187,13 @@ def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     zoo = ["join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"]
     member = ["make_teachers teacher=member", *recovery_jobs(*ATTACK, cells=["member, seed=0"])]
     learners = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder")
-    assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT)
+    assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT + ["write_cells"])
 
 
 def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teacher(finished):
     finished.edit(lambda content: content["recoveries"]["discrete"]["students"].update(epochs=10))
     changed = recovery_jobs("train_students", "recover_networks", "compare_recovery", cells=RECOVERIES[:2])
-    assert finished.planned() == sorted(changed + RECOVERY_BASELINES + REPORT)
+    assert finished.planned() == sorted(changed + RECOVERY_BASELINES + REPORT + ["write_cells"])
 
 
 def test_a_changed_predictor_reruns_itself_and_its_controls(finished):
@@ -177,7 +204,7 @@ def test_a_changed_predictor_reruns_itself_and_its_controls(finished):
         if cell.startswith("rounds")
     ]
     own = ["evaluate_predictors predictor=rounds, seed=0", "train_predictors predictor=rounds"]
-    assert finished.planned() == sorted(controls + own + REPORT)
+    assert finished.planned() == sorted(controls + own + REPORT + ["write_cells"])
 
 
 def test_another_seed_trains_all_predictors_of_its_cell_anew(finished):
@@ -200,7 +227,10 @@ def test_predictors_without_distillation_are_trained_without_images(finished):
     finished.edit(lambda content: content["predictors"].update(joint=content["predictors"]["joint"] | {"distillation": None}))
     output = finished.snakemake("--dry-run")
     (inputs,) = re.findall(r"rule train_predictors:\n    input: (.*)\n    output: .*/joint/", output)
-    assert inputs == "results/smoke/originals/residual/originals.safetensors"
+    assert set(inputs.split(", ")) == {
+        "results/smoke/originals/residual/originals.safetensors",
+        "results/smoke/originals/residual/orders/in_filter.safetensors",
+    }
 
 
 def test_only_the_teachers_themselves_and_the_comparison_read_the_teachers_weights():

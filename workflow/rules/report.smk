@@ -8,7 +8,7 @@ rule write_cells:
         "<logs>/write_cells.log",
     localrule: True
     params:
-        cells=settings.cells(SCENARIO),
+        cells=sorted(settings.cells(SCENARIO), key=lambda row: (row["stage"], row["cell"])),  # however they are written
         version=VERSION["report"],
     script:
         "../scripts/write_cells.py"
