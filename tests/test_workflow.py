@@ -99,7 +99,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
     measured = set(table["metric"])
-    assert {"diverged", "test_accuracy", "loss_total", "weights_squared_error", "agreement_own", "verdict", "learned"} <= measured
+    assert {"diverged", "test_accuracy", "loss_total", "weights_squared_error", "verdict", "learned"} <= measured
     assert {
         f"probe_error_test_accuracy_{features}" for features in ("embedding", "random_encoder", "weight_statistics")
     } <= measured
