@@ -7,13 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.losses import LOSSES, Step, losses_of, total_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.autoencoder.settings import AutoencoderConfig
-from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.images import ImageSet, normalize
-from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
@@ -32,7 +30,7 @@ class Problem(NamedTuple):
     codec: Codec
     weights: Float[Tensor, "checkpoint weight"]
     queries: Float[Tensor, "query channel height width"]
-    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits; permutations do not move them
+    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
 
 
 def make_problem(
@@ -47,25 +45,22 @@ def make_problem(
     return Problem(config, codec, weights, queries, targets)
 
 
-def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> Losses:
-    """Losses of one step: a batch of checkpoints in one or two views, one draw of queries for all of them."""
+def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
+    """Losses of one step by name: a batch of checkpoints in one or two views, one draw of queries for all of them."""
     config, device = problem.config, problem.weights.device
     generator = generator_for("autoencoder", seed, step)
-    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator)
+    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator).to(device)
     query = torch.randperm(len(problem.queries), generator=generator)[: config.num_queries].to(device)
-    views = [draw_view(problem, batch.to(device), kind, generator) for kind in config.views.split("_")]
+    views = [draw_view(problem, batch, kind, generator) for kind in config.views.split("_")]
     if not config.contrast_weight and config.reconstruct == "first":
         views = views[:1]
     tokens = problem.codec.to_tokens(torch.cat(views))
     embeddings = model.encode(tokens)
     rebuilt = slice(config.batch_size if config.reconstruct == "first" else len(tokens))
     decoded = model.decode(embeddings[rebuilt])
-    zero = decoded.new_zeros(())
-    return Losses(
-        contrast_loss(*model.head(embeddings).chunk(2), config.temperature) if config.contrast_weight else zero,
-        structure_loss(decoded, tokens[rebuilt], problem.codec.layout.mask) if config.structure_weight else zero,
-        behavior_loss(problem, decoded, batch.to(device), query) if config.behavior_weight else zero,
-    )
+    query = query[: problem.targets.shape[1]]
+    queries, targets = problem.queries[query], problem.targets[batch.unsqueeze(1), query]
+    return losses_of(Step(config, problem.codec, model, embeddings, tokens[rebuilt], decoded, queries, targets))
 
 
 def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generator: Generator) -> Float[Tensor, "model weight"]:
@@ -77,21 +72,12 @@ def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generat
     return view.gather(1, maps.to(view.device))
 
 
-def behavior_loss(
-    problem: Problem, decoded: Float[Tensor, "view token feature"], batch: Int[Tensor, " model"], query: Int[Tensor, " query"]
-) -> Float[Tensor, ""]:
-    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
-    logits = forward(problem.codec.spec, problem.codec.to_weights(decoded), problem.queries[query].unsqueeze(0))
-    targets = problem.targets[batch.unsqueeze(1), query]
-    return DISTANCES[problem.config.behavior_distance](logits, targets.repeat(len(logits) // len(batch), 1, 1))
-
-
 class Trained(NamedTuple):
     """A trained autoencoder with the scale of its losses and their curves."""
 
     model: Autoencoder
-    loss_scale: list[float] | None  # first value of each loss, where the settings divide by it
-    curves: Float[Tensor, "report part"]  # contrast, structure, behavior, total: mean since the last report
+    loss_scale: dict[str, float] | None  # first value of each loss, where the settings divide by it
+    curves: Float[Tensor, "report part"]  # the losses, in order, and their total: mean since the last report
     steps: list[int]  # of the reports
 
 
@@ -102,19 +88,19 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
     scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
-    curves = torch.zeros(-(-config.steps // every), 4, device=device)
+    curves = torch.zeros(-(-config.steps // every), len(LOSSES) + 1, device=device)
     start = _restore(state.load(), model, optimizer, curves)
     progress = Progress("step", config.steps, start)
     for step in range(start, config.steps):
         losses = batch_losses(problem, model, step, seed)
-        total = losses.total(config, scale)
+        total = total_loss(losses, config, scale)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
         optimizer.step()
-        curves[step // every] += torch.stack([*losses, total]).detach() / every
+        curves[step // every] += torch.stack([*losses.values(), total]).detach() / every
         progress.update(step + 1)
         state.save_if_due(lambda: _snapshot(model, optimizer, curves), step=step + 1)
     full = config.steps // every
@@ -137,8 +123,8 @@ def learning_rate(config: AutoencoderConfig, step: int) -> float:
 
 
 @torch.no_grad()
-def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> list[float]:
-    return [float(part) for part in batch_losses(problem, model, 0, seed)]
+def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> dict[str, float]:
+    return {name: float(loss) for name, loss in batch_losses(problem, model, 0, seed).items()}
 
 
 def _snapshot(model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> dict[str, Tensor]:
@@ -170,7 +156,7 @@ def _restore(saved: tuple[dict, dict] | None, model: Autoencoder, optimizer: tor
 
 def loss_metrics(source: Source, trained: Trained) -> list[dict]:
     """Rows of the loss curves."""
-    names = [*Losses._fields, "total"]
+    names = [*LOSSES, "total"]
     return [
         source.row(f"loss_{name}", value, split="train", at=step)
         for step, values in zip(trained.steps, trained.curves.tolist(), strict=True)

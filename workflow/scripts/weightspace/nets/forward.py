@@ -45,7 +45,7 @@ def forward(
     the names of the running ones (see `move_statistics`).
 
     Convolutions run with models as groups: one call for the whole stack. Channels lie last in memory, which made
-    convolution and pooling of such stacks three times as fast on a CPU (docs/log.md).
+    convolution and pooling of such stacks three times as fast on a CPU (docs/log/2026-11.md).
     """
     parameters = unflatten(spec, weights)
     if not spec.plain:  # a plain net's first convolution makes every model's channels of the shared images
