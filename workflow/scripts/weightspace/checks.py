@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from weightspace.errors import InputError
-from weightspace.nets.init import INITS
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import OnnxTeacher, RecoveryConfig, SyntheticTeachers, TableTeacher, TeacherConfig, ZooTeachers
@@ -26,9 +25,6 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for key, cell in trained.items():
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes)
-    for name, zoo in scenario.zoos.items():
-        if unknown := [init for init in zoo.inits if init not in INITS]:
-            yield f"zoos.{name}.inits", f"there is no init {unknown[0]!r}, only {', '.join(INITS)}"
     for name, cell in scenario.teachers.items():
         if isinstance(cell, ZooTeachers) and max(cell.models) >= (num := scenario.zoos[cell.zoo].num_models):
             yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {num - 1}"

@@ -179,7 +179,8 @@ def metric_named(name: str, stage: str | None = None) -> Metric:
 
 def figures_of(stages: Iterable[str]) -> dict[str, Figure]:
     """Figures of these stages, by name."""
-    return {figure.name: figure for figure in FIGURES if figure.stage in stages}
+    known = set(stages)
+    return {figure.name: figure for figure in FIGURES if figure.stage in known}
 
 
 def figure_named(name: str) -> Figure:

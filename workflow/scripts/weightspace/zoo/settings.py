@@ -5,7 +5,10 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from weightspace.nets.init import INITS
 from weightspace.settings import ActivationName, Cell, CellName, Share
+
+InitName = Literal[tuple(INITS)]
 
 
 class ZooConfig(Cell):
@@ -14,9 +17,7 @@ class ZooConfig(Cell):
     images: CellName = Field(description="cell of the section images")
     architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
     activation: ActivationName = Field("relu", description="of every hidden layer")
-    inits: list[str] = Field(
-        min_length=1, description="of weights, by names of nets.init.INITS; biases start at 0.01, as published"
-    )
+    inits: list[InitName] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: list[PositiveFloat] = Field(min_length=1, description="constant over training")
     weight_decays: list[NonNegativeFloat] = Field(min_length=1, description="L2, added to the gradient")
