@@ -102,11 +102,16 @@ torch.testing.assert_close(cosines["weights_cosine"], torch.tensor([1.0, 1, 1, -
 FIGURE = """
 import sys
 import pandas as pd
-from weightspace.autoencoder.figures.losses import PARTS
+import weightspace.autoencoder.figures.losses as losses
 from weightspace.report.draw import draw
 from weightspace.report.registry import figure_named, figures_of
 
-assert PARTS[-1] == "embedding"
+assert losses.PARTS[-1] == "embedding"
+losses.PARTS = (*losses.PARTS, "sixth", "seventh")
+cell = {"stage": "autoencoder", "cell": "plain", "label": "plain", "seed": 0}
+curves = [cell | {"metric": f"loss_{part}", "at": step, "value": 1.0} for part in losses.PARTS for step in (1, 2)]
+lines = losses.plot_losses(pd.DataFrame(curves)).axes[0].lines
+assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in lines}) == len(lines) == 7
 assert "generalization" in figures_of(["zoo"])
 measured = {"test_accuracy": 0.9, "generalization_gap": 0.1}
 rows = [
