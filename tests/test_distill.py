@@ -59,7 +59,7 @@ def lesson_for(config, models=3, dtype=torch.float64, teacher=None):
 
 @pytest.fixture
 def fixed_inputs(monkeypatch):
-    """Inputs in float64 that hang on the step alone."""
+    """Inputs in float64 that depend on the step alone."""
 
     def draw_inputs(config, images, identity, step):
         return torch.randn(1, 8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(step))

@@ -43,7 +43,7 @@ def mean_interval(values: np.ndarray) -> Interval:
 def ratio_interval(values: np.ndarray, over: np.ndarray, one_minus: bool = False) -> Interval:
     """Mean of values over mean of `over`, both [seed, model] with the same seeds and models, resampled together.
 
-    An end is not finite where the denominators that it hangs on come down to 0, and all is where `over` is 0 throughout.
+    An end is not finite where the denominators that it depends on reach 0, and neither is finite where `over` is 0 throughout.
     """
     sample = Sample(values, over, one_minus)
     return _interval(_estimate(sample), _draws(sample), describe_n(values))
@@ -165,7 +165,7 @@ def _excess_of_seeds(values: np.ndarray) -> float:
 
 @lru_cache
 def _resampling_weights(axis: int, stream: int, num: int) -> np.ndarray:
-    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call: no interval hangs on another."""
+    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call, whatever came before."""
     counts = np.random.default_rng([axis, stream, num]).multinomial(num, np.full(num, 1 / num), size=DRAWS)
     return widening(num) * (counts - 1.0) / num
 
