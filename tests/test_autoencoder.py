@@ -19,14 +19,14 @@ from weightspace.autoencoder.evaluate import (
     reconstruct,
     reconstruction_metrics,
 )
-from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, structure_loss, total_loss
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
+from weightspace.autoencoder.settings import LOSSES as NAMES
 from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.autoencoder.store import pack_autoencoder, unpack_autoencoder
 from weightspace.autoencoder.train import (
     batch_losses,
-    behavior_loss,
     draw_view,
     learning_rate,
     loss_metrics,
@@ -227,12 +227,22 @@ def test_behavior_is_0_and_stationary_at_the_originals_and_their_permutations(di
     batch, query = torch.tensor([1, 4, 7]), torch.tensor([0, 3, 5, 19])
     permuted = [draw_view(problem, batch, "permuted", torch.Generator().manual_seed(n)) for n in range(views)]
     exact = problem.codec.to_tokens(torch.cat(permuted)).requires_grad_()
-    loss = behavior_loss(problem, exact, batch, query)
+    loss = behavior_loss(step_of(problem, exact, batch, query))
     loss.backward()
     assert loss.abs() < 1e-6
     assert exact.grad.abs().max() < 1e-6
-    wrong = behavior_loss(problem, exact.detach().roll(1, 0), batch, query)
+    wrong = behavior_loss(step_of(problem, exact.detach().roll(1, 0), batch, query))
     assert wrong > 1e-3
+
+
+def step_of(problem, decoded, batch, query):
+    """A step whose networks are decoded to these tokens, asked these queries."""
+    model, targets = model_of(problem.config), problem.targets[batch.unsqueeze(1), query]
+    return Step(problem.config, problem.codec, model, decoded, decoded, decoded, problem.queries[query], targets)
+
+
+def test_every_loss_has_a_weight_and_every_weight_a_loss():
+    assert list(LOSSES) == NAMES
 
 
 def test_views_are_the_originals_or_fresh_permutations():
@@ -243,22 +253,20 @@ def test_views_are_the_originals_or_fresh_permutations():
     assert torch.equal(permuted.sort(1).values, problem.weights[batch].sort(1).values)
 
 
-@pytest.mark.parametrize("part", Losses._fields)
+@pytest.mark.parametrize("part", LOSSES)
 def test_a_part_of_weight_0_is_0_and_the_only_part_of_weight_1_is_the_total(part):
-    config = {f"{name}_weight": float(name == part) for name in Losses._fields}
+    config = {f"{name}_weight": float(name == part) for name in LOSSES}
     problem = problem_of(**config)
     losses = batch_losses(problem, model_of(problem.config), 0, 0)
-    assert {name: float(value.detach()) != 0 for name, value in losses._asdict().items()} == {
-        n: n == part for n in Losses._fields
-    }
-    assert losses.total(problem.config) == getattr(losses, part)
+    assert {name: float(value.detach()) != 0 for name, value in losses.items()} == {n: n == part for n in LOSSES}
+    assert total_loss(losses, problem.config) == losses[part]
 
 
 def test_the_total_is_the_weighted_sum_of_scaled_parts():
-    losses = Losses(*torch.tensor([2.0, 3.0, 5.0]))
+    losses = dict(zip(LOSSES, torch.tensor([2.0, 3.0, 5.0]), strict=True))
     config = config_of(**ALL_LOSSES)
-    assert losses.total(config).item() == pytest.approx(0.05 * 2 + 0.5 * 3 + 0.45 * 5)
-    assert losses.total(config, [4.0, 6.0, 10.0]).item() == pytest.approx(0.5)
+    assert total_loss(losses, config).item() == pytest.approx(0.05 * 2 + 0.5 * 3 + 0.45 * 5)
+    assert total_loss(losses, config, dict(zip(LOSSES, [4.0, 6.0, 10.0], strict=True))).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("reconstruct", ["first", "both"])
@@ -268,7 +276,7 @@ def test_a_step_has_the_same_losses_whenever_it_is_asked_for(views, reconstruct)
     model = model_of(problem.config)
     first, again, next_step, other_seed = (batch_losses(problem, model, *place) for place in ((3, 0), (3, 0), (4, 0), (3, 1)))
     assert first == again
-    assert all(a != b for other in (next_step, other_seed) for a, b in zip(first, other, strict=True))
+    assert all(a != b for other in (next_step, other_seed) for a, b in zip(first.values(), other.values(), strict=True))
 
 
 # training
@@ -350,10 +358,10 @@ def test_scaled_by_the_first_batch_each_part_starts_at_1(tmp_path, used):
     problem = problem_of(**used, loss_scale="first_batch")
     _, trained = run(problem, tmp_path / "state")
     first = batch_losses(problem, model_at_start(problem), 0, 0)
-    for part, scale, name in zip(first, trained.loss_scale, Losses._fields, strict=True):
-        assert part.item() == scale
+    for name, scale in trained.loss_scale.items():
+        assert first[name].item() == scale
         assert (scale > 0) == bool(getattr(problem.config, f"{name}_weight"))
-    assert first.total(problem.config, trained.loss_scale).item() == pytest.approx(sum(used.values()))
+    assert total_loss(first, problem.config, trained.loss_scale).item() == pytest.approx(sum(used.values()))
     assert float(trained.curves[0, 3]) == pytest.approx(sum(used.values()))
 
 
@@ -370,7 +378,7 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
     _, trained = run(problem, tmp_path / "state")
     every = trained.steps[0]
     assert trained.steps == list(range(every, steps + 1, every))
-    structure = torch.stack([losses.structure.detach() for losses in seen])[: len(trained.steps) * every]
+    structure = torch.stack([losses["structure"].detach() for losses in seen])[: len(trained.steps) * every]
     torch.testing.assert_close(trained.curves[:, 1], structure.view(-1, every).mean(1))
     rows = loss_metrics(SOURCE, trained)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)

@@ -8,10 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 DOCS = Path(__file__).parent.parent / "docs"
-TEXT, PREDICTOR = (DOCS / "black-box.md").read_text(), (DOCS / "predictor.md").read_text()
+TEXT, PREDICTOR, LIBRARY, IMAGES = (
+    (DOCS / f"{name}.md").read_text() for name in ("black-box", "predictor", "library", "own-images")
+)
 
 
 def blocks(language, text=TEXT):
@@ -55,3 +59,46 @@ def test_a_predictors_file_becomes_a_network_as_written(clone, monkeypatch):
     rows = pd.read_parquet(target).query("subject == '0'").set_index("metric")["value"]
     assert rows["bytes"] == Path(command.split()[1]).stat().st_size
     assert abs(session["accuracy"] - rows["accuracy_predicted"]) < 0.02  # all images here, test images there
+
+
+def test_own_images_run_as_written(clone):
+    """Word for word, on made-up pictures: a zoo, autoencoders, a recovery, a predictor, figures and claims."""
+    (writer,), (scenario,) = blocks("python", IMAGES), blocks("yaml", IMAGES)
+    session: dict = {}
+    exec(compile(writer, "own-images.md", "exec"), session)
+    generator = torch.Generator().manual_seed(0)
+    for split, number in {"train": 240, "test": 80}.items():
+        labels = torch.arange(number) % 4
+        pixels = torch.randint(0, 80, (number, 12, 12, 3), generator=generator, dtype=torch.uint8)
+        for k in range(4):  # each class has a bright quadrant
+            pixels[labels == k, 6 * (k // 2) : 6 * (k // 2) + 6, 6 * (k % 2) : 6 * (k % 2) + 6] += 120
+        path = clone.folder / "resources" / "mine" / f"{split}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        session["write_images"](path, [Image.fromarray(picture.numpy()) for picture in pixels], labels)
+    (clone.folder / "config/scenarios/mine.yaml").write_text(scenario)
+    assert "\n    snakemake --cores 2 --config scenario=mine images_dir=resources\n" in IMAGES
+    mine = clone._replace(scenario="mine")
+    mine.snakemake("--cores", "2", config=["images_dir=resources"])
+    metrics = pd.read_parquet(mine.results / "metrics.parquet")
+    sections = yaml.safe_load(scenario)
+    measured = ("zoos", "autoencoders", "recoveries", "originals", "predictors")
+    assert set(metrics["cell"]) == {cell for section in measured for cell in sections[section]}
+    originals = metrics[metrics["metric"] == "accuracy_original"]["value"]
+    assert originals.mean() > 0.5  # chance is 0.25: the pictures' labels have been read and learned
+    drawn = {path.stem for path in (mine.results / "figures").glob("*.png")}
+    assert drawn >= {"collapse", "zoo_accuracy", "recovery_solved", "predictor_rate", "claims"}
+
+
+def test_the_library_is_used_in_a_notebook_as_written(smoke, tmp_path, monkeypatch):
+    """What it decodes and draws is what the workflow measured and drew."""
+    (tmp_path / "results").symlink_to(smoke.folder / "results")
+    monkeypatch.chdir(tmp_path)
+    session: dict = {}
+    exec(compile(*blocks("python", LIBRARY), "library.md", "exec"), session)
+    torch.testing.assert_close(session["decoded"], session["rebuilt"].weights, atol=1e-5, rtol=1e-4)
+    rows = session["rows"]
+    own = rows[(rows["cell"] == "contrast_structure") & (rows["seed"] == 0) & (rows["split"] == "test")]
+    for name in ("weights_l2", "agreement_own"):
+        kept = own[own["metric"] == name]["value"].mean()
+        assert float(session["measured"][name].mean()) == pytest.approx(kept, abs=1e-4)
+    assert Path("collapse.png").stat().st_size > 10_000

@@ -4,11 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
-import pandas as pd
 import pytest
-import torch
 import yaml
-from PIL import Image
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
 from weightspace.predictor.settings import ControlConfig
@@ -71,33 +68,3 @@ def test_config_readme_lists_every_architecture() -> None:
 def test_config_readme_lists_every_activation() -> None:
     text = (ROOT / "config/README.md").read_text()
     assert ", ".join(f"`{name}`" for name in ACTIVATIONS) in " ".join(text.split())
-
-
-def blocks(language: str) -> list[str]:
-    """Fenced code blocks of README.md in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-
-
-def test_readme_example_runs_as_written(clone) -> None:
-    """The README's own-images example, word for word, on made-up pictures: run, figures, claims."""
-    (writer,), (scenario,) = blocks("python"), blocks("yaml")
-    namespace: dict = {}
-    exec(compile(writer, "README.md", "exec"), namespace)
-    generator = torch.Generator().manual_seed(0)
-    for split, number in {"train": 240, "test": 80}.items():
-        labels = torch.arange(number) % 4
-        pixels = torch.randint(0, 80, (number, 12, 12, 3), generator=generator, dtype=torch.uint8)
-        for k in range(4):  # each class has a bright quadrant
-            pixels[labels == k, 6 * (k // 2) : 6 * (k // 2) + 6, 6 * (k % 2) : 6 * (k % 2) + 6] += 120
-        path = clone.folder / "resources" / "mine" / f"{split}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        namespace["write_images"](path, [Image.fromarray(picture.numpy()) for picture in pixels], labels)
-    (clone.folder / "config/scenarios/mine.yaml").write_text(scenario)
-    assert "\n    snakemake --cores 2 --config scenario=mine images_dir=resources\n" in (ROOT / "README.md").read_text()
-    mine = clone._replace(scenario="mine")
-    mine.snakemake("--cores", "2", config=["images_dir=resources"])
-    metrics = pd.read_parquet(mine.results / "metrics.parquet")
-    assert set(metrics["cell"]) == {"mine", *yaml.safe_load(scenario)["autoencoders"]}
-    originals = metrics[metrics["metric"] == "accuracy_original"]["value"]
-    assert originals.mean() > 0.5  # chance is 0.25: the pictures' labels have been read and learned
-    assert {path.stem for path in (mine.results / "figures").glob("*.png")} >= {"collapse", "zoo_accuracy", "claims"}

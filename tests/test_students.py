@@ -1,4 +1,4 @@
-"""A student is its own: init, path and learning rate do not hang on the others, nor on whether its run was killed."""
+"""A student is its own: init, path and learning rate do not depend on the others, nor on whether its run was killed."""
 
 from contextlib import suppress
 from math import prod, sqrt

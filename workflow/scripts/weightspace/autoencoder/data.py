@@ -36,7 +36,7 @@ def checkpoints_by_split(
 ) -> dict[str, Checkpoints]:
     """Checkpoints of train, val and test models; `tensors` are parameters [model, epoch, *shape], `metadata` the zoo's own.
 
-    Diverged checkpoints cannot be learned from: they are left out, and said to be. Raises InputError if a split is empty.
+    Diverged checkpoints cannot be learned from: they are left out and counted in the log. Raises InputError if a split is empty.
     """
     weights = flatten(build_spec(**metadata["spec"]), tensors)  # [model, epoch, weight]
     table = models.to_pandas()

@@ -1,5 +1,6 @@
-"""The three losses of an autoencoder over weights, each a function of its arguments alone."""
+"""The losses of an autoencoder over weights: one entry each, whose factor is the setting `<name>_weight`."""
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -7,25 +8,24 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.behavior import DISTANCES
+from weightspace.nets.forward import forward
+from weightspace.tokens import Codec
 
 
-class Losses(NamedTuple):
-    """Unscaled parts of a step's loss; zero where a part has weight 0."""
+class Step(NamedTuple):
+    """What the losses of one step are computed from: a batch of checkpoints in one or two views, encoded and decoded."""
 
-    contrast: Float[Tensor, ""]
-    structure: Float[Tensor, ""]
-    behavior: Float[Tensor, ""]
-
-    def total(self, config: AutoencoderConfig, scale: list[float] | None = None) -> Float[Tensor, ""]:
-        """Weighted sum; each part divided by its entry in `scale`, if there is one.
-
-        The published total is gamma C + (1 - gamma) (beta S + (1 - beta) B) with each part divided by its first
-        value: weights gamma, (1 - gamma) beta and (1 - gamma) (1 - beta), with `loss_scale: first_batch`.
-        """
-        weights = (config.contrast_weight, config.structure_weight, config.behavior_weight)
-        parts = self if scale is None else [part / max(first, 1e-12) for part, first in zip(self, scale, strict=True)]
-        return sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    config: AutoencoderConfig
+    codec: Codec
+    model: Autoencoder
+    embeddings: Float[Tensor, "view token embedding"]  # of all views, one view of the whole batch after the other
+    tokens: Float[Tensor, "rebuilt token feature"]  # of the views that are reconstructed
+    decoded: Float[Tensor, "rebuilt token feature"]
+    queries: Float[Tensor, "query channel height width"]
+    targets: Float[Tensor, "model query class"]  # logits of the batch's checkpoints; permutations do not move them
 
 
 def contrast_loss(
@@ -45,3 +45,35 @@ def structure_loss(
 ) -> Float[Tensor, ""]:
     """Mean squared error over the entries that hold weights; padding counts neither above nor below."""
     return ((tokens - target) * mask).square().sum() / (mask.sum() * len(tokens))
+
+
+def behavior_loss(step: Step) -> Float[Tensor, ""]:
+    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
+    logits = forward(step.codec.spec, step.codec.to_weights(step.decoded), step.queries.unsqueeze(0))
+    return DISTANCES[step.config.behavior_distance](logits, step.targets.repeat(len(logits) // len(step.targets), 1, 1))
+
+
+LOSSES: dict[str, Callable[[Step], Float[Tensor, ""]]] = {
+    "contrast": lambda step: contrast_loss(*step.model.head(step.embeddings).chunk(2), step.config.temperature),
+    "structure": lambda step: structure_loss(step.decoded, step.tokens, step.codec.layout.mask),
+    "behavior": behavior_loss,
+}
+
+
+def losses_of(step: Step) -> dict[str, Float[Tensor, ""]]:
+    """Every loss by its name, unscaled; one of weight 0 is not computed, and 0."""
+    weights, zero = step.config.loss_weights, step.decoded.new_zeros(())
+    return {name: loss(step) if weights[name] else zero for name, loss in LOSSES.items()}
+
+
+def total_loss(
+    losses: Mapping[str, Float[Tensor, ""]], config: AutoencoderConfig, scale: Mapping[str, float] | None = None
+) -> Float[Tensor, ""]:
+    """Weighted sum; each loss divided by its entry in `scale`, if there is one.
+
+    The published total is gamma C + (1 - gamma) (beta S + (1 - beta) B) with each part divided by its first
+    value: weights gamma, (1 - gamma) beta and (1 - gamma) (1 - beta), with `loss_scale: first_batch`.
+    """
+    if scale is not None:
+        losses = {name: loss / max(scale[name], 1e-12) for name, loss in losses.items()}
+    return sum(weight * losses[name] for name, weight in config.loss_weights.items())

@@ -3,6 +3,7 @@
 from itertools import product
 from math import inf
 
+from weightspace.autoencoder.settings import LOSSES
 from weightspace.table import POSITIVE, SHARE, Metric
 
 OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
@@ -12,7 +13,6 @@ OF_PROBES = {"tolerance": 0.3, "mean_tolerance": 0.03}
 QUERIES = {"": "test images", "_mixed": "blends of two test images", "_noise": "test images under noise"}
 TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
 FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
-LOSSES = ("contrast", "structure", "behavior")
 
 RECONSTRUCTION = [
     Metric("weights_squared_error", SQUARED, POSITIVE, "lower", "squared distance of original and reconstruction"),

@@ -52,8 +52,8 @@ class AutoencoderConfig(Cell):
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "AutoencoderConfig":
-        if self.contrast_weight + self.structure_weight + self.behavior_weight == 0:
-            raise ValueError("contrast_weight, structure_weight and behavior_weight are all 0")
+        if not any(self.loss_weights.values()):
+            raise ValueError(f"{', '.join(f'{name}_weight' for name in LOSSES)}: all are 0")
         if self.width % self.heads or self.width % 2:
             raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
         if self.num_queries > self.query_pool:
@@ -61,6 +61,14 @@ class AutoencoderConfig(Cell):
         if self.contrast_weight and self.views == "original":
             raise ValueError("contrast_weight needs two views")
         return self
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """Factor of each loss, by the loss's name."""
+        return {name: getattr(self, f"{name}_weight") for name in LOSSES}
+
+
+LOSSES = [key.removesuffix("_weight") for key in AutoencoderConfig.model_fields if key.endswith("_weight")]
 
 
 class BaselineConfig(Cell):

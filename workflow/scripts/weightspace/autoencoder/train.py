@@ -8,14 +8,12 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.losses import Losses, contrast_loss, structure_loss
+from weightspace.autoencoder.losses import LOSSES, Step, losses_of, total_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.autoencoder.settings import AutoencoderConfig
-from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
-from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.progress import Progress
@@ -25,7 +23,6 @@ from weightspace.table import Source
 from weightspace.tokens import Codec, make_codec
 
 REPORTS = 50  # rows of each loss curve
-DECODED = "the autoencoder diverged, and what it decodes"
 
 
 class Problem(NamedTuple):
@@ -35,8 +32,7 @@ class Problem(NamedTuple):
     codec: Codec
     weights: Float[Tensor, "checkpoint weight"]
     queries: Float[Tensor, "query channel height width"]
-    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits; permutations do not move them
-    names: list[str]  # of the checkpoints, for messages
+    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
 
 
 def make_problem(config: AutoencoderConfig, spec: NetSpec, train: Checkpoints, images: ImageSet) -> Problem:
@@ -48,42 +44,31 @@ def make_problem(config: AutoencoderConfig, spec: NetSpec, train: Checkpoints, i
     pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
     queries = normalize(images.train_x[pool.to(device)], images)
     targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
-    names = [f"model {model} at epoch {epoch}" for model, epoch in train.properties[["model", "epoch"]].itertuples(index=False)]
-    check_finite(targets, names, f"zoo {config.zoo!r}")
-    codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
-    return Problem(config, codec, weights, queries, targets, names)
-
-
-def check_finite(logits: Float[Tensor, "model query class"], names: list[str], where: str) -> None:
-    """Raises InputError that names the first of the networks with an output that is not finite: no behavior can be learned then.
-
-    The published code (Structure Is Not Enough, 727c3a9) goes on: with `l2` it counts such probabilities as 0, with
-    `distillation` it drops the network from the loss, and its gradient is not finite either way.
-    """
-    broken = (~logits.isfinite()).flatten(1).any(1)
+    broken = (~targets.isfinite()).flatten(1).any(1)
     if broken.any():
-        raise InputError(f"{where}: {names[int(broken.int().argmax())]} has outputs on the query images that are not finite")
+        model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
+        told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
+        raise InputError(f"zoo {config.zoo!r}: {told}")
+    codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
+    return Problem(config, codec, weights, queries, targets)
 
 
-def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> Losses:
-    """Losses of one step: a batch of checkpoints in one or two views, one draw of queries for all of them."""
+def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
+    """Losses of one step by name: a batch of checkpoints in one or two views, one draw of queries for all of them."""
     config, device = problem.config, problem.weights.device
     generator = generator_for("autoencoder", seed, step)
-    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator)
+    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator).to(device)
     query = torch.randperm(len(problem.queries), generator=generator)[: config.num_queries].to(device)
-    views = [draw_view(problem, batch.to(device), kind, generator) for kind in config.views.split("_")]
+    views = [draw_view(problem, batch, kind, generator) for kind in config.views.split("_")]
     if not config.contrast_weight and config.reconstruct == "first":
         views = views[:1]
     tokens = problem.codec.to_tokens(torch.cat(views))
     embeddings = model.encode(tokens)
     rebuilt = slice(config.batch_size if config.reconstruct == "first" else len(tokens))
     decoded = model.decode(embeddings[rebuilt])
-    zero = decoded.new_zeros(())
-    return Losses(
-        contrast_loss(*model.head(embeddings).chunk(2), config.temperature) if config.contrast_weight else zero,
-        structure_loss(decoded, tokens[rebuilt], problem.codec.layout.mask) if config.structure_weight else zero,
-        behavior_loss(problem, decoded, batch.to(device), query) if config.behavior_weight else zero,
-    )
+    query = query[: problem.targets.shape[1]]
+    queries, targets = problem.queries[query], problem.targets[batch.unsqueeze(1), query]
+    return losses_of(Step(config, problem.codec, model, embeddings, tokens[rebuilt], decoded, queries, targets))
 
 
 def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generator: Generator) -> Float[Tensor, "model weight"]:
@@ -95,22 +80,12 @@ def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generat
     return view.gather(1, maps.to(view.device))
 
 
-def behavior_loss(
-    problem: Problem, decoded: Float[Tensor, "view token feature"], batch: Int[Tensor, " model"], query: Int[Tensor, " query"]
-) -> Float[Tensor, ""]:
-    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
-    logits = forward(problem.codec.spec, problem.codec.to_weights(decoded), problem.queries[query].unsqueeze(0))
-    check_finite(logits, [problem.names[n] for n in batch.tolist()] * (len(logits) // len(batch)), DECODED)
-    targets = problem.targets[batch.unsqueeze(1), query]
-    return DISTANCES[problem.config.behavior_distance](logits, targets.repeat(len(logits) // len(batch), 1, 1))
-
-
 class Trained(NamedTuple):
     """A trained autoencoder with the scale of its losses and their curves."""
 
     model: Autoencoder
-    loss_scale: list[float] | None  # first value of each loss, where the settings divide by it
-    curves: Float[Tensor, "report part"]  # contrast, structure, behavior, total: mean since the last report
+    loss_scale: dict[str, float] | None  # first value of each loss, where the settings divide by it
+    curves: Float[Tensor, "report part"]  # the losses, in order, and their total: mean since the last report
     steps: list[int]  # of the reports
 
 
@@ -121,19 +96,19 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
     scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
-    curves = torch.zeros(-(-config.steps // every), 4, device=device)
+    curves = torch.zeros(-(-config.steps // every), len(LOSSES) + 1, device=device)
     start = _restore(state.load(), model, optimizer, curves)
     progress = Progress("step", config.steps, start)
     for step in range(start, config.steps):
         losses = batch_losses(problem, model, step, seed)
-        total = losses.total(config, scale)
+        total = total_loss(losses, config, scale)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
         optimizer.step()
-        curves[step // every] += torch.stack([*losses, total]).detach() / every
+        curves[step // every] += torch.stack([*losses.values(), total]).detach() / every
         progress.update(step + 1)
         state.save_if_due(lambda: _snapshot(model, optimizer, curves), step=step + 1)
     full = config.steps // every
@@ -156,8 +131,8 @@ def learning_rate(config: AutoencoderConfig, step: int) -> float:
 
 
 @torch.no_grad()
-def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> list[float]:
-    return [float(part) for part in batch_losses(problem, model, 0, seed)]
+def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> dict[str, float]:
+    return {name: float(loss) for name, loss in batch_losses(problem, model, 0, seed).items()}
 
 
 def _snapshot(model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> dict[str, Tensor]:
@@ -189,7 +164,7 @@ def _restore(saved: tuple[dict, dict] | None, model: Autoencoder, optimizer: tor
 
 def loss_metrics(source: Source, trained: Trained) -> list[dict]:
     """Rows of the loss curves."""
-    names = [*Losses._fields, "total"]
+    names = [*LOSSES, "total"]
     return [
         source.row(f"loss_{name}", value, split="train", at=step)
         for step, values in zip(trained.steps, trained.curves.tolist(), strict=True)

@@ -47,7 +47,7 @@ def forward(
     it by the names of the running ones (see `move_statistics`). Dropout acts where `training.seeds` has a number per model.
 
     Convolutions run with models as groups: one call for the whole stack. Channels lie last in memory, which made
-    convolution and pooling of such stacks three times as fast on a CPU (docs/log.md).
+    convolution and pooling of such stacks three times as fast on a CPU (docs/log/2026-11.md).
     """
     parameters, run, kept = unflatten(spec, weights), Run(ACTIVATIONS[spec.activation].function, training), []
     if not spec.plain:  # a plain net's first convolution makes every model's channels of the shared images

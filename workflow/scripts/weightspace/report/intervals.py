@@ -168,7 +168,7 @@ def _excess_of_seeds(values: np.ndarray) -> float:
 
 @lru_cache
 def _resampling_weights(axis: int, stream: int, num: int) -> np.ndarray:
-    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call: no interval hangs on another."""
+    """Widened deviations [DRAWS, num] of resampled shares from 1 / num; the same in every call, whatever came before."""
     counts = np.random.default_rng([axis, stream, num]).multinomial(num, np.full(num, 1 / num), size=DRAWS)
     return widening(num) * (counts - 1.0) / num
 

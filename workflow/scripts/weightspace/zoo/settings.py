@@ -5,9 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from weightspace.nets.init import INITS
 from weightspace.settings import ActivationName, Cell, CellName, Once, Share
 
 MOST_MODELS = 1_000_000
+
+InitName = Literal[tuple(INITS)]
 
 
 class ZooConfig(Cell):
@@ -16,9 +19,7 @@ class ZooConfig(Cell):
     images: CellName = Field(description="cell of the section images")
     architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
     activation: ActivationName = Field("relu", description="of every hidden layer")
-    inits: Annotated[list[Literal["kaiming_uniform", "kaiming_normal", "uniform", "normal"]], Once] = Field(
-        min_length=1, description="of weights; biases start at 0.01, as published"
-    )
+    inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="constant over training")
     weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="L2, added to the gradient")

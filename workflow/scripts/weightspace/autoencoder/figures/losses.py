@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from weightspace.autoencoder.metrics import LOSSES
+from weightspace.autoencoder.settings import LOSSES
 from weightspace.report.names import wrapped
 from weightspace.report.select import cells_of, label_of
 from weightspace.report.style import LOOKS, Look, add_note, house_style, small_multiples
@@ -32,7 +32,7 @@ def plot_losses(rows: pd.DataFrame) -> Figure:
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         grid[0].set_ylabel("training loss")
-        handles = [Line2D([], [], color=look.color, linestyle=look.line) for look in LOOKS[: len(PARTS)]]
+        handles = [Line2D([], [], color=look.color, linestyle=look.line) for look in map(_look_of, PARTS)]
         figure.legend(handles, PARTS, loc="outside upper left", ncols=len(PARTS))
         add_note(figure, NOTE)
     return figure
@@ -46,12 +46,18 @@ def loss_curves(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_cell(axes: Axes, curves: pd.DataFrame, label: str) -> None:
-    for look, part in zip(LOOKS, PARTS, strict=False):
-        _draw_part(axes, curves[curves["part"] == part], look)
+    for part in PARTS:
+        _draw_part(axes, curves[curves["part"] == part], _look_of(part))
     broken = int((~np.isfinite(curves["value"])).sum())
     seeds = curves["seed"].nunique()
     title = f"{seeds} seed{'s' * (seeds != 1)}{f', {broken} losses not finite' if broken else ''}"
     axes.set_title(f"{wrapped(label, 32)}\n{title}", fontsize=7, linespacing=1.35)
+
+
+def _look_of(part: str) -> Look:
+    """One look per part: after the last color the first one comes again, with another line."""
+    rounds, place = divmod(PARTS.index(part), len(LOOKS))
+    return LOOKS[place]._replace(line=LOOKS[(place + rounds) % len(LOOKS)].line)
 
 
 def _draw_part(axes: Axes, curves: pd.DataFrame, look: Look) -> None:
