@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 TEXT, PREDICTOR, LIBRARY, IMAGES = (
     (DOCS / f"{name}.md").read_text() for name in ("black-box", "predictor", "library", "own-images")
 )

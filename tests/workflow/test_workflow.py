@@ -8,11 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import JOB
+from conftest import JOB, ROOT
 from planted_images import write_labels
 from weightspace.report.registry import SIDE_TABLES
 
-ROOT = Path(__file__).parents[1]
 SCENARIOS = sorted(path.stem for path in (ROOT / "config/scenarios").glob("*.yaml"))
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 LIBRARY = sorted((ROOT / "workflow/scripts/weightspace").rglob("*.py"))

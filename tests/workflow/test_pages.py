@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from weightspace.table import read_table
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "config/README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -7,11 +7,10 @@ times that; another end of the learning rate's schedule moved them by up to 27 t
 where two logits are nearly equal: each of these may be off by 3 of a hundred images, and their mean over models by a tenth of
 that; a retrieval, by one model of the seven; a probe, whose targets are such counts, by 0.3, and 0.03 on average.
 
-When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run `python tests/test_golden.py`,
+When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run `python tests/golden/test_golden.py`,
 which renews the golden file, and commit both together.
 """
 
-import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,35 +18,28 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pytest
 from conftest import copy_sources
+from weightspace.report.registry import metrics_of
 
-GOLDEN = Path(__file__).parent / "golden" / "smoke.parquet"
-TOLERANCES = {  # metric: of each number, of the mean over models; the first that matches
-    r"size_clustered|rmse_clustered|affine_residual|reached|from_students|identifiability": (
-        9,
-        9,
-    ),  # of students that are not at an end
-    r"retrieval_.*": (1, 0.15),
-    r"probe_(error|deviation)_.*": (0.3, 0.03),
-    r"mcnemar_p.*": (1, 1),
-    r".*accuracy.*|agreement.*|gained.*|lost.*|generalization_gap.*|diversity_outputs_.*": (0.03, 0.003),
-    r".*": (1e-3, 1e-3),
-}
+GOLDEN = Path(__file__).with_name("smoke.parquet")
 SIDES = {"left_only": "in the golden file", "right_only": "in this run"}
 HOW_TO = """
 Where these changes are meant: raise VERSION of the stage in workflow/rules/common.smk, renew the golden file with
-    python tests/test_golden.py
+    python tests/golden/test_golden.py
 and commit both together. Where they are not, a stage computes something else than it did."""
 
 
-def tolerance(metric, level):
-    return next(both[level] for pattern, both in TOLERANCES.items() if re.fullmatch(pattern, metric))
+def tolerances(stage):
+    """Of a stage's metrics, by name: of each number, and of the mean over models."""
+    return {name: (metric.tolerance, metric.mean_tolerance) for name, metric in metrics_of(stage).items()}
 
 
 def beyond(golden, found, keys, level):
     """Rows whose values differ by more than the tolerance, relative above 1, the worst first."""
     rows = golden.merge(found, on=keys, suffixes=("_golden", "_found"))
-    allowed = rows["metric"].map(lambda metric: tolerance(metric, level)) * rows["value_golden"].abs().clip(lower=1).fillna(1)
-    rows["times_allowed"] = (rows["value_found"] - rows["value_golden"]).abs() / allowed
+    known = {stage: tolerances(stage) for stage in rows["stage"].unique()}
+    allowed = [known[stage][metric][level] for stage, metric in zip(rows["stage"], rows["metric"], strict=True)]
+    scale = rows["value_golden"].abs().clip(lower=1).fillna(1)
+    rows["times_allowed"] = (rows["value_found"] - rows["value_golden"]).abs() / (allowed * scale)
     one_is_nan = rows["value_found"].isna() != rows["value_golden"].isna()
     rows.loc[one_is_nan, "times_allowed"] = float("inf")
     return rows[rows["times_allowed"] > 1].sort_values("times_allowed", ascending=False)
@@ -59,7 +51,7 @@ def changes(golden, found):
     sides = golden[keys].merge(found[keys], how="outer", indicator="where")
     unpaired = sides[sides["where"] != "both"].assign(where=lambda rows: rows["where"].map(SIDES))
     cell = [name for name in keys if name not in ("split", "subject")]
-    means = [table.groupby(cell, as_index=False)["value"].mean() for table in (golden, found)]
+    means = [table.groupby(cell, as_index=False, dropna=False)["value"].mean() for table in (golden, found)]
     tables = {
         "rows without a partner": unpaired,
         "numbers that changed": beyond(golden, found, keys, level=0),

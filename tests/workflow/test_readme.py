@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
 from weightspace.predictor.settings import ControlConfig
 from weightspace.scenario import Options, read_scenario
 
-ROOT = Path(__file__).parent.parent
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 

@@ -1,15 +1,14 @@
 """The table of cells says what each cell is, from the settings alone."""
 
-from pathlib import Path
-
 import pytest
+from conftest import ROOT
 from small_scenario import changed, read, scenario_content
 from weightspace import table
 from weightspace.cells import cells_table
 from weightspace.scenario import Options, read_scenario
 from weightspace.table import CELLS, SCHEMA, SHARE, Metric, Source, read_cells, write_metrics, write_table
 
-SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
+SCENARIOS = sorted(ROOT.glob("config/scenarios/*.yaml"))
 
 
 def rows_of(scenario):

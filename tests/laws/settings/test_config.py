@@ -1,9 +1,9 @@
 """Settings: what is misspelt, mistyped or missing stops with one sentence that names the file and the key."""
 
 import datetime
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from small_scenario import DELETE, PARQUET, changed, read, scenario_content
@@ -15,7 +15,7 @@ from weightspace.scenario import Options, read_options, read_scenario
 from weightspace.settings import Cell, Settings, settings_hash
 from weightspace.zoo.settings import ZooConfig
 
-SCENARIOS = Path(__file__).parents[1] / "config" / "scenarios"
+SCENARIOS = ROOT / "config" / "scenarios"
 
 
 def settings_classes(base=Settings):

@@ -3,15 +3,15 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.rng import generator_for, seed_for
 
-LIBRARY = Path(__file__).parents[1] / "workflow" / "scripts"
+LIBRARY = ROOT / "workflow" / "scripts"
 IDENTITY = st.lists(st.one_of(st.integers(), st.text(max_size=5), st.floats(allow_nan=False)), min_size=1, max_size=4)
 
 

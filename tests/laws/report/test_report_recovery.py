@@ -1,12 +1,12 @@
 """Laws of what the report makes of recoveries: pooled cells, intervals over teachers, verdicts, trees of clusters, figures."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import ROOT
 from matplotlib.legend import Legend
 from scipy.cluster.hierarchy import fcluster, linkage
 from tables import joined, write_cells
@@ -30,7 +30,6 @@ from weightspace.report.select import cells_named, interval_of, is_reading, pair
 from weightspace.report.style import house_style
 from weightspace.table import SCHEMA, Source, read_table, write_metrics, write_table
 
-ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "config" / "claims.yaml"
 SWEPT = re.compile(r"_rho\d+$")
 SOLVED = {1: 0.1, 2: 0.5, 4: 0.85, 8: 0.95}  # planted shares by expansion factor

@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import ROOT
 from tables import joined, write_cells
 from weightspace.autoencoder.figures.collapse import plot_collapse
 from weightspace.autoencoder.metrics import METRICS as OF_AUTOENCODERS
@@ -38,7 +38,6 @@ from weightspace.table import SCHEMA, Source, read_metrics, write_metrics
 from weightspace.zoo.figures import num_diverged
 from weightspace.zoo.metrics import METRICS as OF_ZOOS
 
-ROOT = Path(__file__).parents[1]
 METRICS = [*OF_ZOOS, *OF_AUTOENCODERS]
 CLAIMS = ROOT / "config" / "claims.yaml"
 CELLS = {  # of the planted table: reconstruction quality, and how much of it is a prototype

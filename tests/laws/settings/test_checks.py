@@ -1,15 +1,14 @@
 """Checks before the first job: every shipped scenario passes, and each setting that fits no other is named."""
 
-from pathlib import Path
-
 import pytest
+from conftest import ROOT
 from weightspace.checks import check_scenario
 from weightspace.errors import InputError
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.scenario import Options, Scenario, read_scenario
 from weightspace.settings import checked
 
-SCENARIOS = sorted(Path(__file__).parents[1].glob("config/scenarios/*.yaml"))
+SCENARIOS = sorted(ROOT.glob("config/scenarios/*.yaml"))
 NET = ["flatten", "linear 4", "activation", "linear classes"]
 STUDENTS = {"architectures": [["flatten", "linear 9", "activation", "linear classes"]], "activations": ["g"]}
 CONVOLUTION = TrainedTeachers(kind="trained", images="digits", architecture=["conv 3 3", *NET])
