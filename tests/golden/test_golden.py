@@ -7,8 +7,8 @@ times that; another end of the learning rate's schedule moved them by up to 27 t
 where two logits are nearly equal: each of these may be off by 3 of a hundred images, and their mean over models by a tenth of
 that; a retrieval, by one model of the seven; a probe, whose targets are such counts, by 0.3, and 0.03 on average.
 
-When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run `python tests/golden/test_golden.py`,
-which renews the golden file, and commit both together.
+When numbers are meant to change: raise the stage's VERSION in workflow/rules/common.smk, run
+`python tests/golden/test_golden.py`, which renews the golden file, and commit both together.
 """
 
 import shutil
