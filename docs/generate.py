@@ -9,8 +9,9 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from pydantic import BaseModel  # noqa: E402
 from weightspace.nets.activations import ACTIVATIONS  # noqa: E402
+from weightspace.options import Options  # noqa: E402
 from weightspace.report.registry import STAGES, metrics_of  # noqa: E402
-from weightspace.scenario import Options, Scenario  # noqa: E402
+from weightspace.scenario import Scenario  # noqa: E402
 from weightspace.settings import Cell, Settings  # noqa: E402
 from weightspace.table import Metric  # noqa: E402
 

@@ -1,7 +1,7 @@
 """A small scenario that reads, and ways to spoil it."""
 
 import yaml
-from weightspace.scenario import Options, read_scenario
+from weightspace.options import Options, read_scenario
 
 PARQUET = {"source": "parquet", "train": "a.parquet", "test": "b.parquet"}
 BOX = {"teacher": "box", "queries": {"design": "uniform"}, "seeds": [0]}

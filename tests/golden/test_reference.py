@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from weightspace.cells import cells_table
+from weightspace.options import Options, read_scenario
 from weightspace.report.claims import judge_claims, read_claims
 from weightspace.report.registry import SIDE_TABLES, metrics_of, schema_of
-from weightspace.scenario import Options, read_scenario
 from weightspace.table import SCHEMA, read, read_table
 
 GOLDEN = ROOT / "tests" / "golden" / "smoke.parquet"

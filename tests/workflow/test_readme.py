@@ -9,8 +9,8 @@ import yaml
 from conftest import ROOT
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES
+from weightspace.options import Options, read_scenario
 from weightspace.predictor.settings import ControlConfig
-from weightspace.scenario import Options, read_scenario
 
 GENERATE = runpy.run_path(str(ROOT / "docs" / "generate.py"))
 

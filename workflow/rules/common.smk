@@ -12,7 +12,7 @@ if any(letter.isspace() for letter in sys.executable):  # Snakemake starts jobs 
 
 from weightspace.checks import check_scenario
 from weightspace.images.check import check_image_files
-from weightspace.scenario import read_options, read_scenario
+from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import figure_named
 

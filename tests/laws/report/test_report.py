@@ -13,6 +13,7 @@ from tables import joined, write_cells
 from weightspace.autoencoder.figures.collapse import plot_collapse
 from weightspace.autoencoder.metrics import METRICS as OF_AUTOENCODERS
 from weightspace.errors import InputError
+from weightspace.options import Options, read_scenario
 from weightspace.report.claims import Region, judge_claims, read_claims, verdict
 from weightspace.report.claims_table import plot_claims
 from weightspace.report.collect import collect_metrics
@@ -33,7 +34,6 @@ from weightspace.report.select import (
 )
 from weightspace.report.style import write_figure
 from weightspace.report.timings import tabulate_timings
-from weightspace.scenario import Options, read_scenario
 from weightspace.table import SCHEMA, Source, read_metrics, write_metrics
 from weightspace.zoo.figures import num_diverged
 from weightspace.zoo.metrics import METRICS as OF_ZOOS

@@ -5,7 +5,7 @@ from conftest import ROOT
 from small_scenario import changed, read, scenario_content
 from weightspace import table
 from weightspace.cells import cells_table
-from weightspace.scenario import Options, read_scenario
+from weightspace.options import Options, read_scenario
 from weightspace.table import CELLS, SCHEMA, SHARE, Metric, Source, read_cells, write_metrics, write_table
 
 SCENARIOS = sorted(ROOT.glob("config/scenarios/*.yaml"))

@@ -4,8 +4,9 @@ import pytest
 from conftest import ROOT
 from weightspace.checks import check_scenario
 from weightspace.errors import InputError
+from weightspace.options import Options, read_scenario
 from weightspace.recovery.settings import TrainedTeachers
-from weightspace.scenario import Options, Scenario, read_scenario
+from weightspace.scenario import Scenario
 from weightspace.settings import checked
 
 SCENARIOS = sorted(ROOT.glob("config/scenarios/*.yaml"))

@@ -10,8 +10,8 @@ from small_scenario import DELETE, PARQUET, changed, read, scenario_content
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
+from weightspace.options import Options, read_options, read_scenario
 from weightspace.recovery.settings import TrainedTeachers
-from weightspace.scenario import Options, read_options, read_scenario
 from weightspace.settings import Cell, Settings, settings_hash
 from weightspace.zoo.settings import ZooConfig
 

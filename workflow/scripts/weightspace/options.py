@@ -1,0 +1,65 @@
+"""What a run is told: the options of config.yaml, and the scenario that they name, read from YAML and checked."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from weightspace.errors import InputError
+from weightspace.grids import expand_section
+from weightspace.reading import read_yaml
+from weightspace.scenario import REFERENCES, Scenario
+from weightspace.settings import Settings, checked, shown, told
+
+ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+MOVED = {  # sections that scenarios had, and where their cells are written now
+    "recovery_baselines": "write them in their recovery, as `baselines: [single, pruned]`",
+    "predictor_controls": "write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
+}
+
+
+class Options(Settings):
+    """What config.yaml and `--config` say: which scenario, and where this machine keeps things."""
+
+    scenario: ScenarioName = Field(description="a file of config/scenarios, without .yaml")
+    images_dir: str = Field("resources", description="folder that Parquet image sets lie in")
+    device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
+    figures: str = Field("", description="of regenerate_figures: names with commas between; empty: all")
+
+
+def read_options(config: dict) -> Options:
+    """Checked options; raises InputError naming each wrong key."""
+    return checked(Options, config, "config")
+
+
+def read_scenario(folders: Sequence[Path], options: Options) -> Scenario:
+    """Checked settings, from the first folder that has the scenario; raises InputError naming the file and each wrong key."""
+    file = f"{options.scenario}.yaml"
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if path is None:
+        known = ", ".join(sorted({found.stem for folder in folders for found in folder.glob("*.yaml")}))
+        raise InputError(f"{shown(folders[0] / file)}: there is no scenario {options.scenario!r}, only {known}")
+    content = read_yaml(path)
+    if moved := [f"{key}: {where}" for key, where in MOVED.items() if isinstance(content, dict) and key in content]:
+        raise InputError(told(str(path), moved))
+    scenario = checked(Scenario, expanded(content, str(path)), str(path))
+    return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def expanded(content: object, where: str) -> object:
+    """A scenario's content with every grid written out; raises InputError naming `where` and each grid that does not read."""
+    if not isinstance(content, dict):
+        return content
+    sections, problems = dict(content), []
+    for section in [name for name in Scenario.model_fields if name != "figures" and isinstance(content.get(name), dict)]:
+        targets = {key: sections.get(target) for origin, key, target in REFERENCES if origin == section}
+        try:
+            sections[section] = expand_section(
+                content[section], {key: cells for key, cells in targets.items() if isinstance(cells, dict)}
+            )
+        except InputError as error:
+            problems.append(f"{section}.{error}")
+    if problems:
+        raise InputError(told(where, problems))
+    return sections
