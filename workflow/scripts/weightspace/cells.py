@@ -18,6 +18,7 @@ STAGES = {  # section: the stage that its rows name, and the keys, one of which 
     "predictors": ("predictor", ["originals"]),
     "predictor_controls": ("predictor_control", ["predictor"]),
 }
+ACRONYMS = {"pca": "PCA", "mnist": "MNIST", "cifar10": "CIFAR-10", "relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
 MADE_IN_A_CELL_OF = {"baseline": "autoencoder", "recovery_baseline": "recovery", "predictor_control": "predictor"}
 
 
@@ -62,5 +63,5 @@ def numbers_in(settings: dict[str, object], prefix: str = "") -> dict[str, float
 
 
 def plain_label(name: str) -> str:
-    """What figures write where a cell has no label: its name, with blanks."""
-    return name.replace("_", " ")
+    """What figures write where a cell has no label: its name, with blanks, acronyms in capitals."""
+    return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
