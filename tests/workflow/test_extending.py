@@ -12,8 +12,7 @@ from conftest import ENVIRONMENT, ROOT
 TEXT = (ROOT / "docs/extending.md").read_text()
 LIBRARY = ROOT / "workflow/scripts/weightspace"
 EDIT = re.compile(r"^In (the new file )?`([\w/.]+)`(?:, after `([^\n]+)`)?:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SECTIONS = {"a loss of the autoencoder": "A loss of the autoencoder", "a metric": "A metric", "a figure": "A figure"}
-SECTIONS |= {"a kind of layer": "A kind of layer"} if (LIBRARY / "nets/layers.py").exists() else {}
+SECTIONS = {what: what.capitalize() for what in ("a loss of the autoencoder", "a metric", "a figure", "a kind of layer")}
 
 
 class Edit(NamedTuple):
@@ -146,6 +145,5 @@ def test_the_figure_is_drawn_from_rows_without_torch_and_the_loss_is_in_its_own(
     run(FIGURE, extended)
 
 
-@pytest.mark.skipif("a kind of layer" not in SECTIONS, reason="there is no table of layers")
 def test_the_layer_is_read_and_runs_like_a_pool_over_all_pixels(extended):
     run(LAYER, extended)
