@@ -1,10 +1,9 @@
 """Rule evaluate_predictors: the files that can be shipped, and the networks that they decode to against the originals."""
 
-from pathlib import Path
-
 from weightspace.images.tensors import read_images
+from weightspace.jobs import job_of
 from weightspace.predictor.artifact import save_artifacts
-from weightspace.predictor.measure import evaluation_data, kernels_table, measure_predictors, spectra_table, which_learned
+from weightspace.predictor.measure import evaluation_data, kernels_table, measure_predictors, spectra_table
 from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.orders import read_order
 from weightspace.predictor.originals import read_originals
@@ -16,14 +15,11 @@ from weightspace.table import Source, write_metrics, write_table
 
 with rule_log(snakemake.log[0]):
     inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
-    source = Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
-    config, device = PredictorSettings(**params.predictor), choose_device(snakemake.resources.device)
-    originals, rank, folder = read_originals(inputs.originals), read_order(inputs.order), Path(output.artifacts)
-    predicted = read_predicted(inputs.predictors)[source.cell][source.seed]
-    networks = save_artifacts(config, make_task(config, originals, rank, device), predicted, folder).to(device)
-    data = evaluation_data(config, originals, rank, read_images(inputs.images).to(device))
-    rows = measure_predictors(source, config, predicted, data, networks, folder)
-    print(which_learned(rows))
-    write_metrics(output.metrics, rows, METRICS)
-    write_table(output.kernels, kernels_table(source, data, networks))
-    write_table(output.spectra, spectra_table(source, data, networks))
+    job, source = job_of(snakemake), Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
+    device, predicted = choose_device(snakemake.resources.device), read_predicted(inputs.predictors)[source.cell][source.seed]
+    config, originals, rank = PredictorSettings(**params.predictor), read_originals(inputs.originals), read_order(inputs.order)
+    networks = save_artifacts(config, make_task(config, originals, rank, device), predicted, output.artifacts, job).to(device)
+    data = evaluation_data(config, originals, rank, read_images(inputs.images, device))
+    write_metrics(output.metrics, measure_predictors(source, config, predicted, data, networks, output.artifacts), METRICS, job)
+    write_table(output.kernels, kernels_table(source, data, networks), job)
+    write_table(output.spectra, spectra_table(source, data, networks), job)

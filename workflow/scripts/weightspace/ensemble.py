@@ -1,6 +1,7 @@
 """Many networks as one: run a stack, measure it, train it with one optimizer."""
 
 from collections.abc import Iterator
+from math import sqrt
 from typing import NamedTuple
 
 import torch
@@ -98,3 +99,9 @@ def evaluate(
     logits = outputs(spec, weights, images)
     loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(weights)), reduction="none").view(len(weights), -1).mean(1)
     return loss, (logits.argmax(-1) == labels).float().mean(1)
+
+
+def learning_bar(labels: Int[Tensor, " image"]) -> float:
+    """Accuracy of the best constant answer to so many images, plus three standard errors of it."""
+    share = float(labels.bincount().max()) / len(labels)
+    return share + 3 * sqrt(share * (1 - share) / len(labels))

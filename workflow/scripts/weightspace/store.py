@@ -1,9 +1,10 @@
-"""Tensors on disk: safetensors written whole and read checked; the state of a running training."""
+"""Tensors on disk: safetensors written whole and read checked; the state of a job that can go on after its death."""
 
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,16 +14,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.jobs import Job
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, object]) -> None:
-    """Write tensors and JSON-able metadata to one safetensors file, whole or not at all."""
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, object], job: Job | None = None) -> None:
+    """Write tensors and JSON-able metadata to one safetensors file, whole or not at all; with a job it says who it is."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(metadata, sort_keys=True)  # one entry, since safetensors writes several in any order
+    text = json.dumps(metadata, sort_keys=True)
+    entry = f"{_digest(tensors, text)} {text}"  # one entry, since safetensors writes several in any order
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"weightspace": f"{_digest(tensors, text)} {text}"})
+    save_file(tensors, partial, {"weightspace": f"{entry}\n{job.said_of(path)}" if job else entry})
     partial.chmod(0o666 & ~_umask())  # safetensors writes 0600
     partial.replace(path)
 
@@ -33,6 +36,7 @@ def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             digest, _, text = (file.metadata() or {}).get("weightspace", "").partition(" ")
+            text, _, _ = text.partition("\n")  # after it stands who the file is
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
@@ -51,12 +55,6 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cpu")
 
 
-def content_digest(path: str | Path) -> str:
-    """The hash of tensors and metadata that stands in the header of a file of `save_tensors`; `load_tensors` verifies it."""
-    with safe_open(path, framework="pt") as file:
-        return file.metadata()["weightspace"].partition(" ")[0]
-
-
 class TrainingState:
     """Side file from which a killed job goes on; `key` names the run, and a state of another run is ignored.
 
@@ -65,6 +63,7 @@ class TrainingState:
 
     def __init__(self, path: str | Path, key: str) -> None:
         self.path, self.key, self.next_save = Path(path), key, 0.0
+        self.phases: list[TrainingState] = []
 
     def load(self) -> tuple[dict[str, Tensor], dict] | None:
         """Tensors and metadata of the last save of this run, or None; a damaged state is said to be and not used."""
@@ -84,9 +83,23 @@ class TrainingState:
             save_tensors(self.path, tensors(), metadata | {"key": self.key})
             self.next_save = time.monotonic() + 50 * (time.monotonic() - started)
 
+    def phase(self, name: str) -> "TrainingState":
+        """The state of one part of the job, in a side file of its own."""
+        self.phases.append(TrainingState(self.path.with_suffix(f".{name}.state"), self.key))
+        return self.phases[-1]
+
     def remove(self) -> None:
-        """Forget the state; called when the outputs are written."""
-        self.path.unlink(missing_ok=True)
+        """Forget the state and those of its phases; called when the outputs are written."""
+        for state in (self, *self.phases):
+            state.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def resumable(job: Job, output: str | Path) -> Iterator[TrainingState]:
+    """The state of a job, beside its output, for the block that writes its outputs; forgotten when that ends well."""
+    state = TrainingState(f"{output}.state", job.key)
+    yield state
+    state.remove()
 
 
 def _umask() -> int:

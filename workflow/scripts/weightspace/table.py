@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from weightspace.errors import InputError
+from weightspace.jobs import Job
 
 SCHEMA = pa.schema(
     [
@@ -71,7 +72,7 @@ class Source(NamedTuple):
         return {**self._asdict(), "split": split, "subject": str(subject), "metric": metric, "at": at, "value": float(value)}
 
 
-def write_metrics(path: str | Path, rows: list[dict], metrics: Iterable[Metric]) -> None:
+def write_metrics(path: str | Path, rows: list[dict], metrics: Iterable[Metric], job: Job | None = None) -> None:
     """Write rows whole or not at all; raises InputError on a column too many or too few, or a metric not listed or derived."""
     known = {metric.name for metric in metrics if metric.ratio is None}
     for row in rows:
@@ -79,7 +80,7 @@ def write_metrics(path: str | Path, rows: list[dict], metrics: Iterable[Metric])
             raise InputError(f"{path}: a row has columns {sorted(row)}, the schema has {sorted(SCHEMA.names)}")
         if row["metric"] not in known:
             raise InputError(f"{path}: metric {row['metric']!r} is not in the list of its stage")
-    write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA))
+    write_table(path, pa.Table.from_pylist(rows, schema=SCHEMA), job)
 
 
 def read_metrics(path: str | Path) -> pa.Table:
@@ -112,12 +113,13 @@ def read(path: str | Path) -> pd.DataFrame:
     return joined.drop(columns="known")
 
 
-def write_table(path: str | Path, table: pa.Table) -> None:
-    """Write a Parquet file with a hash of its content, by a temporary file and a rename."""
+def write_table(path: str | Path, table: pa.Table, job: Job | None = None) -> None:
+    """Write a Parquet file with a hash of its content, by a temporary file and a rename; with a job it says who it is."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    pq.write_table(table.replace_schema_metadata({"sha256": _digest(table)}), partial, compression="zstd")
+    entries = {"sha256": _digest(table)} | ({"identity": job.said_of(path)} if job else {})
+    pq.write_table(table.replace_schema_metadata(entries), partial, compression="zstd")
     partial.replace(path)
 
 

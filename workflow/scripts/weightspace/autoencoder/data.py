@@ -8,10 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
+from weightspace.checkpoints import ZooWeights, which_learned
 from weightspace.errors import InputError
-from weightspace.nets.forward import flatten
-from weightspace.nets.spec import build_spec
 
 
 class Checkpoints(NamedTuple):
@@ -32,17 +31,18 @@ class Checkpoints(NamedTuple):
 
 
 def checkpoints_by_split(
-    config: AutoencoderConfig | BaselineConfig, tensors: dict[str, Tensor], metadata: dict, models: pa.Table, device: torch.device
+    config: AutoencoderSettings | BaselineConfig, zoo: ZooWeights, models: pa.Table, device: torch.device
 ) -> dict[str, Checkpoints]:
-    """Checkpoints of train, val and test models; `tensors` are parameters [model, epoch, *shape], `metadata` the zoo's own.
+    """Checkpoints of train, val and test models.
 
-    Diverged checkpoints cannot be learned from: they are left out and counted in the log. Raises InputError if a split is empty.
+    Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
-    weights = flatten(build_spec(**metadata["spec"]), tensors)  # [model, epoch, weight]
+    print(f"zoo {config.zoo!r}: {which_learned(models, zoo.bar)}")
     table = models.to_pandas()
     table = table[table["epoch"].isin(config.epochs)]
     if table["diverged"].any():
-        print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints")
+        lost = ", ".join(map(str, sorted(table.loc[table["diverged"], "model"].unique())))
+        print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints, of models {lost}")
     table = table[~table["diverged"]]
     splits = {}
     for split in ("train", "val", "test"):
@@ -52,6 +52,6 @@ def checkpoints_by_split(
             raise InputError(
                 f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
             )
-        places = torch.tensor([metadata["epochs"].index(epoch) for epoch in rows["epoch"]])
-        splits[split] = Checkpoints(weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
+        places = torch.tensor([zoo.epochs.index(epoch) for epoch in rows["epoch"]])
+        splits[split] = Checkpoints(zoo.weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
     return splits

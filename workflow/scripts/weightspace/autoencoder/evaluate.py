@@ -1,6 +1,7 @@
 """What an autoencoder keeps of a network: reconstruction, agreement, and the collapse controls."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from weightspace.autoencoder.probe import probe_metrics
 from weightspace.autoencoder.store import Stored
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance
 from weightspace.ensemble import outputs
+from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
@@ -158,9 +160,13 @@ def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images:
 
 
 def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:
-    """One row per metric and model."""
-    return [
+    """One row per metric and model; raises InputError that names `source` and the first that is not finite."""
+    rows = [
         source.row(name, value, subject=model)
         for name, values in metrics.items()
         for model, value in zip(models, values.tolist(), strict=True)
     ]
+    if broken := [row for row in rows if not isfinite(row["value"])]:
+        told = f"{broken[0]['metric']} of model {broken[0]['subject']}"
+        raise InputError(f"{source.stage} {source.cell!r}, seed {source.seed}: {told} is not finite, as of what diverged")
+    return rows

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightspace.autoencoder.model import Autoencoder
-from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.behavior import DISTANCES
 from weightspace.nets.forward import forward
 from weightspace.tokens import Codec
@@ -18,7 +18,7 @@ from weightspace.tokens import Codec
 class Step(NamedTuple):
     """What the losses of one step are computed from: a batch of checkpoints in one or two views, encoded and decoded."""
 
-    config: AutoencoderConfig
+    config: AutoencoderSettings
     codec: Codec
     model: Autoencoder
     embeddings: Float[Tensor, "view token embedding"]  # of all views, one view of the whole batch after the other
@@ -67,7 +67,7 @@ def losses_of(step: Step) -> dict[str, Float[Tensor, ""]]:
 
 
 def total_loss(
-    losses: Mapping[str, Float[Tensor, ""]], config: AutoencoderConfig, scale: Mapping[str, float] | None = None
+    losses: Mapping[str, Float[Tensor, ""]], config: AutoencoderSettings, scale: Mapping[str, float] | None = None
 ) -> Float[Tensor, ""]:
     """Weighted sum; each loss divided by its entry in `scale`, if there is one.
 

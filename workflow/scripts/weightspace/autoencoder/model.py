@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.tokens import TokenLayout
 
 
@@ -19,7 +19,7 @@ class Autoencoder(nn.Module):
     and attention in N(0, 0.02).
     """
 
-    def __init__(self, config: AutoencoderConfig, layout: TokenLayout, generator: Generator) -> None:
+    def __init__(self, config: AutoencoderSettings, layout: TokenLayout, generator: Generator) -> None:
         super().__init__()
         num_tokens, token_size = layout.index.shape
         self.register_buffer("positions", layout.positions, persistent=False)
@@ -54,7 +54,7 @@ class Autoencoder(nn.Module):
         return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
 
 
-def _transformer(config: AutoencoderConfig) -> nn.TransformerEncoder:
+def _transformer(config: AutoencoderSettings) -> nn.TransformerEncoder:
     layer = nn.TransformerEncoderLayer(
         config.width,
         config.heads,

@@ -7,11 +7,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from weightspace.settings import Cell, CellName, Seeds
 
 
-class AutoencoderConfig(Cell):
-    """One autoencoder over the checkpoints of a zoo, trained once per seed."""
+class AutoencoderSettings(Cell):
+    """One autoencoder over the checkpoints of a zoo, for any seed."""
 
     zoo: CellName = Field(description="cell of the section zoos")
-    seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
     epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
@@ -51,7 +50,7 @@ class AutoencoderConfig(Cell):
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> "AutoencoderConfig":
+    def _has_a_loss(self) -> "AutoencoderSettings":
         if not any(self.loss_weights.values()):
             raise ValueError(f"{', '.join(f'{name}_weight' for name in LOSSES)}: all are 0")
         if self.width % self.heads or self.width % 2:
@@ -68,7 +67,13 @@ class AutoencoderConfig(Cell):
         return {name: getattr(self, f"{name}_weight") for name in LOSSES}
 
 
-LOSSES = [key.removesuffix("_weight") for key in AutoencoderConfig.model_fields if key.endswith("_weight")]
+LOSSES = [key.removesuffix("_weight") for key in AutoencoderSettings.model_fields if key.endswith("_weight")]
+
+
+class AutoencoderConfig(AutoencoderSettings):
+    """One autoencoder over the checkpoints of a zoo, trained once per seed."""
+
+    seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
 
 
 class BaselineConfig(Cell):

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.losses import LOSSES, Step, losses_of, total_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
-from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
@@ -28,14 +28,14 @@ REPORTS = 50  # rows of each loss curve
 class Problem(NamedTuple):
     """What an autoencoder is trained on, all on one device; constant over the steps."""
 
-    config: AutoencoderConfig
+    config: AutoencoderSettings
     codec: Codec
     weights: Float[Tensor, "checkpoint weight"]
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
 
 
-def make_problem(config: AutoencoderConfig, spec: NetSpec, train: Checkpoints, images: ImageSet) -> Problem:
+def make_problem(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> Problem:
     """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
 
     Raises InputError where a checkpoint answers a query with a number that is not finite.
@@ -89,9 +89,12 @@ class Trained(NamedTuple):
     steps: list[int]  # of the reports
 
 
-def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trained:
-    """Train with AdamW for `config.steps`; a killed run goes on from `state` with the same numbers."""
-    config, device = problem.config, problem.weights.device
+def train_autoencoder(problem: Problem, source: Source, state: TrainingState) -> Trained:
+    """Train with AdamW for `config.steps`; a killed run goes on from `state` with the same numbers.
+
+    Raises InputError that names `source` where a loss or a parameter is not finite.
+    """
+    config, device, seed = problem.config, problem.weights.device, source.seed
     model = Autoencoder(config, problem.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
     scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
@@ -109,13 +112,26 @@ def train_autoencoder(problem: Problem, seed: int, state: TrainingState) -> Trai
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
         optimizer.step()
         curves[step // every] += torch.stack([*losses.values(), total]).detach() / every
+        if (step + 1) % every == 0 or step + 1 == config.steps:
+            _check_finite([curves[step // every], *model.parameters()], source, range(step - step % every, step + 1))
         progress.update(step + 1)
         state.save_if_due(lambda: _snapshot(model, optimizer, curves), step=step + 1)
     full = config.steps // every
     return Trained(model, scale, curves[:full].cpu(), [every * (n + 1) for n in range(full)])
 
 
-def learning_rate(config: AutoencoderConfig, step: int) -> float:
+def _check_finite(tensors: list[Tensor], source: Source, steps: range) -> None:
+    """Raises InputError if the losses of some steps, or what they left of the parameters, are not finite.
+
+    The published code (Structure Is Not Enough, 727c3a9) goes on: with `l2` it counts probabilities that are not finite as 0,
+    with `distillation` it drops the network from the loss, and its gradient is not finite either way.
+    """
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        told = f"a loss or a weight is not finite after steps {steps[0]} to {steps[-1]}"
+        raise InputError(f"{source.stage} {source.cell!r}, seed {source.seed} diverged: {told}; lower the learning_rate")
+
+
+def learning_rate(config: AutoencoderSettings, step: int) -> float:
     """Rate at a step: constant, or one cycle (Smith and Topin 2019) equal to torch's OneCycleLR.
 
     Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000.

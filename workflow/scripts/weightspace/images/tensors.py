@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.jobs import Job
 from weightspace.store import load_tensors, save_tensors
 
 TENSORS = ("train_x", "train_y", "val_x", "val_y", "test_x", "test_y")
@@ -33,10 +34,10 @@ class ImageSet(NamedTuple):
         return self._replace(**{name: getattr(self, name).to(device) for name in TENSORS})
 
 
-def write_images(path: str | Path, images: ImageSet) -> None:
+def write_images(path: str | Path, images: ImageSet, job: Job | None = None) -> None:
     """Write an image set to one safetensors file, whole or not at all."""
     fields = images._asdict()
-    save_tensors(path, {name: fields.pop(name) for name in TENSORS}, fields)
+    save_tensors(path, {name: fields.pop(name) for name in TENSORS}, fields, job)
 
 
 def read_images(path: str | Path, device: str | torch.device = "cpu") -> ImageSet:

@@ -15,16 +15,18 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.jobs import MANIFEST, Job, read_header
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor import decode
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import NUM_HIDDEN
+from weightspace.predictor.originals import Originals
 from weightspace.predictor.quantize import levels, pack, quantize
 from weightspace.predictor.reconstruct import spec_of
 from weightspace.predictor.settings import PredictorSettings
 from weightspace.predictor.train import Predicted, Task
-from weightspace.store import save_tensors
+from weightspace.store import load_tensors, save_tensors
 
 PARTS = ("predictor", "scales", "order", "kept")
 
@@ -99,9 +101,9 @@ def save_artifact(path: str | Path, artifact: Artifact) -> dict[str, Float[Tenso
 
 
 def save_artifacts(
-    config: PredictorSettings, task: Task, predicted: Predicted, folder: str | Path
+    config: PredictorSettings, task: Task, predicted: Predicted, folder: str | Path, job: Job | None = None
 ) -> Float[Tensor, "model weight"]:
-    """Write one file per original; returns the networks that they decode to."""
+    """Write one file per original, and a manifest that says who they are; returns the networks that they decode to."""
     spec, networks, folder = spec_of(config, task.target), [], Path(folder)
     parameters, predictors = unflatten(task.originals.spec, task.originals.weights), unflatten(spec, predicted.weights)
     embedding = Embedding(config.embedding_base, config.embedding_levels)
@@ -113,12 +115,22 @@ def save_artifacts(
         artifact = Artifact(task.originals.spec, task.layout, predictor, config.order, rank, kept, embedding, grid)
         decoded = save_artifact(artifact_path(folder, n), artifact)
         networks.append(flatten(task.originals.spec, decoded))
+    digests = {artifact_path(folder, n).name: read_header(artifact_path(folder, n)).digest for n in range(len(networks))}
+    save_tensors(folder / MANIFEST, {}, digests, job)
     return torch.stack(networks)
 
 
-def load_artifacts(spec: NetSpec, folder: str | Path, num: int) -> Float[Tensor, "model weight"]:
-    """The networks that the files of `save_artifacts` decode to, of so many originals of one spec."""
-    return torch.stack([flatten(spec, load_network(artifact_path(folder, n))) for n in range(num)])
+def load_artifacts(originals: Originals, folder: str | Path) -> Float[Tensor, "model weight"]:
+    """The networks that the files of `save_artifacts` decode to, one per original.
+
+    Raises InputError naming a file that is not the one of its manifest.
+    """
+    _, digests = load_tensors(Path(folder) / MANIFEST)
+    paths = [artifact_path(folder, n) for n in range(len(originals.weights))]
+    for path in paths:
+        if digests.get(path.name) != read_header(path).digest:
+            raise InputError(f"{path}: is not the file that the manifest beside it says: remove the folder, to make it again")
+    return torch.stack([flatten(originals.spec, load_network(path)) for path in paths])
 
 
 def artifact_path(folder: str | Path, original: int) -> Path:

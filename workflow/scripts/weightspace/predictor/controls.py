@@ -17,6 +17,7 @@ from weightspace.predictor.measure import (
     compare_answers,
     compare_weights,
     rows_of,
+    which_learned,
     with_train_statistics,
 )
 from weightspace.predictor.originals import Originals, teachers_for, train_originals
@@ -53,7 +54,9 @@ def measure_control(source: Source, config: ControlSettings, inputs: ControlInpu
         measures |= compare_weights(inputs.data, control.weights)
     if control.num_bytes is not None:
         measures |= bytes_measures(inputs.data, control.num_bytes)
-    return rows_of(source, measures)
+    rows = rows_of(source, measures)
+    print(which_learned(rows))
+    return rows
 
 
 def make_control(config: ControlSettings, inputs: ControlInputs, state: TrainingState) -> Control:

@@ -1,6 +1,6 @@
 """Measures of the networks that predictors and their controls give, each against its own original."""
 
-from math import ceil, sqrt
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.special import bdtr  # scipy.stats would take every job of predictors a second
 from torch import Tensor
 
+from weightspace.ensemble import learning_bar
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import NetSpec
@@ -126,8 +127,7 @@ def accuracy(logits: Float[Tensor, "model image class"], labels: Int[Tensor, " i
 
 def learned(accuracies: Float[Tensor, " model"], labels: Int[Tensor, " image"]) -> Float[Tensor, " model"]:
     """1 for a network whose accuracy is above that of the best constant answer by three standard errors, else 0."""
-    share = float(labels.bincount().max()) / len(labels)
-    return (accuracies > share + 3 * sqrt(share * (1 - share) / len(labels))).double()
+    return (accuracies > learning_bar(labels)).double()
 
 
 def which_learned(rows: list[dict]) -> str:
@@ -205,7 +205,7 @@ def measure_predictors(
     predicted: Predicted,
     data: EvaluationData,
     networks: Float[Tensor, "model weight"],
-    folder: Path,
+    folder: str | Path,
 ) -> list[dict]:
     """Rows of the decoded networks, of the bytes of their files in the folder, and of each round where there are several."""
     measures = compare_answers(data, data.spec, networks) | compare_weights(data, networks) | file_measures(data, folder)
@@ -217,10 +217,11 @@ def measure_predictors(
     if len(predicted.rounds) > 1:
         for n, measures in enumerate(round_measures(data, round_networks(config, data, predicted)), start=1):
             rows += rows_of(source, measures, n)
+    print(which_learned(rows))
     return rows
 
 
-def file_measures(data: EvaluationData, folder: Path) -> dict[str, Tensor]:
+def file_measures(data: EvaluationData, folder: str | Path) -> dict[str, Tensor]:
     """Bytes of each original's file, part by part, against those of the original in float32; and of the file under zstd."""
     files = [artifact_path(folder, n) for n in range(len(data.weights))]
     accounts = [byte_account(file) for file in files]

@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.jobs import Job
 from weightspace.nets.forward import unflatten
 from weightspace.predictor.kernels import Layout, Part, to_kernels
 from weightspace.predictor.originals import Originals
@@ -50,9 +51,9 @@ def order_kernels(originals: Originals, layout: Layout, order: str) -> Int[Tenso
     return torch.stack([kernel_order(layout, own, order) for own in kernels])
 
 
-def write_order(path: str | Path, rank: Int[Tensor, "model kernel"]) -> None:
+def write_order(path: str | Path, rank: Int[Tensor, "model kernel"], job: Job | None = None) -> None:
     """Write the order of all originals to one file, whole or not at all."""
-    save_tensors(path, {"rank": rank}, {})
+    save_tensors(path, {"rank": rank}, {}, job)
 
 
 def read_order(path: str | Path) -> Int[Tensor, "model kernel"]:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from weightspace.ensemble import Moments, Recipe, total_loss, update, zero_moments
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.jobs import Job
 from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
@@ -51,10 +52,10 @@ class SgdState(NamedTuple):
     epoch: int  # the last one that is done
 
 
-def write_originals(path: str | Path, originals: Originals) -> None:
+def write_originals(path: str | Path, originals: Originals, job: Job | None = None) -> None:
     """Write them to one file, whole or not at all."""
     tensors = {"weights": originals.weights, "averaged": originals.averaged}
-    save_tensors(path, tensors, {"spec": originals.spec.description})
+    save_tensors(path, tensors, {"spec": originals.spec.description}, job)
 
 
 def read_originals(path: str | Path) -> Originals:

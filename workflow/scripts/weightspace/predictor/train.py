@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
+from weightspace.jobs import Job
 from weightspace.nets.forward import unflatten
 from weightspace.predictor.distill import DistillationData, train_afterwards, train_jointly
 from weightspace.predictor.kernels import Layout, layout_of, to_kernels
@@ -34,14 +35,14 @@ class Predicted(NamedTuple):
 PredictedCells = dict[str, dict[int, Predicted]]  # by cell and seed
 
 
-def write_predicted(path: str | Path, predicted: PredictedCells) -> None:
+def write_predicted(path: str | Path, predicted: PredictedCells, job: Job | None = None) -> None:
     """Write all predictors of a job to one file, whole or not at all."""
     tensors = {
         f"{cell}.{name}": torch.stack([getattr(own, name) for own in seeds.values()])
         for cell, seeds in predicted.items()
         for name in Predicted._fields
     }
-    save_tensors(path, tensors, {"seeds": {cell: list(seeds) for cell, seeds in predicted.items()}})
+    save_tensors(path, tensors, {"seeds": {cell: list(seeds) for cell, seeds in predicted.items()}}, job)
 
 
 def read_predicted(path: str | Path) -> PredictedCells:

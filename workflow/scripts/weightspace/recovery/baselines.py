@@ -10,7 +10,7 @@ from weightspace.recovery.finish import Network, finish, polished
 from weightspace.recovery.fit import Fit, finite_first
 from weightspace.recovery.layers import incoming, widths_of, with_layers
 from weightspace.recovery.problem import Problem, validation_error
-from weightspace.recovery.settings import RecoveryBaselineConfig, RecoveryConfig
+from weightspace.recovery.settings import RecoveryBaselineConfig, RecoverySettings
 from weightspace.recovery.students import expand
 from weightspace.store import TrainingState
 
@@ -19,7 +19,7 @@ ROUNDS = 10  # in which units are pruned, as Expand-and-Cluster did it for its p
 
 def baseline_networks(
     config: RecoveryBaselineConfig,
-    recovery: RecoveryConfig,
+    recovery: RecoverySettings,
     problem: Problem,
     expanded: Expanded,
     spec: NetSpec,
@@ -44,7 +44,7 @@ def baseline_networks(
     return _polished(finished, problem, recovery)
 
 
-def _polished(networks: list[Network], problem: Problem, config: RecoveryConfig) -> list[RecoveredNetwork]:
+def _polished(networks: list[Network], problem: Problem, config: RecoverySettings) -> list[RecoveredNetwork]:
     """The networks, polished as a recovered one is, in their teachers' units."""
     return [recovered_network(polished(net, _alone(problem.train, n), config), problem, n, {}) for n, net in enumerate(networks)]
 
@@ -60,7 +60,7 @@ def _best(spec: NetSpec, weights: Float[Tensor, "model weight"], problem: Proble
     return [weights[n * num + int(own.argmin())].unsqueeze(0) for n, own in enumerate(error)]
 
 
-def _pruned(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, small: NetSpec, config: RecoveryConfig) -> Network:
+def _pruned(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, small: NetSpec, config: RecoverySettings) -> Network:
     """A student cut to the widths of `small` in rounds, with training after each; smallest |incoming| |outgoing| goes first."""
     begun, aims = widths_of(spec), widths_of(small)
     short = config.model_copy(update={"finish_steps": max(1, config.finish_steps // ROUNDS)})

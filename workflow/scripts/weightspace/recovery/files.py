@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightspace.jobs import Job
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.recovery.finish import Network
@@ -36,9 +37,9 @@ def recovered_network(
     return RecoveredNetwork(network.spec, weights, about, skip)
 
 
-def write_networks(path: str | Path, networks: list[RecoveredNetwork]) -> None:
+def write_networks(path: str | Path, networks: list[RecoveredNetwork], job: Job | None = None) -> None:
     """Write a network per teacher."""
-    save_tensors(path, *network_tensors(networks))
+    save_tensors(path, *network_tensors(networks), job)
 
 
 def read_networks(path: str | Path) -> list[RecoveredNetwork]:
@@ -76,10 +77,10 @@ class Expanded(NamedTuple):
     num: int  # per teacher
 
 
-def write_students(path: str | Path, expanded: Expanded, tried: list[Tried]) -> None:
+def write_students(path: str | Path, expanded: Expanded, tried: list[Tried], job: Job | None = None) -> None:
     """Write students of scaled queries, and the short runs that chose their layers."""
     about = {"spec": expanded.spec.description, "num": expanded.num, "tried": [run._asdict() for run in tried]}
-    save_tensors(path, expanded.students._asdict(), about)
+    save_tensors(path, expanded.students._asdict(), about, job)
 
 
 def read_students(path: str | Path, device: str | torch.device = "cpu") -> Expanded:

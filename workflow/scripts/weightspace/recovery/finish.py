@@ -14,7 +14,7 @@ from weightspace.recovery.collapse import least_squares
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import block_size, incoming, trace, widths_of, with_layers
 from weightspace.recovery.second_order import levenberg_marquardt, rows_for
-from weightspace.recovery.settings import RecoveryConfig
+from weightspace.recovery.settings import RecoverySettings
 
 ROWS_PER_WEIGHT = 4.0  # equations per weight that the finish uses
 QUERIES = 2048  # that least squares uses, and the finish at least: inputs that vary in few queries must be among them
@@ -87,7 +87,7 @@ def run_lbfgs(start: Float[Tensor, "1 free"], parts: Callable[[Tensor], Iterator
     return free.detach()
 
 
-def finish(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, config: RecoveryConfig) -> Network:
+def finish(spec: NetSpec, weights: Float[Tensor, "1 weight"], fit: Fit, config: RecoverySettings) -> Network:
     """The network trained to the end."""
     weights = refit(spec, weights, fit, 0, config.finish_steps, config.second_order_limit)
     return Network(spec, weights, float(squared_error(spec, weights, fit)))
@@ -123,14 +123,14 @@ def as_good(least: float, exact: float = ZERO) -> float:
     return max(exact, WORSE * least)
 
 
-def prune_units(network: Network, fit: Fit, config: RecoveryConfig, exact: float = ZERO) -> Network:
+def prune_units(network: Network, fit: Fit, config: RecoverySettings, exact: float = ZERO) -> Network:
     """The smallest network that answers as well, of those on the path on which units are left out and the rest trained on."""
     path = pruning_path(network, fit, config, exact, config.second_order_limit)
     bound = as_good(min(smaller.error for smaller in path), exact)
     return [smaller for smaller in path if smaller.error <= bound][-1]
 
 
-def pruning_path(network: Network, fit: Fit, config: RecoveryConfig, exact: float, patient: int) -> list[Network]:
+def pruning_path(network: Network, fit: Fit, config: RecoverySettings, exact: float, patient: int) -> list[Network]:
     """The network, and ever smaller ones, until the error is beyond hope.
 
     As long as the error stays zero several units go at a time; then one after the other, while the error may rise, and vanish
@@ -152,7 +152,7 @@ def pruning_path(network: Network, fit: Fit, config: RecoveryConfig, exact: floa
     return path
 
 
-def polished(network: Network, fit: Fit, config: RecoveryConfig, exact: float = ZERO) -> Network:
+def polished(network: Network, fit: Fit, config: RecoverySettings, exact: float = ZERO) -> Network:
     """A network of error zero trained on to the last digits; any other as it is."""
     if network.error > exact or network.spec.num_weights > config.second_order_limit:
         return network

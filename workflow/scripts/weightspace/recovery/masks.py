@@ -12,6 +12,7 @@ from scipy.stats import binom
 from torch import Generator, Tensor
 
 from weightspace.errors import InputError
+from weightspace.jobs import Job
 from weightspace.store import load_tensors, save_tensors
 
 DEPTH = 5  # of trees, as published
@@ -35,9 +36,9 @@ def pixel_mask(
     return torch.as_tensor(state == CONFIRMED)
 
 
-def write_mask(path: str | Path, mask: Bool[Tensor, " pixel"], images: str) -> None:
+def write_mask(path: str | Path, mask: Bool[Tensor, " pixel"], images: str, job: Job | None = None) -> None:
     """Write a mask; `images` is the cell of its images."""
-    save_tensors(path, {"mask": mask}, {"images": images})
+    save_tensors(path, {"mask": mask}, {"images": images}, job)
 
 
 def read_mask(path: str | Path) -> Bool[Tensor, " pixel"]:

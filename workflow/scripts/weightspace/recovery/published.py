@@ -22,14 +22,14 @@ from weightspace.recovery.finish import LBFGS_QUERIES, Network, Recovered, finis
 from weightspace.recovery.fit import Fit, finite_first, query_chunks, squared_error
 from weightspace.recovery.layers import incoming, symmetry_of, trace, widths_of, with_layers
 from weightspace.recovery.problem import Problem
-from weightspace.recovery.settings import ClusterConfig, RecoveryConfig
+from weightspace.recovery.settings import ClusterConfig, RecoverySettings
 from weightspace.recovery.students import Students
 
 BEST = 5  # students, by error, whose neurons can become units
 
 
 def recover_published(
-    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
+    spec: NetSpec, students: Students, problem: Problem, config: RecoverySettings, mask: Bool[Tensor, " pixel"] | None = None
 ) -> Recovered:
     """One network from the students of one teacher, as published, in scaled units; nothing is thinned or prune_units.
 

@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.jobs import Job
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.recovery.black_box import onnx_answer, read_table_teacher
 from weightspace.recovery.designs import Drawn, Place, draw_inputs, draw_shifted
@@ -54,10 +55,10 @@ def of_teacher(
     return sets[min(teacher, len(sets) - 1)]
 
 
-def write_queries(path: str | Path, queries: Queries) -> None:
+def write_queries(path: str | Path, queries: Queries, job: Job | None = None) -> None:
     """Write queries and answers of all splits."""
     tensors = {name: value for name, value in queries._asdict().items() if isinstance(value, Tensor)}
-    save_tensors(path, tensors, {"asked": queries.asked, "spec": queries.spec and queries.spec.description})
+    save_tensors(path, tensors, {"asked": queries.asked, "spec": queries.spec and queries.spec.description}, job)
 
 
 def read_queries(path: str | Path) -> Queries:

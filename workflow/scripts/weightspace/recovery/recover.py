@@ -22,7 +22,7 @@ from weightspace.recovery.finish import (
 from weightspace.recovery.fit import Fit, finite_first, squared_error
 from weightspace.recovery.layers import widths_of
 from weightspace.recovery.problem import Problem
-from weightspace.recovery.settings import RecoveryConfig
+from weightspace.recovery.settings import RecoverySettings
 from weightspace.recovery.students import Students
 
 THINNED = 128  # hidden units of a student up to which it is thinned in place of a network of clusters that failed
@@ -30,7 +30,7 @@ ROSE = 10.0  # factor by which collapsing may raise the error before the layers 
 
 
 def recover(
-    spec: NetSpec, students: Students, problem: Problem, config: RecoveryConfig, mask: Bool[Tensor, " pixel"] | None = None
+    spec: NetSpec, students: Students, problem: Problem, config: RecoverySettings, mask: Bool[Tensor, " pixel"] | None = None
 ) -> Recovered:
     """One network from the students of one teacher (models of `students` and of `problem`), in scaled units.
 
@@ -64,7 +64,7 @@ def _validated(network: Network, problem: Problem) -> float:
     return float(finite_first(squared_error(network.spec, network.weights, problem.val)))
 
 
-def _from_clusters(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig, criterion: Criterion) -> Recovered:
+def _from_clusters(spec: NetSpec, students: Students, fit: Fit, config: RecoverySettings, criterion: Criterion) -> Recovered:
     """The network that the clusters of the students give, the best student first, trained to the end and thinned."""
     weights, clusterings, residuals = students.weights, [], [0.0]
     last = len(widths_of(spec)) - 1
@@ -84,7 +84,7 @@ def _from_clusters(spec: NetSpec, students: Students, fit: Fit, config: Recovery
     return Recovered(network, clustered, clusterings, "clusters", max(residuals))
 
 
-def _exact_student(spec: NetSpec, students: Students, fit: Fit, config: RecoveryConfig) -> Network | None:
+def _exact_student(spec: NetSpec, students: Students, fit: Fit, config: RecoverySettings) -> Network | None:
     """The exact network that the first student leads to, of those from which leaving out units does; None where none does."""
     exact = exact_error(students.error)
     begun = (Network(spec, students.weights[[n]], float(students.error[n])) for n in range(len(students.error)))
@@ -92,7 +92,7 @@ def _exact_student(spec: NetSpec, students: Students, fit: Fit, config: Recovery
     return next((network for network in thinned if network.error <= exact), None)
 
 
-def _thinned(student: Network, problem: Problem, config: RecoveryConfig, exact: float, bound: float) -> Network:
+def _thinned(student: Network, problem: Problem, config: RecoverySettings, exact: float, bound: float) -> Network:
     """The smallest network of validation error at most `bound`, as the student's is, that leaving out its units gives."""
     if not config.minimize or sum(widths_of(student.spec)) > THINNED:
         return student

@@ -13,7 +13,7 @@ from weightspace.recovery.metrics import MERGES_SCHEMA
 from weightspace.recovery.problem import Problem
 from weightspace.recovery.published import recover_published
 from weightspace.recovery.recover import recover
-from weightspace.recovery.settings import RecoveryConfig
+from weightspace.recovery.settings import RecoverySettings
 from weightspace.recovery.students import Students
 from weightspace.store import TrainingState
 from weightspace.table import Source
@@ -22,7 +22,7 @@ from weightspace.table import Source
 def recover_networks(
     expanded: Expanded,
     problem: Problem,
-    config: RecoveryConfig,
+    config: RecoverySettings,
     state: TrainingState,
     mask: Bool[Tensor, " pixel"] | None = None,
 ) -> tuple[list[RecoveredNetwork], list[Clustering]]:

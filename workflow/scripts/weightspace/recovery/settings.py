@@ -186,11 +186,10 @@ class ClusterConfig(Settings):
     )
 
 
-class RecoveryConfig(Cell):
-    """One attack on the teachers of a cell, once per seed."""
+class RecoverySettings(Cell):
+    """One attack on the teachers of a cell, for any seed."""
 
     teacher: CellName = Field(description="cell of the section teachers")
-    seeds: Seeds = Field(description="one attack each: queries, students, batches")
     outputs: Literal["logits", "probabilities"] = Field(
         "logits",
         description="what the teacher answers; probabilities: their logarithm, less its mean over the outputs, since only "
@@ -215,6 +214,18 @@ class RecoveryConfig(Cell):
         SECOND_ORDER_WEIGHTS, description="weights above which L-BFGS takes the place of second order, but for students"
     )
 
+    @model_validator(mode="after")
+    def _reads(self) -> "RecoverySettings":
+        own = self.thinned_students or self.cluster.keep_ratio != ClusterConfig.model_fields["keep_ratio"].default
+        if self.cluster.procedure == "published" and own:
+            raise ValueError("the published procedure has no thinned_students and no cluster.keep_ratio")
+        return self
+
+
+class RecoveryConfig(RecoverySettings):
+    """One attack on the teachers of a cell, once per seed."""
+
+    seeds: Seeds = Field(description="one attack each: queries, students, batches")
     baselines: Annotated[list[Literal["single", "pruned", "distilled"]], Once] = Field(
         [],
         exclude=True,
@@ -222,13 +233,6 @@ class RecoveryConfig(Cell):
         "pruned: best student cut to that size by magnitude, fine-tuned; distilled: one network of that size with the compute of "
         "all students",
     )
-
-    @model_validator(mode="after")
-    def _reads(self) -> "RecoveryConfig":
-        own = self.thinned_students or self.cluster.keep_ratio != ClusterConfig.model_fields["keep_ratio"].default
-        if self.cluster.procedure == "published" and own:
-            raise ValueError("the published procedure has no thinned_students and no cluster.keep_ratio")
-        return self
 
 
 class RecoveryBaselineConfig(Cell):

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Generator, Tensor
 
+from weightspace.checkpoints import ZooWeights, in_range
 from weightspace.ensemble import Moments, Recipe, evaluate, outputs, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.jobs import Job
 from weightspace.nets.forward import flatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
@@ -34,18 +36,11 @@ class Teachers(NamedTuple):
     learned: list[bool]  # of classifiers of images: better than chance; of others always
 
 
-class Zoo(NamedTuple):
-    """A zoo's weights file."""
-
-    parameters: dict[str, Float[Tensor, "model epoch ..."]]
-    metadata: dict
-
-
 def make_teachers(
     config: SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher,
     name: str,
     images: ImageSet | None,
-    zoo: Zoo | None,
+    zoo: ZooWeights | None,
     state: TrainingState,
 ) -> Teachers:
     """Teachers of any kind; `name` is the cell's, `images` and `zoo` are there where the kind needs them."""
@@ -54,7 +49,7 @@ def make_teachers(
     if isinstance(config, TrainedTeachers):
         return with_learned(trained_teachers(config, images, name, state), images)
     if isinstance(config, ZooTeachers):
-        return with_learned(zoo_teachers(config, zoo.parameters, zoo.metadata), images)
+        return with_learned(zoo_teachers(config, zoo), images)
     return Teachers(None, torch.zeros(1, 0, dtype=torch.float64), [True])
 
 
@@ -74,10 +69,10 @@ def with_learned(teachers: Teachers, images: ImageSet) -> Teachers:
     return teachers._replace(learned=learned)
 
 
-def write_teachers(path: str | Path, teachers: Teachers) -> None:
+def write_teachers(path: str | Path, teachers: Teachers, job: Job | None = None) -> None:
     """Write teachers of any kind."""
     about = {"spec": teachers.spec and teachers.spec.description, "learned": teachers.learned}
-    save_tensors(path, {"weights": teachers.weights}, about)
+    save_tensors(path, {"weights": teachers.weights}, about, job)
 
 
 def read_teachers(path: str | Path) -> Teachers:
@@ -195,15 +190,13 @@ def _batches(
         yield normalize(images.train_x[index], images), images.train_y[index]
 
 
-def zoo_teachers(config: ZooTeachers, parameters: dict[str, Float[Tensor, "model epoch ..."]], metadata: dict) -> Teachers:
+def zoo_teachers(config: ZooTeachers, zoo: ZooWeights) -> Teachers:
     """Models of a zoo at one epoch; raises InputError if a model or the epoch is not in its file, or a model diverged."""
-    spec, num, epochs = build_spec(**metadata["spec"]), len(metadata["models"]), metadata["epochs"]
-    if config.epoch not in epochs:
-        raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, epochs))}, not {config.epoch}")
-    if max(config.models) >= num:
-        raise InputError(f"zoo {config.zoo!r} has models 0 to {num - 1}, no {max(config.models)}")
-    place = epochs.index(config.epoch)
-    weights = flatten(spec, {key: tensor[config.models, place] for key, tensor in parameters.items()})
-    if not weights.isfinite().all():
-        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~weights.isfinite().all(1)).nonzero()[0])]} diverged")
-    return Teachers(spec, weights.double(), [True] * len(weights))
+    if config.epoch not in zoo.epochs:
+        raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, zoo.epochs))}, not {config.epoch}")
+    if max(config.models) >= len(zoo.models):
+        raise InputError(f"zoo {config.zoo!r} has models 0 to {len(zoo.models) - 1}, no {max(config.models)}")
+    weights = zoo.weights[config.models, zoo.epochs.index(config.epoch)]
+    if not (usable := in_range(weights)).all():
+        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~usable).nonzero()[0])]} diverged")
+    return Teachers(zoo.spec, weights.double(), [True] * len(weights))

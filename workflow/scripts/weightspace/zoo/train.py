@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.ensemble import Moments, Recipe, evaluate, train_epoch, zero_moments
+from weightspace.checkpoints import ZooWeights, in_range
+from weightspace.ensemble import Moments, Recipe, evaluate, learning_bar, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
 from weightspace.rng import generator_for, seed_for
-from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source
 from weightspace.zoo.members import Member, members, split_of, too_few
@@ -58,6 +58,12 @@ class Stack(NamedTuple):
     moments: Moments
     epoch: int  # the last one done; -1 before the untrained models are measured
     step: int
+
+
+def shard_weights(task: Task, models: list[Member], trained: TrainedModels) -> ZooWeights:
+    """What the file of a shard holds."""
+    bar = learning_bar(task.images.train_y)
+    return ZooWeights(task.spec, task.config.epochs, [member.model for member in models], bar, trained.weights)
 
 
 def train_models(task: Task, models: list[Member], state: TrainingState) -> TrainedModels:
@@ -145,9 +151,12 @@ def measure(task: Task, weights: Float[Tensor, "model weight"]) -> Float[Tensor,
 
 
 def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels) -> pa.Table:
-    """One row per model and epoch: identity, init tensor, measures, gap (train - test accuracy), diverged, split."""
+    """One row per model and epoch: identity, init tensor, measures, gap (train - test accuracy), diverged, split.
+
+    A checkpoint diverged if a measure is not finite, or a weight is not or is so large that its square is not.
+    """
     rows = []
-    finite = trained.weights.isfinite().all(-1) & trained.measures.isfinite().all(-1)
+    finite = in_range(trained.weights) & trained.measures.isfinite().all(-1)
     for n, member in enumerate(models):
         for e, epoch in enumerate(config.epochs):
             measures = dict(zip(MEASURES, trained.measures[n, e].tolist(), strict=True))
@@ -172,16 +181,15 @@ def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
     return rows
 
 
-def join_shards(shards: list[tuple[dict[str, Tensor], dict]], tables: list[pa.Table]) -> tuple[dict[str, Tensor], dict, pa.Table]:
-    """Stacked parameters [model, epoch, *shape] in the order of the models' indices, their metadata, and the table of models.
+def join_shards(shards: list[ZooWeights], tables: list[pa.Table]) -> tuple[ZooWeights, pa.Table]:
+    """The checkpoints and the table of all models, in the order of their indices.
 
     Raises InputError if a model is missing or there twice.
     """
-    parameters, abouts = zip(*shards, strict=True)
-    models = torch.tensor([model for about in abouts for model in about["models"]])
+    models = torch.tensor([model for shard in shards for model in shard.models])
     order = models.argsort()
     if models[order].tolist() != list(range(len(models))):
         raise InputError(f"the shards do not hold models 0 to {len(models) - 1}, each once")
-    tensors = {name: torch.cat([shard[name] for shard in parameters])[order] for name in parameters[0]}
-    metadata = {**abouts[0], "models": models[order].tolist(), "key": settings_hash([about["key"] for about in abouts])}
-    return tensors, metadata, pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
+    weights = torch.cat([shard.weights for shard in shards])[order]
+    table = pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
+    return shards[0]._replace(models=models[order].tolist(), weights=weights), table
