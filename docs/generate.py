@@ -10,14 +10,14 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 from pydantic import BaseModel  # noqa: E402
 from weightspace.nets.activations import ACTIVATIONS  # noqa: E402
 from weightspace.options import Options  # noqa: E402
-from weightspace.report.registry import STAGES, metrics_of  # noqa: E402
+from weightspace.report.registry import metrics_of  # noqa: E402
 from weightspace.scenario import Scenario  # noqa: E402
 from weightspace.settings import Cell, Settings  # noqa: E402
+from weightspace.stages import STAGES  # noqa: E402
 from weightspace.table import Metric  # noqa: E402
 
 TEMPLATE, SETTINGS, METRICS = ROOT / "docs/settings.template.md", ROOT / "config/README.md", ROOT / "docs/metrics.md"
-# Not written by users: bases of what they write, or made from it.
-MADE = {"RecoveryBaselineConfig", "PredictorControlConfig", "ControlSettings", "PredictorSettings"}
+MADE = {"RecoveryBaselineConfig", "PredictorControlConfig"}  # not written by users, but made from what they write
 COUNTED = {"": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer"}
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
 ABOUT_METRICS = """# Metrics
@@ -36,7 +36,7 @@ def settings_page(template: str) -> str:
     Raises ValueError if the template leaves out a class of settings that users write.
     """
     classes = {cls.__name__: cls for cls in settings_classes(Settings)}
-    wanted = classes.keys() - MADE
+    wanted = {name for name, cls in classes.items() if not cls.__subclasses__()} - MADE  # bases are no section's
     if missing := [name for name in sorted(wanted) if f"\n{{{name}}}\n" not in template]:
         raise ValueError(f"{TEMPLATE.name} has no place for the settings of {', '.join(missing)}")
     for name in sorted(wanted):

@@ -7,7 +7,7 @@ times that; another end of the learning rate's schedule moved them by up to 27 t
 where two logits are nearly equal: each of these may be off by 3 of a hundred images, and their mean over models by a tenth of
 that; a retrieval, by one model of the seven; a probe, whose targets are such counts, by 0.3, and 0.03 on average.
 
-When numbers are meant to change: raise the stage's number in weightspace/versions.py, run
+When numbers are meant to change: raise the stage's number in weightspace/stages.py, run
 `python tests/golden/test_golden.py`, which renews the golden file, and commit both together.
 """
 
@@ -23,7 +23,7 @@ from weightspace.report.registry import metrics_of
 GOLDEN = Path(__file__).with_name("smoke.parquet")
 SIDES = {"left_only": "in the golden file", "right_only": "in this run"}
 HOW_TO = """
-Where these changes are meant: raise the stage's number in weightspace/versions.py, renew the golden file with
+Where these changes are meant: raise the stage's number in weightspace/stages.py, renew the golden file with
     python tests/golden/test_golden.py
 and commit both together. Where they are not, a stage computes something else than it did."""
 

@@ -15,7 +15,7 @@ from weightspace.images.check import check_image_files
 from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import figure_named
-from weightspace.versions import VERSION
+from weightspace.stages import STAGES, VERSION
 
 
 def found(path):
@@ -67,6 +67,11 @@ def of_each_seed(cells, file):
     return [file.format(name, seed) for name, cell in cells.items() for seed in cell.seeds]
 
 
+def metrics_file(stage, name, seed):
+    """Where a stage leaves the rows of a cell, one file for each seed where it has seeds."""
+    return f"<results>/{stage}/{name}{'' if seed is None else f'/seed-{seed}'}/metrics.parquet"
+
+
 def shown_in(figure):
     """What the scenario says of a figure."""
     return settings.figures[figure].model_dump() | {"cells": settings.shown_in(figure)} if figure in settings.figures else {}
@@ -89,16 +94,8 @@ def predictor_of(wildcards):
 
 
 wildcard_constraints:
+    **{stage: one_of(getattr(settings, section)) for stage, (section, *_) in STAGES.items()},
     images=one_of(settings.images),
-    zoo=one_of(settings.zoos),
-    autoencoder=one_of(settings.autoencoders),
-    baseline=one_of(settings.baselines),
-    teacher=one_of(settings.teachers),
-    recovery=one_of(settings.recoveries),
-    recovery_baseline=one_of(settings.recovery_baselines),
-    originals=one_of(settings.originals),
-    predictor=one_of(settings.predictors),
-    predictor_control=one_of(settings.predictor_controls),
     figure=one_of([*settings.figure_names, "claims"]),
     shard=r"\d+",
     seed=r"\d+",

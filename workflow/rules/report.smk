@@ -17,17 +17,8 @@ rule write_cells:
 rule collect_metrics:
     input:
         metrics=[
-            collect("<results>/zoo/{zoo}/metrics.parquet", zoo=settings.zoos),
-            of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/losses.parquet"),
-            of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/metrics.parquet"),
-            collect("<results>/baseline/{baseline}/metrics.parquet", baseline=settings.baselines),
-            of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/metrics.parquet"),
-            collect(
-                "<results>/recovery_baseline/{recovery_baseline}/metrics.parquet", recovery_baseline=settings.recovery_baselines
-            ),
-            collect("<results>/originals/{originals}/metrics.parquet", originals=settings.originals),
-            of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/metrics.parquet"),
-            of_each_seed(settings.predictor_controls, "<results>/predictor_control/{}/seed-{}/metrics.parquet"),
+            *(metrics_file(*each) for each in settings.measured()),
+            *of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/losses.parquet"),
         ],
         recovery_merges=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/merges.parquet"),
         recovery_neurons=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/neurons.parquet"),

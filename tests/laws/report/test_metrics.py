@@ -10,7 +10,8 @@ import weightspace.table
 from tables import joined, write_cells
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.errors import InputError
-from weightspace.report.registry import FIGURES, SIDE_TABLES, STAGES, metric_named, metrics_of, schema_of
+from weightspace.report.registry import FIGURES, SIDE_TABLES, metric_named, metrics_of, schema_of
+from weightspace.stages import STAGES
 from weightspace.table import SCHEMA, Source, read, read_metrics, write_metrics, write_table
 
 SOURCE = Source("digits", "autoencoder", "plain", 3)

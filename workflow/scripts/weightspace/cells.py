@@ -5,27 +5,16 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from weightspace.settings import Cell
+from weightspace.stages import STAGES
 from weightspace.table import CELLS
 
-STAGES = {  # section: the stage that its rows name, and the keys, one of which says what a cell is made from or stands against
-    "zoos": ("zoo", ["images"]),
-    "autoencoders": ("autoencoder", ["zoo"]),
-    "baselines": ("baseline", ["zoo"]),
-    "teachers": ("teacher", ["images", "zoo"]),
-    "recoveries": ("recovery", ["teacher"]),
-    "recovery_baselines": ("recovery_baseline", ["recovery"]),
-    "originals": ("originals", ["images"]),
-    "predictors": ("predictor", ["originals"]),
-    "predictor_controls": ("predictor_control", ["predictor"]),
-}
 ACRONYMS = {"pca": "PCA", "mnist": "MNIST", "cifar10": "CIFAR-10", "relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
-MADE_IN_A_CELL_OF = {"baseline": "autoencoder", "recovery_baseline": "recovery", "predictor_control": "predictor"}
 
 
 def cell_rows(scenario: str, sections: Mapping[str, Mapping[str, Cell]]) -> list[dict[str, object]]:
     """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
     rows = []
-    for section, (stage, of) in STAGES.items():
+    for stage, (section, of, *_) in STAGES.items():
         for name, cell in sections[section].items():
             about = {
                 "scenario": scenario,

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from weightspace.errors import InputError
 from weightspace.settings import settings_hash
-from weightspace.versions import VERSION
+from weightspace.stages import VERSION
 
 MANIFEST = "manifest.safetensors"  # says who the files of a folder are
 AGAIN = "remove it, and the next run makes it again"

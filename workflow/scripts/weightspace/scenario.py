@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
-from weightspace.cells import MADE_IN_A_CELL_OF, STAGES, cell_rows, plain_label
+from weightspace.cells import cell_rows, plain_label
 from weightspace.images.settings import ImagesConfig
 from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -22,8 +22,10 @@ from weightspace.recovery.settings import (
 )
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
 from weightspace.settings import CellName, Once, Settings
+from weightspace.stages import STAGES
 from weightspace.zoo.settings import ZooConfig
 
+SECTIONS = [stage.section for stage in STAGES.values()]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell
     ("zoos", "images", "images"),
     ("autoencoders", "zoo", "zoos"),
@@ -103,7 +105,7 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _labels_tell_cells_apart(self) -> "Scenario":
-        for section in ("images", *STAGES):
+        for section in ("images", *SECTIONS):
             labels: dict[str, str] = {}
             for name, cell in getattr(self, section).items():
                 if cell.label and (first := labels.setdefault(cell.label, name)) != name:
@@ -193,7 +195,7 @@ class Scenario(Settings):
         if (wanted := self.figures.get(figure, FigureConfig()).cells) is None:
             return None
         stage = figure_named(figure).stage
-        cells = [row["cell"] for row in self.cells("") if stage in (row["stage"], MADE_IN_A_CELL_OF.get(row["stage"]))]
+        cells = [row["cell"] for row in self.cells("") if stage in (row["stage"], STAGES[row["stage"]].shown_with)]
         found = {}
         for pattern in wanted:
             matching = [cell for cell in cells if fnmatchcase(cell, pattern)]
@@ -206,7 +208,7 @@ class Scenario(Settings):
 
     def cells(self, scenario: str) -> list[dict[str, object]]:
         """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
-        return cell_rows(scenario, {section: getattr(self, section) for section in STAGES})
+        return cell_rows(scenario, {section: getattr(self, section) for section in SECTIONS})
 
     def key_of_control(self, name: str) -> str:
         """Where a control is written: `predictors.held.controls.quantized` of `held_quantized_8`."""
@@ -217,7 +219,15 @@ class Scenario(Settings):
     @cached_property
     def figure_names(self) -> list[str]:
         """Figures of the stages that the scenario has."""
-        return list(figures_of(stage for section, (stage, _) in STAGES.items() if getattr(self, section)))
+        return list(figures_of(stage for stage, about in STAGES.items() if getattr(self, about.section)))
+
+    def measured(self) -> list[tuple[str, str, int | None]]:
+        """Stage, name and seed of everything that leaves rows of metrics; no seed where a stage has none."""
+        found = []
+        for stage, about in STAGES.items():
+            for name, cell in getattr(self, about.section).items():
+                found += [(stage, name, seed) for seed in getattr(cell, "seeds", [None]) if about.measured]
+        return found
 
     def training_of(self, teacher: TeacherConfig) -> ZooConfig | TeacherConfig:
         """The cell that says which images and layers teachers were trained with: their zoo's, else their own."""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from weightspace.report.claims import Verdicts
 from weightspace.report.names import number_with_interval
-from weightspace.report.registry import STAGES
+from weightspace.stages import STAGES
 
 CSS = (
     "body{font:14px sans-serif;margin:1.5em;max-width:80em}table{border-collapse:collapse}"

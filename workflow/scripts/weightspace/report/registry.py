@@ -7,32 +7,9 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from weightspace.errors import InputError
+from weightspace.stages import STAGES
 from weightspace.table import Metric
 
-
-class Stage(NamedTuple):
-    """What every reader of a stage's rows must know."""
-
-    room: str  # that says what its metrics are
-    noun: str  # one of its subjects
-    least_models: int = 2  # subjects, and seeds, from which on an interval holds what another would change
-    least_seeds: int = 2
-    trained: bool = True  # what is computed and not trained has no seeds
-    against: bool = False  # stands against the cell that `of` names
-
-
-STAGES = {
-    "zoo": Stage("zoo", "model"),
-    "autoencoder": Stage("autoencoder", "model"),
-    "baseline": Stage("autoencoder", "model", least_seeds=1, trained=False),
-    # Recoveries are sampled by their teachers, whose errors lie decades apart.
-    "recovery": Stage("recovery", "teacher", least_models=5, least_seeds=1),
-    "recovery_baseline": Stage("recovery", "teacher", least_models=5, least_seeds=1, against=True),
-    "originals": Stage("predictor", "original", least_seeds=1),
-    "predictor": Stage("predictor", "original"),
-    # A control's own draws, as noise on thousands of weights, hardly matter.
-    "predictor_control": Stage("predictor", "original", least_seeds=1, against=True),
-}
 SIDE_TABLES = {  # beside metrics.parquet and cells.parquet: the room that says its schema, and the schema's name
     "recovery_merges": ("recovery", "MERGES_SCHEMA"),
     "recovery_neurons": ("recovery", "NEURONS_SCHEMA"),

@@ -22,7 +22,8 @@ from weightspace.report.intervals import (
     share_difference_interval,
     share_interval,
 )
-from weightspace.report.registry import STAGES, metric_named
+from weightspace.report.registry import metric_named
+from weightspace.stages import STAGES
 from weightspace.table import Metric
 
 Cells = str | Sequence[str]

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from weightspace.report.intervals import Interval, Sample, describe_n, mean_interval
-from weightspace.report.registry import STAGES, metrics_of
+from weightspace.report.registry import metrics_of
 from weightspace.report.select import about, belonging, cells_with, has_metric, label_of, sample_interval, value_matrix
+from weightspace.stages import STAGES
 
 BASELINES = ("single", "pruned", "distilled")
 MACHINE_EPSILON = 1e-16  # errors below it are rounding

@@ -1,0 +1,41 @@
+"""The stages, as data: what everyone must know who reads a scenario's settings, files or rows."""
+
+from typing import NamedTuple
+
+
+class Stage(NamedTuple):
+    """One kind of cell: where it is written, where its code lies, what its numbers are sampled by."""
+
+    section: str  # of a scenario
+    of: tuple[str, ...]  # keys of a cell, one of which names the cell that it is made from or stands against
+    room: str  # whose metrics its rows have
+    noun: str = "model"  # one of its subjects
+    shown_with: str = ""  # the stage in whose figures its cells are shown, if not in its own
+    against: bool = False  # stands against the cell that `of` names, and is shown with it
+    trained: bool = True  # what is computed and not trained has no seeds
+    least_models: int = 2  # subjects, and seeds, from which on an interval holds what another would change
+    least_seeds: int = 2
+    measured: bool = True  # has rows of its own
+
+
+STAGES = {
+    "zoo": Stage("zoos", ("images",), "zoo"),
+    "autoencoder": Stage("autoencoders", ("zoo",), "autoencoder"),
+    "baseline": Stage("baselines", ("zoo",), "autoencoder", shown_with="autoencoder", trained=False, least_seeds=1),
+    "teacher": Stage("teachers", ("images", "zoo"), "recovery", measured=False),
+    # Recoveries are sampled by their teachers, whose errors lie decades apart.
+    "recovery": Stage("recoveries", ("teacher",), "recovery", "teacher", least_models=5, least_seeds=1),
+    "recovery_baseline": Stage(
+        "recovery_baselines", ("recovery",), "recovery", "teacher", "recovery", against=True, least_models=5, least_seeds=1
+    ),
+    "originals": Stage("originals", ("images",), "predictor", "original", least_seeds=1),
+    "predictor": Stage("predictors", ("originals",), "predictor", "original"),
+    # A control's own draws, as noise on thousands of weights, hardly matter.
+    "predictor_control": Stage(
+        "predictor_controls", ("predictor",), "predictor", "original", "predictor", against=True, least_seeds=1
+    ),
+}
+
+# Raise a number when results change, in the same commit as tests/golden: rules have it among their params, files hold it.
+NUMBERS = {"images": 2, "zoo": 1, "autoencoder": 1, "evaluation": 2, "recovery": 5, "predictor": 5, "report": 2}
+VERSION = {stage: f"{stage} {number}" for stage, number in NUMBERS.items()}
