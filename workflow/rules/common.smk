@@ -69,7 +69,14 @@ def of_each_seed(cells, file):
 
 def metrics_file(stage, name, seed):
     """Where a stage leaves the rows of a cell, one file for each seed where it has seeds."""
-    return f"<results>/{stage}/{name}{'' if seed is None else f'/seed-{seed}'}/metrics.parquet"
+    folder = f"<results>/{stage}/{name}" if seed is None else f"<results>/{stage}/{name}/seed-{seed}"
+    return f"{folder}/metrics.parquet"
+
+
+def order_file(predictor):
+    """The file of the order of a predictor's kernels; predictors of the same originals share it."""
+    cell = settings.predictors[predictor]
+    return f"<results>/originals/{cell.originals}/orders/{cell.order_name}.safetensors"
 
 
 def shown_in(figure):

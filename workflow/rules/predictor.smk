@@ -1,18 +1,6 @@
 """Predictors: train originals, order their kernels, train networks that hold their weights, decode and measure; controls."""
 
 
-def order_of(predictor):
-    """The file of the order of a predictor's kernels; predictors of the same originals share it."""
-    cell = settings.predictors[predictor]
-    return f"<results>/originals/{cell.originals}/orders/{cell.order_name}.safetensors"
-
-
-def ordering(wildcards):
-    """The settings of an order's predictors that it depends on."""
-    cells = settings.predictors.values()
-    return next(cell.ordering for cell in cells if (cell.originals, cell.order_name) == (wildcards.originals, wildcards.order))
-
-
 rule train_originals:
     input:
         images=lambda w: f"<results>/images/{settings.originals[w.originals].images}.safetensors",
@@ -51,7 +39,7 @@ rule order_kernels:
         mem_mb=mem_scaled(2000),
         runtime=240,
     params:
-        ordering=ordering,
+        ordering=lambda w: settings.ordering_of(w.originals, w.order),
         version=VERSION["predictor"],
     script:
         "../scripts/order_kernels.py"
@@ -59,7 +47,7 @@ rule order_kernels:
 
 rule train_predictors:
     input:
-        orders=lambda w: [order_of(name) for name in settings.cells_in_stack(w.predictor)],
+        orders=lambda w: [order_file(name) for name in settings.cells_in_stack(w.predictor)],
         originals=lambda w: [
             f"<results>/originals/{cell.originals}/originals.safetensors"
             for cell in settings.cells_in_stack(w.predictor).values()
@@ -90,7 +78,7 @@ rule train_predictors:
 
 rule evaluate_predictors:
     input:
-        order=lambda w: order_of(w.predictor),
+        order=lambda w: order_file(w.predictor),
         originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
         images=lambda w: f"<results>/images/{settings.originals_of(w.predictor).images}.safetensors",
         predictors=lambda w: f"<results>/predictor/{settings.stack_of(w.predictor)}/predictors.safetensors",
@@ -117,7 +105,7 @@ rule evaluate_predictors:
 
 rule evaluate_predictor_control:
     input:
-        order=lambda w: order_of(predictor_of(w)),
+        order=lambda w: order_file(predictor_of(w)),
         originals=lambda w: f"<results>/originals/{settings.predictors[predictor_of(w)].originals}/originals.safetensors",
         images=lambda w: f"<results>/images/{settings.originals_of(predictor_of(w)).images}.safetensors",
         teacher=lambda w: files_named(

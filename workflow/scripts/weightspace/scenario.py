@@ -259,6 +259,11 @@ class Scenario(Settings):
         """The cell of the networks whose weights a predictor holds."""
         return self.originals[self.predictors[predictor].originals]
 
+    def ordering_of(self, originals: str, order: str) -> dict[str, object]:
+        """The settings, of whichever predictor, that an order of these originals' kernels depends on."""
+        cells = self.predictors.values()
+        return next(cell.ordering for cell in cells if (cell.originals, cell.order_name) == (originals, order))
+
     def stack_of(self, predictor: str) -> str:
         """Name of the cell of predictors in whose job a cell trains."""
         return self.predictors[predictor].stack or predictor
