@@ -445,7 +445,7 @@ def test_a_figure_pools_sixty_cells_by_factor_and_says_n(plot, sixty):
 
 
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
-def test_baselines_are_named_in_the_legend_sourcethere_are_any(plot):
+def test_baselines_are_named_in_the_legend_where_there_are_any(plot):
     for kinds in (KINDS, {}):
         figure = plot(planted_metrics({"a": 2, "b": 4}, kinds=kinds))
         drawn(figure)
