@@ -7,9 +7,9 @@ from itertools import combinations
 import pytest
 import torch
 import weightspace.zoo
+from weightspace.checkpoints import read_zoo, write_zoo
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
-from weightspace.nets.forward import flatten, unflatten
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
@@ -23,6 +23,7 @@ from weightspace.zoo.train import (
     members,
     models_table,
     new_stack,
+    shard_weights,
     split_of,
     train_models,
     zoo_metrics,
@@ -153,14 +154,13 @@ def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architec
     for shard in range(num_shards):
         models = members(config)[shard::num_shards]
         trained, part = train(config, tmp_path / f"{shard}", models)
-        about = {"spec": spec.description, "epochs": config.epochs, "models": [m.model for m in models], "key": str(shard)}
-        shards.append((unflatten(spec, trained.weights), about))
+        shards.append(shard_weights(make_task(config, planted_images()), models, trained))
         tables.append(part)
-    parameters, metadata, joined = join_shards(shards[::-1], tables[::-1])
-    assert torch.equal(flatten(spec, parameters), whole.weights)
+    write_zoo(tmp_path / "zoo", join_shards(shards[::-1], tables[::-1])[0])
+    zoo, joined = read_zoo(tmp_path / "zoo"), join_shards(shards[::-1], tables[::-1])[1]
+    assert torch.equal(zoo.weights, whole.weights)
     assert joined.equals(table)
-    assert metadata["models"] == list(range(config.num_models))
-    assert metadata["epochs"] == config.epochs
+    assert zoo[:3] == (spec, config.epochs, list(range(config.num_models)))
 
 
 @pytest.mark.parametrize("architecture", [LINEAR, CONV], ids=["linear", "conv"])
