@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -185,3 +186,115 @@ def test_a_damaged_file_stops_its_reader_with_one_sentence(name, damage, output,
     assert said.splitlines()[-1].startswith(f"error: results/smoke/{name}: ")
     assert "Traceback" not in said
     assert not made.exists()
+
+
+# Valid files in wrong places
+
+COPIES = {  # kind: the run of Snakemake that it is tried in, a file's place, what is put there, the output whose job reads it
+    "a shard": (0, "zoo/tiny/shards/0.safetensors", "zoo/tiny/shards/1.safetensors", "zoo/tiny/metrics.parquet"),
+    "an autoencoder": (1, f"{SEED}/model.safetensors", f"{SEED[:-1]}1/model.safetensors", f"{SEED}/metrics.parquet"),
+    "teachers": (
+        1,
+        "teacher/softplus/teachers.safetensors",
+        "teacher/member/teachers.safetensors",
+        "recovery/softplus/seed-0/metrics.parquet",
+    ),
+    "queries": (
+        1,
+        "recovery/discrete/seed-1/queries.safetensors",
+        "recovery/discrete/seed-0/queries.safetensors",
+        "recovery/discrete/seed-1/metrics.parquet",
+    ),
+    "students": (
+        1,
+        "recovery/discrete/seed-0/students.safetensors",
+        "recovery/discrete/seed-1/students.safetensors",
+        "recovery_baseline/discrete_single/metrics.parquet",
+    ),
+    "networks": (
+        1,
+        "recovery/member/seed-0/networks.safetensors",
+        "recovery/softplus/seed-0/networks.safetensors",
+        "recovery/member/seed-0/metrics.parquet",
+    ),
+    "originals": (
+        1,
+        "originals/cnn/originals.safetensors",
+        "originals/residual/originals.safetensors",
+        "predictor/alone_cnn/seed-1/metrics.parquet",
+    ),
+    "an order": (
+        1,
+        "originals/residual/orders/none.safetensors",
+        "originals/residual/orders/serpentine.safetensors",
+        "predictor/alone/seed-0/metrics.parquet",
+    ),
+    "predictors": (
+        1,
+        "predictor/joint/predictors.safetensors",
+        "predictor/rounds/predictors.safetensors",
+        "predictor/joint/seed-1/metrics.parquet",
+    ),
+    "a folder of artifacts": (
+        2,
+        "predictor/joint/seed-0/artifacts",
+        "predictor/joint/seed-1/artifacts",
+        "predictor_control/joint_noise/seed-0/metrics.parquet",
+    ),
+    "one artifact": (
+        2,
+        "predictor/rounds/seed-0/artifacts/original-0.safetensors",
+        "predictor/rounds/seed-0/artifacts/original-1.safetensors",
+        "predictor_control/rounds_low_pass/seed-0/metrics.parquet",
+    ),
+    "a table of models": (2, "zoo/tiny/models.parquet", "zoo/tiny/shards/0.parquet", "baseline/pca/metrics.parquet"),
+    "images": (2, "images/digits.safetensors", "zoo/tiny/weights.safetensors", "originals/cnn/metrics.parquet"),
+    "metrics": (3, f"{SEED}/metrics.parquet", f"{SEED[:-1]}1/metrics.parquet", "metrics.parquet"),
+    "merges": (
+        4,
+        "recovery/discrete/seed-1/merges.parquet",
+        "recovery/discrete/seed-0/merges.parquet",
+        "recovery_merges.parquet",
+    ),
+}
+
+
+def put(source, place):
+    """A file or a folder in another's place, with the other's date, or Snakemake would see another file."""
+    times = place.stat()
+    if place.is_dir():
+        shutil.rmtree(place)
+        shutil.copytree(source, place)
+    else:
+        shutil.copyfile(source, place)
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.fixture(scope="module")
+def exchanged(smoke, tmp_path_factory):
+    """The smoke run with files in wrong places, after runs that met them: logs by the scripts' output, and what was said."""
+    said = {}
+    for run in sorted({copy[0] for copy in COPIES.values()}):
+        project = smoke._replace(folder=tmp_path_factory.mktemp("exchanged") / "project")
+        shutil.copytree(smoke.folder, project.folder)
+        chosen = [copy[1:] for copy in COPIES.values() if copy[0] == run]
+        for place, source, output in chosen:
+            put(project.results / source, project.results / place)
+            (project.results / output).unlink()
+        told = project.snakemake("--cores", "2", *(f"results/smoke/{output}" for *_, output in chosen), fails=True)
+        said |= {place: told for place, *_ in chosen}
+    return said
+
+
+@pytest.mark.parametrize("place", [copy[1] for copy in COPIES.values()], ids=COPIES)
+def test_a_valid_file_in_a_wrong_place_is_one_sentence_of_its_reader(place, exchanged):
+    errors = [line for line in exchanged[place].splitlines() if line.startswith(f"error: results/smoke/{place}: ")]
+    assert set(errors) == set(errors[:1])
+    assert errors[0].count("results/smoke/") > 1 or "manifest beside it" in errors[0]
+    assert "Traceback" not in exchanged[place]
+
+
+def test_every_exchange_is_of_files_that_differ(smoke):
+    for _, place, source, _ in COPIES.values():
+        files = [smoke.results / name for name in (place, source)]
+        assert not all(file.is_file() for file in files) or files[0].read_bytes() != files[1].read_bytes()

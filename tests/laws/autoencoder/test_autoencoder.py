@@ -23,8 +23,8 @@ from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
 from weightspace.autoencoder.settings import LOSSES as NAMES
-from weightspace.autoencoder.settings import AutoencoderConfig
-from weightspace.autoencoder.store import pack_autoencoder, unpack_autoencoder
+from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.store import read_autoencoder, write_autoencoder
 from weightspace.autoencoder.train import (
     batch_losses,
     draw_view,
@@ -34,13 +34,13 @@ from weightspace.autoencoder.train import (
     train_autoencoder,
 )
 from weightspace.behavior import DISTANCES
+from weightspace.checkpoints import ZooWeights
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
-from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
-from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.store import TrainingState
 from weightspace.table import Source, read_metrics, write_metrics
 from weightspace.tokens import token_layout
 
@@ -51,8 +51,8 @@ SOURCE = Source("planted", "autoencoder", "plain", 0)
 
 
 def config_of(**changes):
-    return AutoencoderConfig(**{
-        "zoo": "planted", "seeds": [0], "epochs": [3, 5], "structure_weight": 1.0, "steps": 12, "width": 8, "depth": 1,
+    return AutoencoderSettings(**{
+        "zoo": "planted", "epochs": [3, 5], "structure_weight": 1.0, "steps": 12, "width": 8, "depth": 1,
         "heads": 2, "feedforward": 16, "latent": 3, "projection": 5, "batch_size": 4, "num_queries": 5, "query_pool": 20,
     } | changes)  # fmt: skip
 
@@ -283,7 +283,7 @@ def test_a_step_has_the_same_losses_whenever_it_is_asked_for(views, reconstruct)
 
 
 def run(problem, path, seed=0):
-    trained = train_autoencoder(problem, seed, TrainingState(path, "run"))
+    trained = train_autoencoder(problem, SOURCE._replace(seed=seed), TrainingState(path, "run"))
     return nn.utils.parameters_to_vector(trained.model.parameters()).detach(), trained
 
 
@@ -330,7 +330,7 @@ def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, 
                 raise KilledError
 
     with suppress(KilledError):
-        train_autoencoder(problem, 0, Eager(tmp_path / "state", "run"))
+        train_autoencoder(problem, SOURCE, Eager(tmp_path / "state", "run"))
     steps = []
     original = weightspace.autoencoder.train.batch_losses
     monkeypatch.setattr(weightspace.autoencoder.train, "batch_losses", lambda *args: steps.append(args[2]) or original(*args))
@@ -388,14 +388,14 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
 def test_a_stored_autoencoder_is_rebuilt_trained_and_untrained(tmp_path):
     problem = problem_of(standardize=True, token_size=17)
     _, trained = run(problem, tmp_path / "state", 3)
-    save_tensors(tmp_path / "model.safetensors", *pack_autoencoder(problem, trained, 3))
-    stored = unpack_autoencoder(*load_tensors(tmp_path / "model.safetensors"))
+    write_autoencoder(tmp_path / "model.safetensors", problem, trained, 3)
+    stored = read_autoencoder(tmp_path / "model.safetensors")
     weights = planted_weights(3)
     start = Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 3))
     for ours, theirs in ((stored.trained, trained.model), (stored.untrained, start)):
         before, after = reconstruct(problem.codec, theirs, weights, 2), reconstruct(stored.codec, ours, weights, 2)
         assert torch.equal(before.weights, after.weights)
-    assert stored.config == problem.config.model_copy(update={"seeds": [3]})
+    assert stored.config == problem.config
     assert stored.codec.spec == SPEC
 
 
@@ -511,16 +511,16 @@ def test_the_mean_over_others_leaves_the_own_out():
 
 
 def planted_zoo(splits, diverged=(), order=None):
-    """Parameters, metadata and table of a zoo whose weights are model + epoch / 10."""
+    """Checkpoints and table of a zoo whose weights are model + epoch / 10."""
     weights = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
     weights = weights.expand(-1, -1, SPEC.num_weights).contiguous()
     rows = [
         {"model": model, "epoch": epoch, "split": split, "diverged": (model, epoch) in diverged, "init_tensor": str(model % 2),
-         "test_accuracy": model / 100 + epoch, "generalization_gap": model / 50 - epoch}
+         "train_accuracy": 0.9, "test_accuracy": model / 100 + epoch, "generalization_gap": model / 50 - epoch}
         for model, split in enumerate(splits) for epoch in EPOCHS
     ]  # fmt: skip
     rows = [rows[n] for n in order] if order else rows
-    return unflatten(SPEC, weights), {"spec": SPEC.description, "epochs": EPOCHS}, pa.Table.from_pylist(rows)
+    return ZooWeights(SPEC, EPOCHS, list(range(len(splits))), 0.5, weights), pa.Table.from_pylist(rows)
 
 
 SPLITS = ["train", "val", "test", "train", "test", "val", "train", "test", "train"]
@@ -539,7 +539,7 @@ def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone():
 
 def test_diverged_checkpoints_are_left_out_and_said_to_be(capsys):
     splits = checkpoints_by_split(config_of(), *planted_zoo(SPLITS, {(0, 5), (3, 3), (3, 5), (4, 0)}), torch.device("cpu"))
-    assert "left out 3 diverged of 18 checkpoints" in capsys.readouterr().out
+    assert "left out 3 diverged of 18 checkpoints, of models 0, 3\n" in capsys.readouterr().out
     assert list(zip(splits["train"].properties["model"], splits["train"].properties["epoch"], strict=True)) == [
         (0, 3), (6, 3), (6, 5), (8, 3), (8, 5),
     ]  # fmt: skip
@@ -559,11 +559,12 @@ def test_one_test_model_is_too_few_to_compare_it_with_others():
 
 def evaluated(tmp_path, order=None, **changes):
     """Rows and splits of a trained autoencoder on a zoo of random models."""
-    parameters, metadata, table = planted_zoo(SPLITS * 2, order=order)
+    zoo, table = planted_zoo(SPLITS * 2, order=order)
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
-    splits = checkpoints_by_split(config_of(), unflatten(SPEC, weights), metadata, table, torch.device("cpu"))
+    splits = checkpoints_by_split(config_of(), zoo._replace(weights=weights), table, torch.device("cpu"))
     problem = make_problem(config_of(**changes), SPEC, splits["train"], planted_images())
-    stored = unpack_autoencoder(*pack_autoencoder(problem, run(problem, tmp_path / "state")[1], 0))
+    write_autoencoder(tmp_path / "model", problem, run(problem, tmp_path / "state")[1], 0)
+    stored = read_autoencoder(tmp_path / "model")
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
 
 

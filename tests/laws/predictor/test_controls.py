@@ -47,7 +47,7 @@ def inputs_of(tmp_path_factory):
         states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
         predicted = train_predictors({"any": TrainedCell(config, task)}, None, None, states)["any"][0]
         save_artifacts(config, task, predicted, folder)
-        data, networks = evaluation_data(config, originals, rank, images), load_artifacts(originals.spec, folder, 2)
+        data, networks = evaluation_data(config, originals, rank, images), load_artifacts(originals, folder)
         found[kind] = (ControlInputs(data, originals, networks, 0, recipe_of(RESIDUAL), None), folder)
     return found
 

@@ -71,8 +71,8 @@ def test_a_kernel_is_what_its_row_of_the_table_gives():
     torch.testing.assert_close(predict_all(SPEC, weights, table, rank), expected)
 
 
-def test_kernels_of_a_whole_network_do_not_hang_on_the_stack(monkeypatch):
-    monkeypatch.setattr(model, "CHUNK", 4)
+def test_kernels_of_a_whole_network_do_not_depend_on_the_stack(monkeypatch):
+    monkeypatch.setattr(model, "TABLE_ROWS", 4)
     weights, table, rank = drawn(), torch.randn(10, 18), torch.arange(10).expand(3, -1)
     whole = predict_all(SPEC, weights, table, rank)
     alone = torch.cat([predict_all(SPEC, own, table, rank[:1]) for own in weights.split(1)])

@@ -42,7 +42,7 @@ def test_a_cell_without_its_seeds_is_what_a_job_of_one_seed_reads():
         ("embedding_levels", 10**6, "embedding_levels: Input should be less than or equal to 1024"),
         ("hidden", 10**8, "hidden: Input should be less than or equal to 16384"),
         ("seeds", [2**63], r"seeds.0: Input should be less than 9223372036854775808"),
-        ("seeds", [1, 0, 1], "seeds: names a seed twice"),
+        ("seeds", [1, 0, 1], "seeds: names 1 twice"),
         ("seeds", [], "seeds: List should have at least 1 item"),
     ],
 )

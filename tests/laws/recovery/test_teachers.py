@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 from test_zoo import planted_images
+from weightspace.checkpoints import ZooWeights
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
 from weightspace.images.tensors import normalize
@@ -12,7 +13,6 @@ from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TrainedTeachers, ZooTeachers
 from weightspace.recovery.teachers import (
-    Zoo,
     answers,
     cube,
     make_teachers,
@@ -145,10 +145,10 @@ def test_teachers_that_diverged_are_an_error(state):
 
 
 def a_zoo():
-    """Five models at epochs 0 and 2 as a zoo's file holds them, and their flat weights [model, epoch, weight]."""
+    """Five models at epochs 0 and 2."""
     spec = build_spec(LINEAR, "tanh", (1, 4, 4), 3)
     weights = torch.randn(5, 2, spec.num_weights)
-    return Zoo(unflatten(spec, weights), {"spec": spec.description, "epochs": [0, 2], "models": list(range(5))}), weights
+    return ZooWeights(spec, [0, 2], list(range(5)), 0.4, weights)
 
 
 def zoo_config(**changes):
@@ -156,8 +156,8 @@ def zoo_config(**changes):
 
 
 def test_zoo_teachers_are_the_named_models_in_order():
-    zoo, weights = a_zoo()
-    torch.testing.assert_close(zoo_teachers(zoo_config(), *zoo).weights, weights[[3, 1], 1].double(), rtol=0, atol=0)
+    zoo = a_zoo()
+    torch.testing.assert_close(zoo_teachers(zoo_config(), zoo).weights, zoo.weights[[3, 1], 1].double(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -167,27 +167,28 @@ def test_zoo_teachers_are_the_named_models_in_order():
 )
 def test_a_model_or_epoch_that_the_zoo_lacks_is_named(changes, told):
     with pytest.raises(InputError, match=told):
-        zoo_teachers(zoo_config(**changes), *a_zoo()[0])
+        zoo_teachers(zoo_config(**changes), a_zoo())
 
 
-def test_a_diverged_model_is_no_teacher():
-    zoo, _ = a_zoo()
-    zoo.parameters["linear2.bias"][1, 1, 0] = torch.nan
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, 3e37])
+def test_a_diverged_model_is_no_teacher(broken):
+    zoo = a_zoo()
+    zoo.weights[1, 1, 0] = broken
     with pytest.raises(InputError, match="model 1 diverged"):
-        zoo_teachers(zoo_config(), *zoo)
+        zoo_teachers(zoo_config(), zoo)
 
 
 # all kinds
 
 
 def test_make_teachers_makes_each_kind(state):
-    zoo, weights = a_zoo()
+    zoo = a_zoo()
     small = planted_images()
     small = small._replace(train_x=small.train_x[..., :4, :4])
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
     torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
     assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
-    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", small, zoo, state).weights, weights[[3, 1], 1].double())
+    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", small, zoo, state).weights, zoo.weights[[3, 1], 1].double())
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     assert box.spec is None
     assert box.weights.shape == (1, 0)

@@ -35,7 +35,7 @@ WRONG = {
     "one student": ("recoveries.made.students", {"num": 1}, "recoveries.made.students.num:"),
     "students that do not train": (
         "recoveries.made.students", {"epochs": 0, "second_order_steps": 0},
-        "recoveries.made.students: epochs and second_order_steps are both 0"),
+        "recoveries.made.students: epochs is 0 and second_order_steps is 0 or not set"),
     "an angle in degrees": ("recoveries.made.cluster", {"max_angle_rad": 60.0}, "recoveries.made.cluster.max_angle_rad:"),
     "a control of a seed that its predictor lacks": (
         "predictors.held.controls.noise.seeds", [1, 7], "predictors.held.controls.noise.seeds: the predictor has no seed 7"),

@@ -8,9 +8,10 @@ import torch
 import weightspace.store
 from safetensors.torch import save_file
 from weightspace.errors import InputError
+from weightspace.jobs import read_header
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.store import TrainingState, choose_device, content_digest, load_tensors, save_tensors
+from weightspace.store import TrainingState, choose_device, load_tensors, save_tensors
 
 METADATA = {"spec": {"architecture": ["flatten", "linear classes"]}, "epochs": [0, 2], "share": 0.1, "none": None, "é": "ü"}
 
@@ -162,7 +163,7 @@ def test_the_digest_tells_files_apart_by_their_content_alone(tmp_path):
         save_tensors(path, {"float": torch.ones(3, 4), "int": torch.arange(5)}, {"a": 1, "b": 2})
     save_tensors(other, {"float": torch.ones(3, 4), "int": torch.arange(5) + 1}, {"a": 1, "b": 2})
     assert one.read_bytes() == two.read_bytes()
-    assert content_digest(one) == content_digest(two) != content_digest(other)
+    assert read_header(one).digest == read_header(two).digest != read_header(other).digest
 
 
 def test_a_cut_state_is_said_to_be_and_not_gone_on_from(path, capsys):

@@ -6,10 +6,10 @@ from itertools import combinations
 
 import pytest
 import torch
-import weightspace.zoo
+import weightspace.zoo.train
+from weightspace.checkpoints import read_zoo, write_zoo
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
-from weightspace.nets.forward import flatten, unflatten
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
@@ -23,6 +23,7 @@ from weightspace.zoo.train import (
     members,
     models_table,
     new_stack,
+    shard_weights,
     split_of,
     train_models,
     zoo_metrics,
@@ -153,14 +154,13 @@ def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architec
     for shard in range(num_shards):
         models = members(config)[shard::num_shards]
         trained, part = train(config, tmp_path / f"{shard}", models)
-        about = {"spec": spec.description, "epochs": config.epochs, "models": [m.model for m in models], "key": str(shard)}
-        shards.append((unflatten(spec, trained.weights), about))
+        shards.append(shard_weights(make_task(config, planted_images()), models, trained))
         tables.append(part)
-    parameters, metadata, joined = join_shards(shards[::-1], tables[::-1])
-    assert torch.equal(flatten(spec, parameters), whole.weights)
+    write_zoo(tmp_path / "zoo", join_shards(shards[::-1], tables[::-1])[0])
+    zoo, joined = read_zoo(tmp_path / "zoo"), join_shards(shards[::-1], tables[::-1])[1]
+    assert torch.equal(zoo.weights, whole.weights)
     assert joined.equals(table)
-    assert metadata["models"] == list(range(config.num_models))
-    assert metadata["epochs"] == config.epochs
+    assert zoo[:3] == (spec, config.epochs, list(range(config.num_models)))
 
 
 @pytest.mark.parametrize("architecture", [LINEAR, CONV], ids=["linear", "conv"])
@@ -244,7 +244,7 @@ def train_killed(config, path, monkeypatch, epochs, key="run"):
                 raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(weightspace.zoo, "Progress", Deadly)
+        patch.setattr(weightspace.zoo.train, "Progress", Deadly)
         with suppress(KilledError):
             train_models(make_task(config, planted_images()), members(config), Eager(path, key))
     assert Deadly.left == 0
@@ -278,8 +278,8 @@ def test_a_resumed_run_does_not_train_again_what_is_trained(tmp_path, monkeypatc
     config = config_of()
     train_killed(config, tmp_path / "state", monkeypatch, 6)
     done = []
-    original = weightspace.zoo.train_epoch
-    monkeypatch.setattr(weightspace.zoo, "train_epoch", lambda *args: done.append(1) or original(*args))
+    original = weightspace.zoo.train.train_epoch
+    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", lambda *args: done.append(1) or original(*args))
     train(config, tmp_path / "state")
     assert len(done) == 2
 
@@ -313,13 +313,13 @@ def out_of_memory(num_times, original):
 def test_when_memory_ends_the_stack_is_halved_and_the_weights_are_the_same(tmp_path, monkeypatch, capsys, num_times):
     config = config_of(architecture=CONV)
     whole = train(config, tmp_path / "whole")
-    monkeypatch.setattr(weightspace.zoo, "train_epoch", out_of_memory(num_times, weightspace.zoo.train_epoch))
+    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", out_of_memory(num_times, weightspace.zoo.train.train_epoch))
     assert_same(train(config, tmp_path / "state"), whole)
     sizes = re.findall(r"out of GPU memory: on with stacks of (\d+)", capsys.readouterr().out)
     assert sizes == ["4", "2"][:num_times]
 
 
 def test_when_not_one_model_fits_it_is_said_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(weightspace.zoo, "train_epoch", out_of_memory(10**6, None))
+    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", out_of_memory(10**6, None))
     with pytest.raises(InputError, match="not even one model"):
         train(config_of(), tmp_path / "state")

@@ -159,7 +159,7 @@ class PredictorSettings(Cell):
     originals: CellName = Field(description="cell of the section originals")
     hidden: int = Field(ge=1, le=16384, description="units of each of the four hidden layers")
     kernel_sizes: Annotated[list[PositiveInt], Once] | None = Field(
-        None, min_length=1, description="sizes of the convolution kernels that are predicted; null: all sizes"
+        None, description="sizes of the convolution kernels that are predicted; null: all sizes"
     )
     linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
     order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
