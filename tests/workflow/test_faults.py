@@ -121,7 +121,7 @@ def test_a_killed_training_goes_on_where_it_was(killed):
     _, _, (first_log, zoo_log, autoencoder_log) = killed
     assert re.match(r"model epochs [1-9]\d\d?/3840: resumed", first_log)  # in the first of four stacks
     assert re.match(r"model epochs [1-9]\d{3}/3840: resumed", zoo_log)
-    assert re.match(r"step [1-9]\d*/1000: resumed", autoencoder_log)
+    assert re.search(r"^step [1-9]\d*/1000: resumed", autoencoder_log, re.MULTILINE)
 
 
 def test_nothing_of_a_killed_run_is_left_over(killed):
