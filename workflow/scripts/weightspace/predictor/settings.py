@@ -205,6 +205,8 @@ class PredictorSettings(Cell):
 
     @model_validator(mode="after")
     def _reads(self) -> "PredictorSettings":
+        if self.kernel_sizes == [] and not self.linear:
+            raise ValueError("kernel_sizes: with none, and without linear, nothing is predicted")
         jointly = self.distillation is not None and self.distillation.when == "jointly"
         if jointly and self.rounds > 1:
             raise ValueError("rounds are of the reconstruction alone; jointly there is one")
