@@ -132,7 +132,7 @@ def expand(spec: NetSpec, config: StudentsConfig, fit: Fit, identity: tuple, sta
         descent = _adam_state(saved, fit.y.device) if saved else None
         if descent is None:
             descent = start_adam(config, initial_students(spec, config, len(fit.y), identity).to(fit.y.device))
-        descent = _descend_to_the_end(spec, config, (descent, fit), identity, state)
+        descent = _descend_to_the_end(spec, config, descent, fit, identity, state)
         damped = start(spec, descent.weights, rows)
     steps = config.second_order_steps_of(spec.num_weights)
     progress = Progress("steps of second order", steps, damped.step)
@@ -144,10 +144,9 @@ def expand(spec: NetSpec, config: StudentsConfig, fit: Fit, identity: tuple, sta
 
 
 def _descend_to_the_end(
-    spec: NetSpec, config: StudentsConfig, begun: tuple[AdamState, Fit], identity: tuple, state: TrainingState | None
+    spec: NetSpec, config: StudentsConfig, descent: AdamState, fit: Fit, identity: tuple, state: TrainingState | None
 ) -> AdamState:
     """Adam from a state on, saved now and then."""
-    descent, fit = begun
     progress = Progress("epochs of Adam", config.epochs, descent.epoch)
     for now in descend(spec, config, descent, fit, identity):
         progress.update(now.epoch)
