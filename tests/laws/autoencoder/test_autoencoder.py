@@ -15,6 +15,7 @@ from weightspace.autoencoder.evaluate import (
     Rebuilt,
     evaluate_autoencoder,
     mean_over_others,
+    metric_rows,
     own_is_nearest,
     reconstruct,
     reconstruction_metrics,
@@ -96,12 +97,28 @@ def test_a_checkpoint_whose_outputs_are_not_finite_stops_behavior_and_is_named()
     assert autoencoder_data(config_of(), SPEC, checkpoints_of(weights), planted_images()).targets.shape[1] == 0
 
 
-def test_a_decoded_network_whose_outputs_are_not_finite_stops_training_and_is_named():
-    problem = problem_of(**ALL_LOSSES)
-    decoded = problem.codec.to_tokens(problem.weights[[2, 7, 2, 7]])
-    decoded[3] = torch.inf
-    with pytest.raises(InputError, match="the autoencoder diverged, and what it decodes: model 7 at epoch 5 has outputs"):
-        behavior_loss(problem, decoded, torch.tensor([2, 7]), torch.arange(5))
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        ({"learning_rate": 1e300, "schedule": "constant"}, "0"),
+        ({"learning_rate": 1e300}, r"\d+"),
+        ({"temperature": 1e-300}, "0"),
+        ({"behavior_distance": "logit_mse", "behavior_weight": 1e38}, "0"),
+    ],
+    ids=str,
+)
+def test_an_autoencoder_that_diverges_stops_and_its_cell_seed_and_step_are_named(tmp_path, changes, step):
+    problem = problem_of(**ALL_LOSSES | changes)
+    with pytest.raises(InputError, match=rf"^autoencoder 'plain', seed 3 diverged: .* by step {step}; ") as error:
+        run(problem, tmp_path / "state", 3)
+    assert "\n" not in str(error.value)
+
+
+def test_a_metric_that_is_not_finite_stops_and_is_named():
+    values = torch.tensor([1.0, torch.nan])
+    with pytest.raises(InputError, match="autoencoder 'plain', seed 0: error of model 7 is not finite"):
+        metric_rows(SOURCE, [3, 7], {"fine": torch.ones(2), "error": values})
+    assert [row["value"] for row in metric_rows(SOURCE, [3], {"error": values[:1]})] == [1.0]
 
 
 # model

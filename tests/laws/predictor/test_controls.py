@@ -171,7 +171,7 @@ def test_small_networks_learn_from_another_teacher_each_from_its_own(inputs_of, 
         for name in [name for name in parameters if name.startswith("linear")][-2:]:
             parameters[name].copy_(parameters[name].roll(shift, 0))
     teacher = Originals(own.spec, weights, weights)
-    config = config_of("small", architecture=PLAIN, teacher="others")
+    config = config_of("small", architecture=SMALL, teacher="others")
     control = made(inputs, config, tmp_path, recipe_of(RESIDUAL, epochs=25), teacher)
     for n in range(2):
         labels = (inputs.data.images.test_y + shifts[n % num_teachers]) % 3

@@ -12,9 +12,9 @@ from weightspace.errors import InputError
 from weightspace.jobs import MANIFEST, Job, job_of, read_header
 from weightspace.predictor.settings import PredictorConfig
 from weightspace.recovery.settings import RecoveryConfig
+from weightspace.stages import VERSION
 from weightspace.store import TrainingState, load_tensors, resumable, save_tensors
 from weightspace.table import read_table, write_table
-from weightspace.versions import VERSION
 
 PARAMS = {"recovery": {"num": 3, "share": 0.5}, "version": VERSION["recovery"]}
 

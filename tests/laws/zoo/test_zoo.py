@@ -7,7 +7,8 @@ from itertools import combinations
 import pytest
 import torch
 import weightspace.zoo.train
-from weightspace.checkpoints import read_zoo, write_zoo
+from weightspace.checkpoints import read_zoo, which_learned, write_zoo
+from weightspace.ensemble import learning_bar
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
 from weightspace.settings import settings_hash
@@ -184,6 +185,28 @@ def test_a_model_that_diverged_is_a_row_like_others(tmp_path):
     healthy = [member.model for member in members(config) if member.learning_rate == 0.01]
     alone, _ = train(config, tmp_path / "alone", [members(config)[n] for n in healthy])
     assert torch.equal(alone.weights, trained.weights[healthy])
+
+
+def test_a_checkpoint_of_finite_weights_beyond_any_sense_diverged(tmp_path):
+    config = config_of()
+    trained, _ = train(config, tmp_path / "state")
+    trained.weights[2, 1, 0], trained.weights[3, 2, 0], trained.measures[4, 0, 0] = 3e37, 1e15, torch.inf
+    table = models_table(config, members(config), trained).to_pandas()
+    assert table.loc[table["diverged"], ["model", "epoch"]].to_numpy().tolist() == [[2, 1], [4, 0]]
+
+
+@pytest.mark.parametrize(("num_learned", "told"), [(0, "none of 16 models, "), (3, "3 of 16 models "), (16, "16 of 16 models ")])
+def test_it_is_said_how_many_models_learned_more_than_a_constant_answer(tmp_path, num_learned, told):
+    """By the last epoch, on train images; one that diverged has not."""
+    config = config_of()
+    trained, _ = train(config, tmp_path / "state")
+    bar = learning_bar(torch.tensor([0, 0, 1, 2]).repeat(100))  # a little above 1/2
+    trained.measures[:, :, MEASURES.index("train_accuracy")] = 0.99
+    trained.measures[num_learned:, -1, MEASURES.index("train_accuracy")] = bar - 1e-3
+    assert which_learned(models_table(config, members(config), trained), bar).startswith(told)
+    trained.weights[0, -1] = torch.nan
+    left = which_learned(models_table(config, members(config), trained), bar)
+    assert left.startswith(f"{num_learned - 1} of 16" if num_learned > 1 else "none of 16")
 
 
 def test_the_gap_is_train_minus_test_accuracy_of_the_same_epoch(tmp_path):

@@ -54,21 +54,27 @@ def job_of(rule: object) -> Job:
     headers = {Path(path).as_posix(): read_header(path) for path in rule.input}
     made_from = {path: header.digest for path, header in headers.items()}
     key = settings_hash(dict(rule.params.items()), dict(rule.wildcards.items()), made_from)
-    for path, header in headers.items():
-        if header.identity:
-            check_identity(path, header.identity, made_from)
-            made_from = header.identity.made_from | made_from
+    said = {path: header.identity for path, header in headers.items() if header.identity}
+    for path, identity in said.items():
+        check_identity(path, identity)
+    for path, identity in said.items():
+        check_sources(path, identity, made_from)
+        made_from = identity.made_from | made_from
     return Job(rule.params.version, made_from, key)
 
 
-def check_identity(path: str, identity: Identity, known: Mapping[str, str]) -> None:
-    """Raises InputError, one sentence, if a file is not the one that belongs at `path`; `known` are digests by place."""
+def check_identity(path: str, identity: Identity) -> None:
+    """Raises InputError, one sentence, if a file is not the one that belongs at `path`, or of another version of its stage."""
     expected = _manifest_of(path).as_posix()
     if identity.place != expected:
         raise InputError(f"{path}: holds {identity.place}, which does not belong there: {AGAIN}")
     if identity.version not in VERSION.values():
         current = VERSION.get(identity.version.partition(" ")[0], "none")
         raise InputError(f"{path}: was made by version {identity.version}, the current one is {current}: {AGAIN}")
+
+
+def check_sources(path: str, identity: Identity, known: Mapping[str, str]) -> None:
+    """Raises InputError, one sentence, if a file was made from another content of a place than `known` has by its digest."""
     for place, digest in identity.made_from.items():
         if known.get(place, digest) != digest:
             raise InputError(f"{path}: was made from another {place} than the one in use: {AGAIN}")

@@ -115,22 +115,22 @@ def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingStat
         optimizer.step()
         curves[step // every] += torch.stack([*losses.values(), total]).detach() / every
         if (step + 1) % every == 0 or step + 1 == config.steps:
-            _check_finite([curves[step // every], *model.parameters()], source, range(step - step % every, step + 1))
+            _check_finite([curves[step // every], *model.parameters()], source, step)
         progress.update(step + 1)
         state.save_if_due(lambda: _snapshot(model, optimizer, curves), step=step + 1)
     full = config.steps // every
     return Trained(model, scale, curves[:full].cpu(), [every * (n + 1) for n in range(full)])
 
 
-def _check_finite(tensors: list[Tensor], source: Source, steps: range) -> None:
-    """Raises InputError if the losses of some steps, or what they left of the parameters, are not finite.
+def _check_finite(tensors: list[Tensor], source: Source, step: int) -> None:
+    """Raises InputError if the losses since the last report, or the parameters that they left, are not finite at a step.
 
     The published code (Structure Is Not Enough, 727c3a9) goes on: with `l2` it counts probabilities that are not finite as 0,
     with `distillation` it drops the network from the loss, and its gradient is not finite either way.
     """
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-        told = f"a loss or a weight is not finite after steps {steps[0]} to {steps[-1]}"
-        raise InputError(f"{source.stage} {source.cell!r}, seed {source.seed} diverged: {told}; lower the learning_rate")
+        told = f"a loss or a weight is not finite by step {step}; lower the learning_rate or raise the temperature"
+        raise InputError(f"{source.stage} {source.cell!r}, seed {source.seed} diverged: {told}")
 
 
 def learning_rate(config: AutoencoderSettings, step: int) -> float:
