@@ -1,4 +1,4 @@
-"""A population of small networks: who is in it, trained as stacks, measured, split by model."""
+"""Train a population of small networks as stacks, and measure its models."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

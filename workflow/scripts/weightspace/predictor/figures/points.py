@@ -100,7 +100,7 @@ def plot_points(groups: list[list[Panel]], joined: set[str], note: str) -> Figur
 
 
 def _left_out(number: int, total: int) -> str:
-    return f"For want of room {number} of {total} sets of originals are not drawn." if number else ""
+    return f"{number} of {total} sets of originals are not drawn: there is no room." if number else ""
 
 
 def _grid(num: int, columns: int) -> tuple[Figure, list[Axes]]:
