@@ -67,7 +67,6 @@ WRONG = {
     "a recovery that is named as a baseline": (
         "recoveries.made_single", {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},
         "recoveries.made.baselines: a cell has the name 'made_single' too"),
-    "no sizes of kernels": ("predictors.own.kernel_sizes", [], "predictors.own.kernel_sizes:"),
     "a size of kernels twice": ("predictors.own.kernel_sizes", [3, 3], "predictors.own.kernel_sizes: names 3 twice"),
     "a stack of another that shares one": (
         "predictors.own.stack", "shared", "predictors.own.stack: 'shared' trains with 'alone' itself: name that one"
