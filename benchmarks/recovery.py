@@ -29,7 +29,7 @@ from weightspace.nets.spec import build_spec
 from weightspace.recovery.cluster import count_curve, cut_heights, distances
 from weightspace.recovery.fit import Fit
 from weightspace.recovery.settings import StudentsConfig
-from weightspace.recovery.students import descend, initial_students, start_descent
+from weightspace.recovery.students import descend, initial_students, start_adam
 from weightspace.rng import generator_for
 
 NUM, FEATURES, NOISE = 20, 33, 0.05
@@ -111,7 +111,7 @@ def now(device: torch.device) -> float:
 
 def train_stacked(fit: Fit, device: torch.device) -> tuple[float, Weights]:
     """Seconds of one epoch of all students as one tensor, students first, and what it leaves."""
-    fit, state = Fit(*(tensor.to(device) for tensor in fit)), start_descent(CONFIG, first_weights().to(device))
+    fit, state = Fit(*(tensor.to(device) for tensor in fit)), start_adam(CONFIG, first_weights().to(device))
     started = now(device)
     (state,) = descend(SPEC, CONFIG, state, fit, ("benchmark",))
     return now(device) - started, state.weights.cpu()

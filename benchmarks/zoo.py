@@ -18,10 +18,10 @@ from weightspace.images.settings import ImagesConfig
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
 from weightspace.zoo.settings import ZooConfig
-from weightspace.zoo.train import Member, Task, batches, make_task, members, new_stack, train_stack
+from weightspace.zoo.train import Member, ZooTask, batches, make_task, members, new_stack, train_stack
 
 
-def plain_network(task: Task) -> nn.Sequential:
+def plain_network(task: ZooTask) -> nn.Sequential:
     """The zoo's architecture as an ordinary torch module."""
     kinds = {
         "pool": lambda op: nn.MaxPool2d(op.sizes["size"]),
@@ -35,7 +35,7 @@ def plain_network(task: Task) -> nn.Sequential:
     return nn.Sequential(*(makers[op.kind](op) for op in task.spec.ops))
 
 
-def train_plain(task: Task, models: list[Member]) -> torch.Tensor:
+def train_plain(task: ZooTask, models: list[Member]) -> torch.Tensor:
     """One epoch of each model, one after the other: module, torch.optim.Adam, cross_entropy. Returns flat weights."""
     start = new_stack(task, models).weights
     rows = []
@@ -52,7 +52,7 @@ def train_plain(task: Task, models: list[Member]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def train_stacked(task: Task, models: list[Member]) -> torch.Tensor:
+def train_stacked(task: ZooTask, models: list[Member]) -> torch.Tensor:
     """The same epoch with all models as one tensor."""
     size = task.config.stack_size
     parts = [models[start : start + size] for start in range(0, len(models), size)]
@@ -60,7 +60,9 @@ def train_stacked(task: Task, models: list[Member]) -> torch.Tensor:
     return torch.cat([list(train_stack(task, part, stack))[-1].weights for part, stack in zip(parts, stacks, strict=True)])
 
 
-def seconds(train: Callable[[Task, list[Member]], torch.Tensor], task: Task, models: list[Member]) -> tuple[float, torch.Tensor]:
+def seconds(
+    train: Callable[[ZooTask, list[Member]], torch.Tensor], task: ZooTask, models: list[Member]
+) -> tuple[float, torch.Tensor]:
     """Wall time of a call and what it returns."""
     started = time.perf_counter()
     weights = train(task, models).cpu()

@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from pydantic import BaseModel  # noqa: E402
 from weightspace.nets.activations import ACTIVATIONS  # noqa: E402
+from weightspace.nets.layers import LAYERS, WRITTEN  # noqa: E402
 from weightspace.options import Options  # noqa: E402
 from weightspace.report.registry import metrics_of  # noqa: E402
 from weightspace.scenario import Scenario  # noqa: E402
@@ -31,7 +32,7 @@ the settings' names. *At* says what the column `at` counts; where it is empty a 
 
 
 def settings_page(template: str) -> str:
-    """The template with a table of settings in the place of each `{ClassOfSettings}` on a line of its own.
+    """The template with a table of settings in the place of each `{ClassOfSettings}` on a line of its own, and with the layers.
 
     Raises ValueError if the template leaves out a class of settings that users write.
     """
@@ -39,6 +40,8 @@ def settings_page(template: str) -> str:
     wanted = {name for name, cls in classes.items() if not cls.__subclasses__()} - MADE  # bases are no section's
     if missing := [name for name in sorted(wanted) if f"\n{{{name}}}\n" not in template]:
         raise ValueError(f"{TEMPLATE.name} has no place for the settings of {', '.join(missing)}")
+    kinds = "\n".join(f"- `{LAYERS[kind].notation}`" for kind in WRITTEN)
+    template = template.replace("{layers}", kinds).replace("{activations}", ", ".join(f"`{name}`" for name in ACTIVATIONS))
     for name in sorted(wanted):
         template = template.replace(f"\n{{{name}}}\n", f"\n{settings_table(classes[name])}\n")
     return template

@@ -70,7 +70,7 @@ def test_the_table_says_how_many_files_each_touches(what):
 
 LOSS_AND_METRIC = """
 import math, torch
-from weightspace.autoencoder.evaluate import Originals, Rebuilt, structure_metrics
+from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, structure_metrics
 from weightspace.autoencoder.losses import Step, losses_of, total_loss
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder
@@ -93,7 +93,7 @@ names = [metric.name for metric in METRICS]
 assert "loss_embedding" in names and "weights_cosine" in names
 
 same = torch.ones(6, 6, dtype=torch.bool)
-originals = Originals(list(range(6)), weights, weights.mean(0), same, None)
+originals = HeldOutNetworks(list(range(6)), weights, weights.mean(0), same, None)
 cosines = structure_metrics(originals, Rebuilt(weights * torch.tensor([2, 2, 2, -1, -1, -1])[:, None], torch.zeros(6)))
 torch.testing.assert_close(cosines["weights_cosine"], torch.tensor([1.0, 1, 1, -1, -1, -1]))
 """

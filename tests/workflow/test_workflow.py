@@ -240,7 +240,7 @@ def test_only_the_teachers_themselves_and_the_comparison_read_the_teachers_weigh
 
 
 def test_a_raised_version_of_the_evaluation_reruns_the_evaluation_alone(finished):
-    path = finished.folder / "workflow/rules/common.smk"
+    path = finished.folder / "workflow/scripts/weightspace/stages.py"
     text, times = re.subn(r'"evaluation": (\d+)', lambda match: f'"evaluation": {int(match[1]) + 1}', path.read_text())
     assert times == 1
     path.write_text(text)
@@ -264,7 +264,11 @@ BAD_SETTINGS = {  # key, its new value, what is said
     "out of range": ("zoos.tiny.test_share", 1.5, "zoos.tiny.test_share: Input should be less than 1"),
     "negative": (f"{AE}.steps", -1, f"{AE}.steps: Input should be greater than 0"),
     "none of the choices": ("zoos.tiny.activation", "rely", "zoos.tiny.activation: Input should be 'relu'"),
-    "no loss": (AE, {"zoo": "tiny", "seeds": [0], "epochs": [1], "steps": 1}, f"{AE}: contrast_weight, structure_weight and"),
+    "no loss": (
+        AE,
+        {"zoo": "tiny", "seeds": [0], "epochs": [1], "steps": 1},
+        f"{AE}: contrast_weight, structure_weight, behavior_weight",
+    ),
     "no such image set": ("zoos.tiny.images", "mnist", "zoos.tiny.images: there is no cell 'mnist' in images, only digits"),
     "no such zoo": (f"{AE}.zoo", "big", f"{AE}.zoo: there is no cell 'big' in zoos, only tiny"),
     "no such epoch": (f"{AE}.epochs", [2], f"{AE}.epochs: zoo 'tiny' keeps no epoch 2"),

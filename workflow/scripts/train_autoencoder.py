@@ -4,7 +4,7 @@ from weightspace.autoencoder.data import checkpoints_by_split
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.autoencoder.store import write_autoencoder
-from weightspace.autoencoder.train import loss_metrics, make_problem, train_autoencoder
+from weightspace.autoencoder.train import autoencoder_data, loss_metrics, train_autoencoder
 from weightspace.checkpoints import read_zoo
 from weightspace.images.tensors import read_images
 from weightspace.jobs import job_of
@@ -18,8 +18,8 @@ with rule_log(snakemake.log[0]):
     source = Source(params.scenario, "autoencoder", wildcards.autoencoder, int(wildcards.seed))
     config, zoo = AutoencoderSettings(**params.autoencoder), read_zoo(inputs.weights)
     train = checkpoints_by_split(config, zoo, read_table(inputs.models), device)["train"]
-    problem = make_problem(config, zoo.spec, train, read_images(inputs.images, device))
+    data = autoencoder_data(config, zoo.spec, train, read_images(inputs.images, device))
     with resumable(job, output.model) as state:
-        trained = train_autoencoder(problem, source, state)
+        trained = train_autoencoder(data, source, state)
         write_metrics(output.metrics, loss_metrics(source, trained), METRICS, job)
-        write_autoencoder(output.model, problem, trained, source.seed, job)
+        write_autoencoder(output.model, data, trained, source.seed, job)

@@ -11,7 +11,7 @@ import weightspace.autoencoder.train
 from torch import nn
 from weightspace.autoencoder.data import Checkpoints, checkpoints_by_split
 from weightspace.autoencoder.evaluate import (
-    Originals,
+    HeldOutNetworks,
     Rebuilt,
     evaluate_autoencoder,
     mean_over_others,
@@ -27,11 +27,11 @@ from weightspace.autoencoder.settings import LOSSES as NAMES
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.autoencoder.store import read_autoencoder, write_autoencoder
 from weightspace.autoencoder.train import (
+    autoencoder_data,
     batch_losses,
     draw_view,
     learning_rate,
     loss_metrics,
-    make_problem,
     train_autoencoder,
 )
 from weightspace.behavior import DISTANCES
@@ -79,7 +79,7 @@ def checkpoints_of(weights):
 
 
 def problem_of(**changes):
-    return make_problem(config_of(**changes), SPEC, checkpoints_of(planted_weights()), planted_images())
+    return autoencoder_data(config_of(**changes), SPEC, checkpoints_of(planted_weights()), planted_images())
 
 
 def model_of(config, seed=0, layout=None):
@@ -93,8 +93,8 @@ def test_a_checkpoint_whose_outputs_are_not_finite_stops_behavior_and_is_named()
     weights = planted_weights()
     weights[4] = 1e38
     with pytest.raises(InputError, match="zoo 'planted': model 4 at epoch 5 has outputs .* not finite"):
-        make_problem(config_of(**ALL_LOSSES), SPEC, checkpoints_of(weights), planted_images())
-    assert make_problem(config_of(), SPEC, checkpoints_of(weights), planted_images()).targets.shape[1] == 0
+        autoencoder_data(config_of(**ALL_LOSSES), SPEC, checkpoints_of(weights), planted_images())
+    assert autoencoder_data(config_of(), SPEC, checkpoints_of(weights), planted_images()).targets.shape[1] == 0
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def originals_of(weights, train_mean=0.0, inits=None, init_mean=None):
     """Originals that all started from one tensor, or from the tensors that `inits` names."""
     inits = torch.zeros(len(weights)) if inits is None else torch.tensor(inits)
     mean = torch.full((SPEC.num_weights,), train_mean)
-    return Originals(list(range(len(weights))), weights, mean, inits[:, None] == inits[None, :], init_mean)
+    return HeldOutNetworks(list(range(len(weights))), weights, mean, inits[:, None] == inits[None, :], init_mean)
 
 
 def measured(weights, original, **known):
@@ -579,7 +579,7 @@ def evaluated(tmp_path, order=None, **changes):
     zoo, table = planted_zoo(SPLITS * 2, order=order)
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
     splits = checkpoints_by_split(config_of(), zoo._replace(weights=weights), table, torch.device("cpu"))
-    problem = make_problem(config_of(**changes), SPEC, splits["train"], planted_images())
+    problem = autoencoder_data(config_of(**changes), SPEC, splits["train"], planted_images())
     write_autoencoder(tmp_path / "model", problem, run(problem, tmp_path / "state")[1], 0)
     stored = read_autoencoder(tmp_path / "model")
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights

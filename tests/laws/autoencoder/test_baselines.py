@@ -3,7 +3,7 @@
 import pytest
 import torch
 from weightspace.autoencoder.baselines import REBUILD
-from weightspace.autoencoder.evaluate import Originals
+from weightspace.autoencoder.evaluate import HeldOutNetworks
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 
@@ -14,7 +14,7 @@ def config_of(**settings):
 
 def originals_of(weights, train, init_mean=None):
     same = torch.eye(len(weights), dtype=torch.bool)
-    return Originals(list(range(len(weights))), weights, train.mean(0), same, init_mean)
+    return HeldOutNetworks(list(range(len(weights))), weights, train.mean(0), same, init_mean)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_dead_features_get_no_weight_among_many_alive_either():
     assert solution.abs().max() < 10.0
 
 
-# centers, and who has a say
+# centers, and which students are used
 
 
 def clustering_of(labels):

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from test_zoo import planted_images
+from corner_images import planted_images
 from weightspace.errors import InputError
 from weightspace.images.tensors import normalize
 from weightspace.recovery.designs import BISECTIONS

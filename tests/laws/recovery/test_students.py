@@ -10,7 +10,7 @@ from weightspace.nets.spec import build_spec
 from weightspace.recovery import students
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.settings import StudentsConfig
-from weightspace.recovery.students import descend, expand, initial_student, initial_students, start_descent
+from weightspace.recovery.students import descend, expand, initial_student, initial_students, start_adam
 from weightspace.store import TrainingState
 
 WIDE = build_spec(["conv 8 3", "activation", "flatten", "linear 300", "activation", "linear classes"], "g", (2, 8, 8), 200)
@@ -115,7 +115,7 @@ def rates_of(losses, patience, cooldown):
     """Rates [student, epoch] after each epoch of losses [student, epoch]."""
     changes = {"patience": patience, "cooldown": cooldown, "learning_rate": 1.0, "precision": "float64"}
     config = config_of(schedule="plateau", **changes)
-    state, rates = start_descent(config, torch.zeros(len(losses), SPEC.num_weights)), []
+    state, rates = start_adam(config, torch.zeros(len(losses), SPEC.num_weights)), []
     for loss in losses.double().T:
         state = students._after_epoch(config, state, loss)
         rates.append(state.rate)
@@ -147,7 +147,7 @@ def test_epochs_that_improve_during_a_cooldown_count_towards_its_end():
 def test_a_student_at_the_smallest_rate_stands_still_while_others_go_on_and_all_there_end_the_phase():
     config = config_of(schedule="plateau", epochs=5, min_learning_rate=1e-3)
     fit = fit_of()
-    state = start_descent(config, initial_students(SPEC, config, 2, ("test",))[:2])
+    state = start_adam(config, initial_students(SPEC, config, 2, ("test",))[:2])
     before = state.weights.clone()
     state.rate[0] = 1e-4
     *_, after = descend(SPEC, config, state, fit, ("test",))

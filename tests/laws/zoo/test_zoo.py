@@ -7,10 +7,10 @@ from itertools import combinations
 import pytest
 import torch
 import weightspace.zoo.train
+from corner_images import planted_images
 from weightspace.checkpoints import read_zoo, which_learned, write_zoo
 from weightspace.ensemble import learning_bar
 from weightspace.errors import InputError
-from weightspace.images.tensors import ImageSet
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
@@ -40,18 +40,6 @@ def config_of(**changes):
         "images": "planted", "architecture": LINEAR, "inits": ["kaiming_normal", "uniform"], "learning_rates": [0.01, 0.05],
         "weight_decays": [0.0, 0.1], "num_seeds": 2, "batch_size": 8, "epochs": [0, 1, 3], "stack_size": 8,
     } | changes)  # fmt: skip
-
-
-def planted_images(val=12):
-    """Three classes that differ in the brightness of a corner."""
-    generator = torch.Generator().manual_seed(1)
-    tensors = []
-    for num in (30, val, 12):
-        y = torch.arange(num) % 3
-        x = torch.randint(0, 100, (num, 1, 6, 6), generator=generator)
-        x[:, :, :3, :3] += 60 * y.view(-1, 1, 1, 1)
-        tensors += [x.to(torch.uint8), y]
-    return ImageSet(*tensors, mean=(0.2,), std=(0.15,), classes=["a", "b", "c"], source="planted", source_sha256="0")
 
 
 def train(config, path, models=None, key="run"):

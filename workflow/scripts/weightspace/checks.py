@@ -37,11 +37,10 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos, teachers and originals that cannot be made, and why."""
-    trained = {f"zoos.{name}": cell for name, cell in scenario.zoos.items()}
-    trained |= {f"teachers.{name}": cell for name, cell in scenario.teachers.items() if cell.kind == "trained"}
-    for key, cell in trained.items():
+    trained = [(f"zoos.{name}", cell, "units_only") for name, cell in scenario.zoos.items()]
+    trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
+    for key, cell, needs in trained:
         images = scenario.images[cell.images]
-        needs = "units_only" if key.startswith("zoos") else "plain"
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
     for name, zoo in scenario.zoos.items():
         if problem := too_few(zoo):
@@ -74,7 +73,7 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, predictor in scenario.predictors.items():
         yield from _predictor_problems(scenario, f"predictors.{name}", predictor)
     for name, control in scenario.predictor_controls.items():
-        yield from _control_problems(scenario, scenario.key_of_control(name), control)
+        yield from _control_problems(scenario, scenario.keys_of_controls[name], control)
 
 
 def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:

@@ -175,7 +175,7 @@ class Scenario(Settings):
     def _controls_have_their_predictors_seeds(self) -> "Scenario":
         for name, cell in self.predictor_controls.items():
             if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
-                raise ValueError(f"{self.key_of_control(name)}.seeds: the predictor has no seed {missing[0]}")
+                raise ValueError(f"{self.keys_of_controls[name]}.seeds: the predictor has no seed {missing[0]}")
         return self
 
     @model_validator(mode="after")
@@ -210,11 +210,15 @@ class Scenario(Settings):
         """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
         return cell_rows(scenario, {section: getattr(self, section) for section in SECTIONS})
 
-    def key_of_control(self, name: str) -> str:
-        """Where a control is written: `predictors.held.controls.quantized` of `held_quantized_8`."""
-        predictor = self.predictor_controls[name].predictor
-        keys = [key for key in self.predictors[predictor].controls if f"{name}_".startswith(f"{predictor}_{key}_")]
-        return f"predictors.{predictor}.controls.{max(keys, key=len)}"
+    @cached_property
+    def keys_of_controls(self) -> dict[str, str]:
+        """Where each control is written: `predictors.held.controls.quantized` of `held_quantized_8`."""
+        return {
+            f"{name}_{made}": f"predictors.{name}.controls.{key}"
+            for name, cell in self.predictors.items()
+            for key, control in cell.controls.items()
+            for made in cell.model_copy(update={"controls": {key: control}}).named_controls(name)
+        }
 
     @cached_property
     def figure_names(self) -> list[str]:
@@ -281,7 +285,7 @@ class Scenario(Settings):
                 for part in key.split("."):
                     value = getattr(value, part, None)
                 if value is not None:
-                    where = self.key_of_control(name) if section == "predictor_controls" else f"{section}.{name}"
+                    where = self.keys_of_controls[name] if section == "predictor_controls" else f"{section}.{name}"
                     yield f"{where}.{key}", target, value
 
 

@@ -57,6 +57,7 @@ class Metric(NamedTuple):
 
 
 SHARE, POSITIVE, SIGNED, ANY = (0.0, 1.0), (0.0, inf), (-1.0, 1.0), (-inf, inf)  # ranges
+OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 
 
 class Source(NamedTuple):

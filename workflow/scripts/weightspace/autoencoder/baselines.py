@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.evaluate import Originals, Rebuilt, metric_rows, reconstruction_metrics, test_originals
+from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, held_out_networks, metric_rows, reconstruction_metrics
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
@@ -18,14 +18,14 @@ def evaluate_baseline(
     config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet, source: Source
 ) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
-    originals = test_originals(splits, config.epochs[-1])
+    originals = held_out_networks(splits, config.epochs[-1])
     weights = REBUILD[config.kind](config, originals, splits["train"].weights)
     rebuilt = Rebuilt(weights, weights.new_zeros(len(weights)))
     return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))
 
 
 def rebuild_init_mean(
-    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
 ) -> Float[Tensor, "model weight"]:
     """The mean of the training networks of the same init, at the same epoch: the prototype of an init.
 
@@ -37,7 +37,7 @@ def rebuild_init_mean(
 
 
 def rebuild_pca(
-    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
 ) -> Float[Tensor, "model weight"]:
     """The linear code of `numbers` numbers that is best for the training checkpoints."""
     mean = train.mean(0)
@@ -47,7 +47,7 @@ def rebuild_pca(
 
 
 def rebuild_noise(
-    config: BaselineConfig, originals: Originals, train: Float[Tensor, "checkpoint weight"]
+    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
 ) -> Float[Tensor, "model weight"]:
     """The original under white noise that leaves an expected R2 of `weights_r2`: error without any structure."""
     spread = (originals.weights - originals.train_mean).square().sum(1).mean()

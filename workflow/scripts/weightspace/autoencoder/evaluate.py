@@ -23,7 +23,7 @@ from weightspace.table import Source
 from weightspace.tokens import Codec
 
 
-class Originals(NamedTuple):
+class HeldOutNetworks(NamedTuple):
     """Test networks at one epoch, and what the training networks say about them."""
 
     models: list[int]
@@ -33,14 +33,14 @@ class Originals(NamedTuple):
     init_mean: Float[Tensor, "model weight"] | None  # of the training networks of the same init; None where there are none
 
 
-def test_originals(splits: dict[str, Checkpoints], epoch: int) -> Originals:
+def held_out_networks(splits: dict[str, Checkpoints], epoch: int) -> HeldOutNetworks:
     """Test networks at an epoch, with the means of the training checkpoints."""
     test, train = splits["test"].at_epoch(epoch), splits["train"].at_epoch(epoch)
     ours, theirs = (part.properties["init_tensor"].to_numpy() for part in (test, train))
     shares = torch.from_numpy(ours[:, None] == theirs[None, :]).to(test.weights)  # [test model, train model]
     init_mean = shares @ train.weights / shares.sum(1, keepdim=True) if shares.any(1).all() else None
     same = torch.from_numpy(ours[:, None] == ours[None, :]).to(test.weights.device)
-    return Originals(test.models, test.weights, splits["train"].weights.mean(0), same, init_mean)
+    return HeldOutNetworks(test.models, test.weights, splits["train"].weights.mean(0), same, init_mean)
 
 
 class Rebuilt(NamedTuple):
@@ -58,7 +58,7 @@ def reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model 
 
 
 def reconstruction_metrics(
-    spec: NetSpec, originals: Originals, rebuilt: Rebuilt, images: ImageSet
+    spec: NetSpec, originals: HeldOutNetworks, rebuilt: Rebuilt, images: ImageSet
 ) -> dict[str, Float[Tensor, " model"]]:
     """Each metric as one value per network, whose mean over networks is the metric.
 
@@ -79,7 +79,7 @@ def reconstruction_metrics(
     return metrics
 
 
-def structure_metrics(originals: Originals, rebuilt: Rebuilt) -> dict[str, Float[Tensor, " model"]]:
+def structure_metrics(originals: HeldOutNetworks, rebuilt: Rebuilt) -> dict[str, Float[Tensor, " model"]]:
     """Metrics of weights alone, in the weights' own units.
 
     Deviations are squared distances of the networks from the mean of the *training* checkpoints; within init, from the
@@ -152,7 +152,7 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet, source: Source) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codec, size = stored.codec, stored.config.evaluation_batch
-    originals = test_originals(splits, stored.config.epochs[-1])
+    originals = held_out_networks(splits, stored.config.epochs[-1])
     rebuilt = reconstruct(codec, stored.trained, originals.weights, size)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(codec.spec, originals, rebuilt, images))

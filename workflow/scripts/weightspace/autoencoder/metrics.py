@@ -4,9 +4,8 @@ from itertools import product
 from math import inf
 
 from weightspace.autoencoder.settings import LOSSES
-from weightspace.table import POSITIVE, SHARE, Metric
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, Metric
 
-OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15, "successes": True}  # of the smoke run's seven models one may change
 R2, SQUARED = (-inf, 1.0), "squared weight norm"
 OF_PROBES = {"tolerance": 0.3, "mean_tolerance": 0.03}

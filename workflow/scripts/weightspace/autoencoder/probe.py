@@ -7,12 +7,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
+from weightspace.autoencoder.metrics import TARGETS
 from weightspace.autoencoder.model import Autoencoder, embed
 from weightspace.nets.spec import NetSpec
 from weightspace.tokens import Codec
 
 PENALTIES = np.logspace(3, -5, 17)  # Meynent et al. 2025, T4
-TARGETS = ["test_accuracy", "generalization_gap", "epoch"]
 
 
 @torch.no_grad()

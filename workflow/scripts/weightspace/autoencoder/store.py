@@ -7,7 +7,7 @@ import torch
 
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderSettings
-from weightspace.autoencoder.train import Problem, Trained
+from weightspace.autoencoder.train import AutoencoderData, Trained
 from weightspace.jobs import Job
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
@@ -24,13 +24,13 @@ class Stored(NamedTuple):
     untrained: Autoencoder  # the same before its first step, the control of the probes
 
 
-def write_autoencoder(path: str | Path, problem: Problem, trained: Trained, seed: int, job: Job | None = None) -> None:
+def write_autoencoder(path: str | Path, data: AutoencoderData, trained: Trained, seed: int, job: Job | None = None) -> None:
     """Write parameters, the scale of the weights, settings, spec, seed and the scale of the losses."""
     tensors = {f"model.{name}": tensor for name, tensor in trained.model.state_dict().items()}
-    tensors |= {"scale.mean": problem.codec.scale.mean, "scale.std": problem.codec.scale.std}
+    tensors |= {"scale.mean": data.codec.scale.mean, "scale.std": data.codec.scale.std}
     about = {
-        "config": problem.config.model_dump(mode="json"),
-        "spec": problem.codec.spec.description,
+        "config": data.config.model_dump(mode="json"),
+        "spec": data.codec.spec.description,
         "seed": seed,
         "loss_scale": trained.loss_scale,
     }

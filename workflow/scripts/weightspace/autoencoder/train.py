@@ -25,7 +25,7 @@ from weightspace.tokens import Codec, make_codec
 REPORTS = 50  # rows of each loss curve
 
 
-class Problem(NamedTuple):
+class AutoencoderData(NamedTuple):
     """What an autoencoder is trained on, all on one device; constant over the steps."""
 
     config: AutoencoderSettings
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
 
 
-def make_problem(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> Problem:
+def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> AutoencoderData:
     """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
 
     Raises InputError where a checkpoint answers a query with a number that is not finite.
@@ -50,33 +50,35 @@ def make_problem(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints,
         told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
         raise InputError(f"zoo {config.zoo!r}: {told}")
     codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
-    return Problem(config, codec, weights, queries, targets)
+    return AutoencoderData(config, codec, weights, queries, targets)
 
 
-def batch_losses(problem: Problem, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
+def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
     """Losses of one step by name: a batch of checkpoints in one or two views, one draw of queries for all of them."""
-    config, device = problem.config, problem.weights.device
+    config, device = data.config, data.weights.device
     generator = generator_for("autoencoder", seed, step)
-    batch = torch.randint(len(problem.weights), (config.batch_size,), generator=generator).to(device)
-    query = torch.randperm(len(problem.queries), generator=generator)[: config.num_queries].to(device)
-    views = [draw_view(problem, batch, kind, generator) for kind in config.views.split("_")]
+    batch = torch.randint(len(data.weights), (config.batch_size,), generator=generator).to(device)
+    query = torch.randperm(len(data.queries), generator=generator)[: config.num_queries].to(device)
+    views = [draw_view(data, batch, kind, generator) for kind in config.views.split("_")]
     if not config.contrast_weight and config.reconstruct == "first":
         views = views[:1]
-    tokens = problem.codec.to_tokens(torch.cat(views))
+    tokens = data.codec.to_tokens(torch.cat(views))
     embeddings = model.encode(tokens)
     rebuilt = slice(config.batch_size if config.reconstruct == "first" else len(tokens))
     decoded = model.decode(embeddings[rebuilt])
-    query = query[: problem.targets.shape[1]]
-    queries, targets = problem.queries[query], problem.targets[batch.unsqueeze(1), query]
-    return losses_of(Step(config, problem.codec, model, embeddings, tokens[rebuilt], decoded, queries, targets))
+    query = query[: data.targets.shape[1]]
+    queries, targets = data.queries[query], data.targets[batch.unsqueeze(1), query]
+    return losses_of(Step(config, data.codec, model, embeddings, tokens[rebuilt], decoded, queries, targets))
 
 
-def draw_view(problem: Problem, batch: Int[Tensor, " model"], kind: str, generator: Generator) -> Float[Tensor, "model weight"]:
+def draw_view(
+    data: AutoencoderData, batch: Int[Tensor, " model"], kind: str, generator: Generator
+) -> Float[Tensor, "model weight"]:
     """Checkpoints of a batch as they are (`original`), or each under its own random permutation (`permuted`)."""
-    view = problem.weights[batch]
+    view = data.weights[batch]
     if kind == "original":
         return view
-    maps = permutation_map(problem.codec.spec, sample_permutations(problem.codec.spec, len(batch), generator))
+    maps = permutation_map(data.codec.spec, sample_permutations(data.codec.spec, len(batch), generator))
     return view.gather(1, maps.to(view.device))
 
 
@@ -89,21 +91,21 @@ class Trained(NamedTuple):
     steps: list[int]  # of the reports
 
 
-def train_autoencoder(problem: Problem, source: Source, state: TrainingState) -> Trained:
+def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingState) -> Trained:
     """Train with AdamW for `config.steps`; a killed run goes on from `state` with the same numbers.
 
     Raises InputError that names `source` where a loss or a parameter is not finite.
     """
-    config, device, seed = problem.config, problem.weights.device, source.seed
-    model = Autoencoder(config, problem.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
+    config, device, seed = data.config, data.weights.device, source.seed
+    model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
-    scale = _first_losses(problem, model, seed) if config.loss_scale == "first_batch" else None
+    scale = _first_losses(data, model, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
     curves = torch.zeros(-(-config.steps // every), len(LOSSES) + 1, device=device)
     start = _restore(state.load(), model, optimizer, curves)
     progress = Progress("step", config.steps, start)
     for step in range(start, config.steps):
-        losses = batch_losses(problem, model, step, seed)
+        losses = batch_losses(data, model, step, seed)
         total = total_loss(losses, config, scale)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -147,8 +149,8 @@ def learning_rate(config: AutoencoderSettings, step: int) -> float:
 
 
 @torch.no_grad()
-def _first_losses(problem: Problem, model: Autoencoder, seed: int) -> dict[str, float]:
-    return {name: float(loss) for name, loss in batch_losses(problem, model, 0, seed).items()}
+def _first_losses(data: AutoencoderData, model: Autoencoder, seed: int) -> dict[str, float]:
+    return {name: float(loss) for name, loss in batch_losses(data, model, 0, seed).items()}
 
 
 def _snapshot(model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> dict[str, Tensor]:

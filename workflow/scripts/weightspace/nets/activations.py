@@ -11,7 +11,7 @@ LEAK = 0.01  # slope of leaky_relu below 0, torch's default
 
 
 class Activation(NamedTuple):
-    """A function and its identities, on which hangs how far a neuron's weights can be told from its outputs.
+    """A function and its identities, which decide how far a neuron's weights can be told from its outputs.
 
     odd: f(-z) = -f(z), so (w, a) is (-w, -a). odd_constant: f(-z) = constant - f(z), the same and a constant.
     even_linear: f(-z) = f(z) - slope z, so (w, a) is (-w, a) and an affine function. scaling: f(c z) = c f(z) for c > 0.

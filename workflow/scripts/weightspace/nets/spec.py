@@ -93,6 +93,11 @@ class NetSpec(NamedTuple):
         return all(LAYERS[op.kind].plain(op.sizes) for op in self.ops)
 
     @property
+    def one_hidden(self) -> bool:
+        """Whether it is one hidden layer of units that read every entry of an input, and outputs that read every unit."""
+        return [op.kind for op in self.ops] == ["flatten", "linear", "activation", "linear"]
+
+    @property
     def units_only(self) -> bool:
         """Whether every number is an incoming weight or the bias of a unit, and every unit has a bias: it can be tokens."""
         return self.num_weights == sum(layer.size for layer in self.layers) and all(layer.has_bias for layer in self.layers)

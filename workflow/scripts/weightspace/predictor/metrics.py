@@ -4,9 +4,8 @@ from itertools import product
 
 import pyarrow as pa
 
-from weightspace.table import POSITIVE, SHARE, SIGNED, SOURCE, Metric
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, SIGNED, SOURCE, Metric
 
-OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 NETWORKS = {"original": "the original", "predicted": "the rebuilt network"}
 
 _EVERY_ROUND = [  # the last round's where `at` is empty; of progressive reconstruction, each round's too

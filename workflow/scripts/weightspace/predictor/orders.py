@@ -4,6 +4,7 @@ Coordinates are re-indexed, weights never move.
 """
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,13 +17,14 @@ from weightspace.jobs import Job
 from weightspace.nets.forward import unflatten
 from weightspace.predictor.kernels import Layout, Part, to_kernels
 from weightspace.predictor.originals import Originals
+from weightspace.predictor.settings import OrderName
 from weightspace.store import load_tensors, save_tensors
 
 FIRST_NEIGHBORS, MOST_NEIGHBORS = 4, 512  # asked of a tree; if more are needed, all unused ones are compared
 SHRINK = 0.93  # of the unused kernels, before the tree is built anew without the used ones
 SMALL = 256  # unused kernels that are compared one by one
 SLACK = 1e-13  # in squared distance: kernels so much farther than the nearest may have its cosine, up to rounding
-ORDERS = ("none", "in_filter", "cross_filter", "serpentine")
+ORDERS = get_args(OrderName)
 
 
 def kernel_order(layout: Layout, kernels: Float[Tensor, "kernel element"], order: str) -> Int[Tensor, " kernel"]:

@@ -103,6 +103,7 @@ class QuantizationConfig(Settings):
     tuned_steps: NonNegativeInt = Field(0, description="of quantization-aware reconstruction at the end; 0: rounding alone")
 
 
+OrderName = Literal["none", "in_filter", "cross_filter", "serpentine"]
 ControlKind = Literal["noise", "truncated", "shrunk", "low_pass", "averaged", "quantized", "pruned", "low_rank", "small"]
 Bits = Literal[8, 6, 4, 3, 2]
 KeptShare = Annotated[float, Field(gt=0, le=1)]
@@ -162,7 +163,7 @@ class PredictorSettings(Cell):
         None, description="sizes of the convolution kernels that are predicted; null: all sizes"
     )
     linear: bool = Field(False, description="predict linear layers too, in blocks of as many numbers as a kernel has")
-    order: Literal["none", "in_filter", "cross_filter", "serpentine"] = Field(
+    order: OrderName = Field(
         "cross_filter",
         description="how kernels get their coordinates, so that neighbors are alike; serpentine (ours): cross_filter with every "
         "other row of ranks backwards",

@@ -29,7 +29,7 @@ class Clustering(NamedTuple):
     counts: np.ndarray  # clusters that are large enough, after each merge
     cut: float  # height
     cuts: list[float]  # heights at which it can be cut, the most plausible first
-    core: Int[Tensor, " neuron"]  # labels of the neurons that make out a cluster
+    core: Int[Tensor, " neuron"]  # labels of the neurons in the core of their cluster alone
 
 
 def span_factor(inputs: Float[Tensor, "row fan_in"]) -> Float[Tensor, "fan_in_and_1 rank"]:

@@ -150,7 +150,7 @@ def collapse_layer(
     seen = trace(spec, weights, x)
     neurons = layer_of(spec, weights, seen, layer, criterion)
     signed = symmetry.symmetry != "none"
-    # Neurons that cancel each other, in pairs of both signs or in what higher layers read, abound but in the simplest networks.
+    # All but the simplest networks have neurons that cancel each other, in pairs of both signs or in what higher layers read.
     clustering = cluster_neurons(
         neurons.vectors, neurons.student, criterion.config, signed, signed or len(widths_of(spec)) > 1, criterion.choice
     )

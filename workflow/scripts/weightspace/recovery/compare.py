@@ -13,9 +13,9 @@ from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
 from weightspace.recovery.cluster import span_factor
 from weightspace.recovery.layers import incoming, queries_in, symmetry_of, trace, widths_of, with_layers
+from weightspace.recovery.metrics import COVERAGES
 from weightspace.recovery.second_order import outputs_and_jacobian
 
-COVERAGES = range(1, 13)  # K of the thresholds 1e-K
 ANGLE_ROWS = 20_000  # rows of a layer's inputs that angles are measured on
 LARGE = 2_500  # weights of a teacher whose tangent features are no longer looked at
 QUERIES = 1_000  # inputs whose tangent features say how identifiable a teacher is

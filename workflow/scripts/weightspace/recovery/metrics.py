@@ -1,12 +1,15 @@
 """What the rows of recoveries and of their baselines measure; the tables that their figures need besides."""
 
+from math import inf
+
 import pyarrow as pa
 
-from weightspace.table import POSITIVE, SHARE, SOURCE, Metric, inf
+from weightspace.recovery.verdict import VERDICTS
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, SOURCE, Metric
 
-OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
 UNFINISHED = {"tolerance": 9.0, "mean_tolerance": 9.0}  # in the smoke run: of students that are not at an end
 OUTPUT = "teacher's output"
+COVERAGES = range(1, 13)  # K of the thresholds 1e-K
 
 METRICS = [  # sizes are hidden units of all layers
     Metric("expansion_factor", "ratio", POSITIVE, "neither", "student width / teacher width"),
@@ -28,7 +31,7 @@ METRICS = [  # sizes are hidden units of all layers
     ),
     *(
         Metric(f"coverage_1e-{k}", "fraction", SHARE, "higher", f"share of units found to cosine distance 1e-{k}", successes=True)
-        for k in range(1, 13)
+        for k in COVERAGES
     ),
     Metric("rmse_train", OUTPUT, POSITIVE, "lower", "on asked inputs"),
     Metric("rmse_held_out", OUTPUT, POSITIVE, "lower", "on other inputs of the same design"),
@@ -44,8 +47,7 @@ METRICS = [  # sizes are hidden units of all layers
     Metric("held_out_error_relative", "fraction", POSITIVE, "lower", "rmse_held_out / output_deviation; 1 of constant answers"),
     Metric("best_student_better", "fraction", SHARE, "lower", "1 where the best student answers held-out inputs better"),
     Metric(
-        "verdict", "code", (0.0, 3.0), "lower",
-        "0 recovered, 1 same answers but not unique, 2 not recovered, 3 not representable by these layers",
+        "verdict", "code", (0.0, len(VERDICTS) - 1.0), "lower", "; ".join(f"{n}: {word}" for n, word in enumerate(VERDICTS)),
     ),
     Metric(
         "teacher_learned", "fraction", SHARE, "higher",

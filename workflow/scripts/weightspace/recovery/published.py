@@ -31,7 +31,7 @@ BEST = 5  # students, by error, whose neurons can become units
 def recover_published(
     spec: NetSpec, students: Students, problem: Problem, config: RecoverySettings, mask: Bool[Tensor, " pixel"] | None = None
 ) -> Recovered:
-    """One network from the students of one teacher, as published, in scaled units; nothing is thinned or prune_units.
+    """One network from the students of one teacher, as published, in scaled units; nothing is thinned or pruned.
 
     All students take part. Above each recovered hidden layer but the last they are trained on. Of an even-linear class the
     answers are those of the network plus those of `skip`, an affine map of the inputs, and both are trained together;

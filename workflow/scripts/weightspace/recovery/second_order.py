@@ -107,30 +107,30 @@ def normal_equations(
     """J'J and J'r of the mean squared error, for the weights from index `first` on."""
     models, free = torch.arange(len(weights), device=weights.device), weights.shape[1] - first
     matrix, gradient = weights.new_zeros(len(weights), free, free), weights.new_zeros(len(weights), free)
-    shallow = [op.kind for op in spec.ops] == ["flatten", "linear", "activation", "linear"] and first == 0
+    shallow = spec.one_hidden and first == 0
     add = _add_shallow if shallow else _add_general
     size = max(1, JACOBIAN_BYTES // (8 * len(weights) * weights.shape[1] * (1 if shallow else fit.y.shape[2])))
     for x, y in query_chunks(fit.inputs(models), fit.answers(models), size):
-        add(spec, weights, (x, y), matrix, gradient)
+        add(spec, weights, x, y, matrix, gradient)
     count = fit.y.shape[1] * fit.y.shape[2]
     return matrix / count, gradient / count
 
 
-def _add_general(spec: NetSpec, weights: Tensor, queries: tuple[Tensor, Tensor], matrix: Tensor, gradient: Tensor) -> None:
+def _add_general(spec: NetSpec, weights: Tensor, x: Tensor, y: Tensor, matrix: Tensor, gradient: Tensor) -> None:
     """Add what some queries give, from the Jacobian of every output."""
-    outputs, jacobian = outputs_and_jacobian(spec, weights, queries[0], weights.shape[1] - matrix.shape[1])
+    outputs, jacobian = outputs_and_jacobian(spec, weights, x, weights.shape[1] - matrix.shape[1])
     jacobian = jacobian.flatten(1, 2)
     matrix.baddbmm_(jacobian.mT, jacobian)
-    gradient += (jacobian.mT @ (outputs - queries[1]).flatten(1).unsqueeze(2)).squeeze(2)
+    gradient += (jacobian.mT @ (outputs - y).flatten(1).unsqueeze(2)).squeeze(2)
 
 
-def _add_shallow(spec: NetSpec, weights: Tensor, queries: tuple[Tensor, Tensor], matrix: Tensor, gradient: Tensor) -> None:
+def _add_shallow(spec: NetSpec, weights: Tensor, x: Tensor, y: Tensor, matrix: Tensor, gradient: Tensor) -> None:
     """The same for one hidden layer, without a row per output.
 
     Of unit u with slope s_u, the derivative of output o is a_ou s_u [x, 1], so summed over outputs two units share
     (a'a)_uv s_u s_v [x, 1][x, 1]': products of queries alone, times a small matrix.
     """
-    (hidden, above), (x, y) = spec.layers, queries
+    hidden, above = spec.layers
     inputs, count = x.flatten(2), hidden.out
     first, last = incoming(spec, weights, 0), incoming(spec, weights, 1)
     z = (inputs @ first[..., :-1].mT + first[..., -1].unsqueeze(1)).requires_grad_()

@@ -13,6 +13,9 @@ DEFAULT_STEPS = 300  # of second order
 MANTISSA_BITS = 52  # of float64
 
 
+BaselineKind = Literal["single", "pruned", "distilled"]
+
+
 def discrete_units(fan_in: int) -> int:
     """Units of the discrete family that differ by more than sign: weights -1, 0, 1, not all 0, and five biases."""
     return 5 * (3 ** min(fan_in, 40) - 1) // 2
@@ -226,7 +229,7 @@ class RecoveryConfig(RecoverySettings):
     """One attack on the teachers of a cell, once per seed."""
 
     seeds: Seeds = Field(description="one attack each: queries, students, batches")
-    baselines: Annotated[list[Literal["single", "pruned", "distilled"]], Once] = Field(
+    baselines: Annotated[list[BaselineKind], Once] = Field(
         [],
         exclude=True,
         description="what it has to beat, from the same answers; single: best of the students trained at the teacher's own size; "
@@ -239,4 +242,4 @@ class RecoveryBaselineConfig(Cell):
     """One of the baselines of a recovery."""
 
     recovery: CellName = Field(description="cell of the section recoveries")
-    kind: Literal["single", "pruned", "distilled"] = Field(description="as in its list of baselines")
+    kind: BaselineKind = Field(description="as in its list of baselines")

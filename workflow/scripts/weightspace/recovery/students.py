@@ -43,7 +43,7 @@ def initial_students(spec: NetSpec, config: StudentsConfig, num_teachers: int, i
     return torch.stack([initial_student(spec, config.init, config.num, generator) for generator in draws])
 
 
-class Descent(NamedTuple):
+class AdamState(NamedTuple):
     """A stack in training by Adam; rates, the best loss and the epochs since are each student's own."""
 
     weights: Float[Tensor, "model weight"]
@@ -54,14 +54,14 @@ class Descent(NamedTuple):
     epoch: int
 
 
-def start_descent(config: StudentsConfig, weights: Float[Tensor, "model weight"]) -> Descent:
+def start_adam(config: StudentsConfig, weights: Float[Tensor, "model weight"]) -> AdamState:
     """Before the first epoch."""
     weights = weights.to(DTYPES[config.precision], copy=True)
     ones = torch.ones(len(weights), dtype=weights.dtype, device=weights.device)
-    return Descent(weights, zero_moments(weights), config.learning_rate * ones, torch.inf * ones, 0 * ones, 0)
+    return AdamState(weights, zero_moments(weights), config.learning_rate * ones, torch.inf * ones, 0 * ones, 0)
 
 
-def descend(spec: NetSpec, config: StudentsConfig, state: Descent, fit: Fit, identity: tuple) -> Iterator[Descent]:
+def descend(spec: NetSpec, config: StudentsConfig, state: AdamState, fit: Fit, identity: tuple) -> Iterator[AdamState]:
     """Yield the stack after each epoch of Adam (weights change in place)."""
     fit = Fit(fit.x.to(state.weights.dtype), fit.y.to(state.weights.dtype), fit.owner)
     steps = -(-fit.y.shape[1] // config.batch_size)
@@ -97,7 +97,7 @@ def _loss_and_gradient(spec: NetSpec, weights: Tensor, x: Tensor, y: Tensor) -> 
     return loss.detach(), gradient
 
 
-def _after_epoch(config: StudentsConfig, state: Descent, loss: Tensor) -> Descent:
+def _after_epoch(config: StudentsConfig, state: AdamState, loss: Tensor) -> AdamState:
     """Each student's learning rate falls when its own loss has not fallen for `patience` epochs, as torch's ReduceLROnPlateau.
 
     Every epoch of a cooldown counts towards its end, also one with a better loss. A loss that is not a number is no better one.
@@ -129,10 +129,10 @@ def expand(spec: NetSpec, config: StudentsConfig, fit: Fit, identity: tuple, sta
     if saved and saved[1]["phase"] == "second order":
         damped = _damped(saved, fit.y.device)
     else:
-        descent = _descent(saved, fit.y.device) if saved else None
+        descent = _adam_state(saved, fit.y.device) if saved else None
         if descent is None:
-            descent = start_descent(config, initial_students(spec, config, len(fit.y), identity).to(fit.y.device))
-        descent = _descend_to_the_end(spec, config, (descent, fit), identity, state)
+            descent = start_adam(config, initial_students(spec, config, len(fit.y), identity).to(fit.y.device))
+        descent = _descend_to_the_end(spec, config, descent, fit, identity, state)
         damped = start(spec, descent.weights, rows)
     steps = config.second_order_steps_of(spec.num_weights)
     progress = Progress("steps of second order", steps, damped.step)
@@ -144,10 +144,9 @@ def expand(spec: NetSpec, config: StudentsConfig, fit: Fit, identity: tuple, sta
 
 
 def _descend_to_the_end(
-    spec: NetSpec, config: StudentsConfig, begun: tuple[Descent, Fit], identity: tuple, state: TrainingState | None
-) -> Descent:
+    spec: NetSpec, config: StudentsConfig, descent: AdamState, fit: Fit, identity: tuple, state: TrainingState | None
+) -> AdamState:
     """Adam from a state on, saved now and then."""
-    descent, fit = begun
     progress = Progress("epochs of Adam", config.epochs, descent.epoch)
     for now in descend(spec, config, descent, fit, identity):
         progress.update(now.epoch)
@@ -158,11 +157,11 @@ def _descend_to_the_end(
     return descent
 
 
-def _descent(saved: tuple[dict[str, Tensor], dict], device: torch.device) -> Descent:
+def _adam_state(saved: tuple[dict[str, Tensor], dict], device: torch.device) -> AdamState:
     """Adam as a state file holds it."""
     tensors = {name: tensor.to(device) for name, tensor in saved[0].items()}
     moments = Moments(tensors.pop("first"), tensors.pop("second"))
-    return Descent(**tensors, moments=moments, epoch=saved[1]["epoch"])
+    return AdamState(**tensors, moments=moments, epoch=saved[1]["epoch"])
 
 
 def _damped(saved: tuple[dict[str, Tensor], dict], device: torch.device) -> Damped:

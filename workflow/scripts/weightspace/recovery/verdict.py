@@ -66,14 +66,19 @@ def _over(error: float, deviation: float) -> float:
 
 def sentences(rows: Iterable[dict]) -> list[str]:
     """One sentence per teacher of a cell and seed, from their rows of metrics, and a summary at last."""
+    judged = judged_teachers(rows)
+    return [*(sentence(subject, measures) for subject, measures in judged.items()), summary(judged)]
+
+
+def judged_teachers(rows: Iterable[dict]) -> dict[str, dict[str, float]]:
+    """Metrics of each teacher of a cell and seed that has a verdict, by the teacher's index."""
     teachers: dict[str, dict[str, float]] = {}
     for row in rows:
         teachers.setdefault(row["subject"], {})[row["metric"]] = row["value"]
-    judged = {subject: measures for subject, measures in teachers.items() if "verdict" in measures}
-    return [*(_sentence(subject, measures) for subject, measures in judged.items()), _summary(judged)]
+    return {subject: measures for subject, measures in teachers.items() if "verdict" in measures}
 
 
-def _sentence(subject: str, measures: dict[str, float]) -> str:
+def sentence(subject: str, measures: dict[str, float]) -> str:
     """What became of one teacher."""
     error = measures["held_out_error_relative"]
     text = (
@@ -90,7 +95,7 @@ def _sentence(subject: str, measures: dict[str, float]) -> str:
     return text
 
 
-def _summary(judged: dict[str, dict[str, float]]) -> str:
+def summary(judged: dict[str, dict[str, float]]) -> str:
     """How many teachers have which verdict, and which ones are not recovered."""
     by_word = {word: [subject for subject, own in judged.items() if own["verdict"] == n] for n, word in enumerate(VERDICTS)}
     parts = [f"{len(by_word[VERDICTS[RECOVERED]])} of {len(judged)} teachers recovered"]

@@ -48,7 +48,7 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
-        notes.append(f"Left out, for want of their cells in this scenario: {', '.join(verdicts.left_out)}.")
+        notes.append(f"Left out, since this scenario lacks their cells: {', '.join(verdicts.left_out)}.")
     return Page(f"Claims, scenario {scenario}", f"Of {len(rows)} claims: {counts}.", header, rows, notes)
 
 

@@ -23,7 +23,7 @@ class Figure(NamedTuple):
 
     name: str
     stage: str  # without rows of which there is nothing to draw
-    function: str  # module within weightspace, and a function in it: (rows, cells) to a matplotlib figure
+    function: str  # module within weightspace, and a function in it, from rows to a matplotlib figure
     table: str  # metrics, or one of SIDE_TABLES
     item: str  # its name in the report
     caption: str  # reStructuredText
@@ -54,11 +54,9 @@ FIGURES = [
         "test images and on blends of two test images of different classes, where networks differ more. A reconstruction "
         "that agrees with its own original no more than with others of the same init says no more than the init. "
         "Retrieval asks whether the own original is the nearest of all, by weights and by outputs, beside chance for a "
-        "code that knows the init alone (dotted). Diversity is what is left of the distances between models. The distance "
-        "of outputs stands in parentheses. *Balanced*: behavior weighted in balance with structure, chosen on validation "
-        "models; the others weigh it as published, where it dominates. Below the rule stand baselines, where the scenario "
-        "has them: the same measurements of reconstructions that no autoencoder made. They are computed, not trained, and "
-        "have no seeds.",
+        "code that knows the init alone (dotted). Diversity is what is left of the distances between models. Below the "
+        "rule stand baselines, where the scenario has them: the same measurements of reconstructions that no autoencoder "
+        "made. They are computed, not trained, and have no seeds.",
     ),
     Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",

@@ -1,8 +1,6 @@
 """What a zoo's rows measure."""
 
-from weightspace.table import POSITIVE, SHARE, SIGNED, Metric
-
-OF_IMAGES = {"tolerance": 0.03, "mean_tolerance": 0.003}  # counts of answers can jump where two logits are nearly equal
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, SIGNED, Metric
 
 METRICS = [
     *(

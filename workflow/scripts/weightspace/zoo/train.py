@@ -1,4 +1,4 @@
-"""A population of small networks: who is in it, trained as stacks, measured, split by model."""
+"""Train a population of small networks as stacks, and measure its models."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def shard_members(config: ZooConfig, shard: int) -> list[Member]:
     return members(config)[shard :: config.num_shards]
 
 
-class Task(NamedTuple):
+class ZooTask(NamedTuple):
     """What the models of a zoo are and learn; its images lie on the device that trains."""
 
     config: ZooConfig
@@ -39,9 +39,11 @@ class Task(NamedTuple):
     images: ImageSet
 
 
-def make_task(config: ZooConfig, images: ImageSet) -> Task:
+def make_task(config: ZooConfig, images: ImageSet) -> ZooTask:
     """The zoo's architecture for the shape and classes of its images."""
-    return Task(config, build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes)), images)
+    return ZooTask(
+        config, build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes)), images
+    )
 
 
 class TrainedModels(NamedTuple):
@@ -60,13 +62,13 @@ class Stack(NamedTuple):
     step: int
 
 
-def shard_weights(task: Task, models: list[Member], trained: TrainedModels) -> ZooWeights:
+def shard_weights(task: ZooTask, models: list[Member], trained: TrainedModels) -> ZooWeights:
     """What the file of a shard holds."""
     bar = learning_bar(task.images.train_y)
     return ZooWeights(task.spec, task.config.epochs, [member.model for member in models], bar, trained.weights)
 
 
-def train_models(task: Task, models: list[Member], state: TrainingState) -> TrainedModels:
+def train_models(task: ZooTask, models: list[Member], state: TrainingState) -> TrainedModels:
     """Train models in stacks of at most `stack_size`; a killed run goes on from `state`.
 
     When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on
@@ -100,7 +102,7 @@ def _save(state: TrainingState, trained: TrainedModels, stack: Stack, start: int
     state.save_if_due(lambda: tensors | stack.moments._asdict(), start=start, size=size, epoch=stack.epoch, step=stack.step)
 
 
-def _resume(task: Task, num_models: int, state: TrainingState) -> tuple[TrainedModels, Stack | None, int, int]:
+def _resume(task: ZooTask, num_models: int, state: TrainingState) -> tuple[TrainedModels, Stack | None, int, int]:
     """What is trained so far, the stack in training, the first of its models, and the size of stacks."""
     shape = (num_models, len(task.config.epochs))
     if (saved := state.load()) is None:
@@ -112,14 +114,14 @@ def _resume(task: Task, num_models: int, state: TrainingState) -> tuple[TrainedM
     return trained, Stack(weights, Moments(first, second), place["epoch"], place["step"]), place["start"], place["size"]
 
 
-def new_stack(task: Task, models: list[Member]) -> Stack:
+def new_stack(task: ZooTask, models: list[Member]) -> Stack:
     """Models before their first step; those that share an init tensor start from the same weights."""
     rows = [initial_weights(task.spec, m.init, generator_for("init", *m.init_identity(task.config))) for m in models]
     weights = torch.stack(rows).to(task.images.train_x.device)
     return Stack(weights, zero_moments(weights), epoch=-1, step=0)
 
 
-def train_stack(task: Task, models: list[Member], stack: Stack) -> Iterator[Stack]:
+def train_stack(task: ZooTask, models: list[Member], stack: Stack) -> Iterator[Stack]:
     """Yield the stack, trained in place, after each epoch that is still to come; epoch 0 is the untrained one."""
     config, device = task.config, stack.weights.device
     rates = torch.tensor([m.learning_rate for m in models], device=device)
@@ -134,7 +136,7 @@ def train_stack(task: Task, models: list[Member], stack: Stack) -> Iterator[Stac
         yield stack
 
 
-def batches(task: Task, models: list[Member], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(task: ZooTask, models: list[Member], epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Normalized images and labels of one epoch, each model in its own order, drawn from its identity."""
     images = task.images
     num = len(images.train_x)
@@ -143,7 +145,7 @@ def batches(task: Task, models: list[Member], epoch: int) -> Iterator[tuple[Tens
         yield normalize(images.train_x[index], images), images.train_y[index]
 
 
-def measure(task: Task, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model measure"]:
+def measure(task: ZooTask, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model measure"]:
     """Loss and accuracy on train, val and test images, in the order of MEASURES."""
     images = task.images
     splits = [(images.train_x, images.train_y), (images.val_x, images.val_y), (images.test_x, images.test_y)]

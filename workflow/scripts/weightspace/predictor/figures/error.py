@@ -45,8 +45,8 @@ NOTE = (
     "Error: norm of the difference from the original's predicted weights over their norm; controls other than averages have in "
     "each layer the error of a predictor and are drawn beside it. Gain: test accuracy minus that of the own original (0), mean "
     "over originals and seeds. If zero error is best, no interval lies above 0; if a control gains as much at the same error, "
-    "the gain is not the predictor's. Bars: 95 % bootstrap intervals over originals and seeds; a single original or seed stands "
-    "for no variation. Both axes are linear near 0 (gains within ±1 point, errors below the first tick), logarithmic beyond. "
+    "the gain is not the predictor's. Bars: 95 % bootstrap intervals over originals and seeds; with a single original or seed "
+    "they are too narrow. Both axes are linear near 0 (gains within ±1 point, errors below the first tick), logarithmic beyond. "
     "Lines join a method's points by error."
 )
 NOTE_OTHER = (

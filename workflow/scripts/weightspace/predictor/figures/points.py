@@ -100,7 +100,7 @@ def plot_points(groups: list[list[Panel]], joined: set[str], note: str) -> Figur
 
 
 def _left_out(number: int, total: int) -> str:
-    return f"For want of room {number} of {total} sets of originals are not drawn." if number else ""
+    return f"{number} of {total} sets of originals are not drawn: there is no room." if number else ""
 
 
 def _grid(num: int, columns: int) -> tuple[Figure, list[Axes]]:
@@ -191,7 +191,7 @@ def label_points(axes: Axes, points: list[Point], joined: set[str]) -> None:
         text.set_in_layout(False)
         extent = text.get_window_extent()
         center = axes.transData.transform(place)
-        found = _best_place(center, np.array([extent.width, extent.height]), (taken, written), axes)
+        found = _best_place(center, np.array([extent.width, extent.height]), taken, written, axes)
         text.set_position(tuple((found.box.reshape(2, 2).mean(0) - center) / pixels))
         if np.linalg.norm(found.end - center) > LEAST_LEADER * pixels:
             line = axes.annotate("", place, tuple((found.end - center) / pixels), arrowprops=LEADER, **style)
@@ -200,7 +200,7 @@ def label_points(axes: Axes, points: list[Point], joined: set[str]) -> None:
         taken = np.vstack([taken, found.box, found.leader])
 
 
-def _best_place(center: np.ndarray, size: np.ndarray, met: tuple[np.ndarray, np.ndarray], axes: Axes) -> Place:
+def _best_place(center: np.ndarray, size: np.ndarray, taken: np.ndarray, written: np.ndarray, axes: Axes) -> Place:
     """The place where a label meets least of what is taken, and its line least of what is written; near rather than far."""
     pixels = axes.figure.dpi / 72
     half = size / 2 + pixels / 2
@@ -209,7 +209,6 @@ def _best_place(center: np.ndarray, size: np.ndarray, met: tuple[np.ndarray, np.
     boxes = np.hstack([centers - half, centers + half])
     ends = np.clip(center, boxes[:, :2], boxes[:, 2:])
     leaders = _around(np.linspace(np.broadcast_to(center, ends.shape), ends, LEADER_PIECES, axis=1), pixels / 2)
-    taken, written = met
     outside = 4 * half.prod() - _shared(boxes, np.array(axes.get_window_extent().extents)[None]).sum(1)
     cost = _shared(boxes, taken).sum(1) + 10 * outside
     cost += 10 * _shared(leaders.reshape(-1, 4), written).sum(1).reshape(len(boxes), -1).sum(1)

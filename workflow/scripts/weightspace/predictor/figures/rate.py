@@ -30,10 +30,10 @@ GAP = 0.03  # in the logarithm of bytes
 NOTE = (
     "Gain: test accuracy minus that of the own original (0), mean over originals and seeds; linear within ±1 point, logarithmic "
     "beyond. Bytes: of the whole file that the network is rebuilt from, over those of the original in float32; points of a "
-    "method that differ by less than 3 % are drawn side by side. Bars: 95 % bootstrap intervals over originals and seeds; a "
-    "single original or seed stands for no variation. Front: the best mean gain at no more bytes, the original included; it is "
-    "of means, so points on it may owe their place to chance. Written: bits per weight, share of weights or singular values "
-    "kept, or the predictor."
+    "method that differ by less than 3 % are drawn side by side. Bars: 95 % bootstrap intervals over originals and seeds; "
+    "with a single original or seed they are too narrow. Front: the best mean gain at no more bytes, the original included; it "
+    "is of means, so points may be on it by chance. Written: bits per weight, share of weights or singular values kept, or the "
+    "predictor."
 )
 
 

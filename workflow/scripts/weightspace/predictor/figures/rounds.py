@@ -24,7 +24,7 @@ NOTE = (
     "is against the own original (black line), for each original and seed. Stable rank: squared norm over squared largest "
     "singular value. High-frequency share: energy of the grid of kernels, in the predictor's order, above half the Nyquist "
     "frequency. Both are means over layers, and ratios of means. Bars: 95 % bootstrap intervals over originals and seeds, "
-    "paired; a single original or seed stands for no variation. Gains: linear within ±1 point, logarithmic beyond."
+    "paired; with a single original or seed they are too narrow. Gains: linear within ±1 point, logarithmic beyond."
 )
 
 

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.recovery.figures.select import FEW_TEACHERS, Group, describe_group, grouped, recoveries_with
+from weightspace.recovery.metrics import COVERAGES
 from weightspace.report.select import interval_of, value_matrix
 from weightspace.report.style import (
     LOOKS,
@@ -18,8 +19,8 @@ from weightspace.report.style import (
     percent_axis,
 )
 
-EXPONENTS = range(12, 0, -1)
-FIRST = "coverage_1e-12"
+EXPONENTS = COVERAGES[::-1]
+FIRST = f"coverage_1e-{EXPONENTS[0]}"
 NOTE = (
     "A unit's cosine distance is that of its incoming weights and bias to those of the recovered unit it is matched with, one "
     "to one; signs and scales that change no output are taken out. Distance 1e-3 is an angle of 2.6°, 1e-12 one of 8e-5°. "

@@ -1,16 +1,17 @@
 """Selections of recoveries for figures: groups of cells, what stands against them, means of logarithms."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
+from weightspace.recovery.settings import BaselineKind
 from weightspace.report.intervals import Interval, Sample, describe_n, mean_interval
 from weightspace.report.registry import metrics_of
 from weightspace.report.select import about, belonging, cells_with, has_metric, label_of, sample_interval, value_matrix
 from weightspace.stages import STAGES
 
-BASELINES = ("single", "pruned", "distilled")
+BASELINES = get_args(BaselineKind)
 MACHINE_EPSILON = 1e-16  # errors below it are rounding
 FEW_TEACHERS = STAGES["recovery"].least_models  # below so many, whose errors may lie decades apart, there is no interval
 

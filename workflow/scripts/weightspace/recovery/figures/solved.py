@@ -10,6 +10,7 @@ from weightspace.recovery.figures.select import (
     baselines_of,
     describe_group,
     grouped,
+    grouped_by_factor,
     recoveries_with,
     swept,
     values_interval,
@@ -57,7 +58,7 @@ def plot_recovery_solved(rows: pd.DataFrame) -> Figure:
         easy = _with_ease(rows, groups)
         left, *right = figure.subplots(1, 2 if easy else 1, squeeze=False).flat
         if by_factor:
-            _draw_factors(left, rows, groups)
+            _draw_factors(left, rows, [Group(factor, own) for factor, own in grouped_by_factor(rows, cells).items()])
         else:
             _draw_cells(left, rows, cells)
         for axes in right:
@@ -75,7 +76,7 @@ def bins_by_ease(ease: np.ndarray, solved: np.ndarray) -> list[tuple[float, Inte
 
 
 def _draw_factors(axes: Axes, rows: pd.DataFrame, groups: list[Group]) -> None:
-    """Places are evenly spaced: a searched or unknown factor has no number."""
+    """Groups by expansion factor, whose label this is. Places are evenly spaced: a searched or unknown factor has no number."""
     recovered = [interval_of(rows, group.cells, "solved") for group in groups]
     draw_upright_intervals(axes, np.arange(len(groups)), recovered, LOOKS[0], "recovered")
     singles = [baselines_of(rows, group.cells, "single", "solved") for group in groups]
@@ -83,7 +84,7 @@ def _draw_factors(axes: Axes, rows: pd.DataFrame, groups: list[Group]) -> None:
     if places:
         intervals = [interval_of(rows, singles[place], "solved") for place in places]
         draw_upright_intervals(axes, np.array(places) + 0.08, intervals, LOOKS[1], "own size, best of as many")
-    labels = [f"{group.label.removeprefix('ρ ').removeprefix('= ')}\n{_short_n(rows, group)}" for group in groups]
+    labels = [f"{group.label}\n{_short_n(rows, group)}" for group in groups]
     axes.set_xticks(range(len(groups)), labels)
     axes.set(xlim=(-0.5, len(groups) - 0.5), ylim=(-0.04, 1.04), ylabel="teachers solved (%)")
     axes.set_xlabel("expansion factor ρ: students' width / teacher's width")

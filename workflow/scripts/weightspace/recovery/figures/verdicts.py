@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from weightspace.recovery.verdict import sentences
+from weightspace.recovery.verdict import RECOVERED, judged_teachers, sentence, summary
 from weightspace.report.pages import Page
 
 MOST_SENTENCES = 5  # of one recovery and seed
@@ -22,7 +22,8 @@ def verdicts_page(rows: pd.DataFrame, scenario: str) -> Page:
 
 
 def _line(rows: pd.DataFrame) -> list[str]:
-    *told, summary = sentences(rows.to_dict("records"))
-    others = [sentence for sentence in told if ": recovered:" not in sentence]
-    left_out = f"and {len(others) - MOST_SENTENCES} more" if len(others) > MOST_SENTENCES else ""
-    return [rows["label"].iloc[0], str(rows["seed"].iloc[0]), summary, " ".join([*others[:MOST_SENTENCES], left_out]).strip()]
+    judged = judged_teachers(rows.to_dict("records"))
+    others = [sentence(subject, measures) for subject, measures in judged.items() if measures["verdict"] != RECOVERED]
+    if len(others) > MOST_SENTENCES:
+        others[MOST_SENTENCES:] = [f"and {len(others) - MOST_SENTENCES} more"]
+    return [rows["label"].iloc[0], str(rows["seed"].iloc[0]), summary(judged), " ".join(others)]
