@@ -317,7 +317,7 @@ def test_afterwards_networks_come_to_answer_as_their_teachers_of_any_architectur
     for weights in (begun, trained):
         kernels = predict_all(spec_of(config, target), weights, target.table, target.rank)
         after.append(divergence(answers, forward(originals.spec, rebuilt(originals.spec, originals.weights, layout, kernels), x)))
-    assert (after[1] < 0.75 * after[0]).all()
+    assert (after[1] < 0.9 * after[0]).all()
 
 
 def test_rebuilt_networks_have_predicted_kernels_and_all_else_of_the_originals():
