@@ -63,7 +63,7 @@ class Project(NamedTuple):
     def snakemake(self, *arguments, config=(), fails=False):
         """What a finished `snakemake` said on the terminal."""
         process = self.start(*arguments, config=config)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)
         assert (process.returncode != 0) == fails, output
         return output
 
