@@ -51,7 +51,9 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             images = scenario.images[zoo.images]
             if max(cell.models) >= zoo.num_models:
                 yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
-            yield from _unreadable(f"teachers.{name}.zoo", zoo.architecture, images.image_shape, images.num_classes)
+            made = (zoo.architecture, images.image_shape, images.num_classes)
+            if not any(_unreadable("", *made, needs="units_only")):  # which the zoo itself was told
+                yield from _unreadable(f"teachers.{name}.zoo", *made)
     for name, original in scenario.originals.items():
         images = scenario.images[original.images]
         layers = original.architecture
