@@ -19,6 +19,7 @@ from weightspace.table import Metric  # noqa: E402
 
 TEMPLATE, SETTINGS, METRICS = ROOT / "docs/settings.template.md", ROOT / "config/README.md", ROOT / "docs/metrics.md"
 MADE = {"RecoveryBaselineConfig", "PredictorControlConfig"}  # not written by users, but made from what they write
+OF_CLAIMS = {"ClaimsFile", "Claim", "Region"}  # of another file than scenarios, known where the report is imported
 COUNTED = {"": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer"}
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
 ABOUT_METRICS = """# Metrics
@@ -37,7 +38,7 @@ def settings_page(template: str) -> str:
     Raises ValueError if the template leaves out a class of settings that users write.
     """
     classes = {cls.__name__: cls for cls in settings_classes(Settings)}
-    wanted = {name for name, cls in classes.items() if not cls.__subclasses__()} - MADE  # bases are no section's
+    wanted = {name for name, cls in classes.items() if not cls.__subclasses__()} - MADE - OF_CLAIMS  # bases are no section's
     if missing := [name for name in sorted(wanted) if f"\n{{{name}}}\n" not in template]:
         raise ValueError(f"{TEMPLATE.name} has no place for the settings of {', '.join(missing)}")
     kinds = "\n".join(f"- `{LAYERS[kind].notation}`" for kind in WRITTEN)

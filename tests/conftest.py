@@ -48,6 +48,12 @@ def float64():
     torch.set_default_dtype(before)
 
 
+class Named(dict):
+    """Params or wildcards as Snakemake hands them to a script."""
+
+    __getattr__ = dict.__getitem__
+
+
 class Project(NamedTuple):
     """A copy of the project, and the scenario that it runs."""
 

@@ -9,6 +9,8 @@ from weightspace.report.claims import judge_claims, read_claims
 from weightspace.report.registry import SIDE_TABLES, metrics_of, schema_of
 from weightspace.table import SCHEMA, read, read_table
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = ROOT / "tests" / "golden" / "smoke.parquet"
 REFERENCES = sorted(path.name for path in ROOT.glob("results/reference/*") if path.is_dir())
 

@@ -129,6 +129,8 @@ from weightspace.nets.forward import forward
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
 
+pytestmark = pytest.mark.slow
+
 spec = build_spec(["conv 6 3", "activation", "max", "linear classes"], "relu", (1, 8, 8), 3)
 plain = build_spec(["conv 6 3", "activation", "pool 6", "flatten", "linear classes"], "relu", (1, 8, 8), 3)
 weights = torch.stack([initial_weights(spec, "normal", torch.Generator().manual_seed(seed)) for seed in (0, 1)])

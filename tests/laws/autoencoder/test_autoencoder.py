@@ -97,6 +97,7 @@ def test_a_checkpoint_whose_outputs_are_not_finite_stops_behavior_and_is_named()
     assert autoencoder_data(config_of(), SPEC, checkpoints_of(weights), planted_images()).targets.shape[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "step"),
     [
@@ -150,6 +151,7 @@ def test_a_models_embedding_is_the_mean_of_its_tokens():
     torch.testing.assert_close(embed(model, tokens), model.encode(tokens).sum(1) / tokens.shape[1])
 
 
+@pytest.mark.slow
 def test_the_parts_have_the_published_sizes():
     """structure_behavior.md, 2.2; ours alone: norms at the end of both stacks, tables no longer than the positions."""
     spec = build_spec("cnn3", "relu", (3, 32, 32), 10)
@@ -323,6 +325,7 @@ def test_a_constant_schedule_is_constant():
     assert {learning_rate(config, step) for step in range(config.steps)} == {0.003}
 
 
+@pytest.mark.slow
 def test_training_brings_the_losses_down(tmp_path):
     problem = problem_of(**ALL_LOSSES, steps=150, learning_rate=0.01, views="original_permuted")
     _, trained = run(problem, tmp_path / "state")
@@ -330,6 +333,7 @@ def test_training_brings_the_losses_down(tmp_path):
     assert (end < start).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_scale", ["none", "first_batch"])
 @pytest.mark.parametrize("killed_after", [1, 5, 11, 12])
 def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after, loss_scale):
@@ -358,6 +362,7 @@ def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, 
     assert resumed_curves.loss_scale == curves.loss_scale
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_numbers_and_another_others(tmp_path):
     problem = problem_of(**ALL_LOSSES)
     ours, _ = run(problem, tmp_path / "a", 1)
@@ -368,6 +373,7 @@ def test_one_seed_gives_the_same_numbers_and_another_others(tmp_path):
     assert not torch.equal(ours, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "used", [ALL_LOSSES, {"structure_weight": 2.0}, {"structure_weight": 0.0, "behavior_weight": 0.5}], ids=str
 )
@@ -386,6 +392,7 @@ def model_at_start(problem):
     return Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 12, 60, 130])
 def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, steps):
     seen = []
@@ -402,6 +409,7 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
     assert len(rows) == 4 * len(trained.steps)
 
 
+@pytest.mark.slow
 def test_a_stored_autoencoder_is_rebuilt_trained_and_untrained(tmp_path):
     problem = problem_of(standardize=True, token_size=17)
     _, trained = run(problem, tmp_path / "state", 3)
@@ -585,6 +593,7 @@ def evaluated(tmp_path, order=None, **changes):
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
 
 
+@pytest.mark.slow
 def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp_path):
     rows, splits, _ = evaluated(tmp_path, **ALL_LOSSES)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
@@ -594,6 +603,7 @@ def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp
     assert set(frame["split"]) == {"test"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backwards", [False, True], ids=["table in order", "table backwards"])
 def test_a_row_is_of_the_model_that_it_names(tmp_path, backwards):
     order = list(range(len(SPLITS) * 2 * len(EPOCHS)))

@@ -78,6 +78,7 @@ def test_pieces_of_a_long_unit_are_adjacent_at_one_unit_position():
 # both ways
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", [(), (2,), (2, 3)], ids=str)
 @pytest.mark.parametrize("token_size", TOKEN_SIZES)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -90,6 +91,7 @@ def test_weights_come_back_exactly_whatever_stands_in_the_padding(architecture, 
     assert torch.equal(detokenize(tokens.masked_fill(~layout.mask, torch.nan), layout), weights)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 7), max_size=3), st.integers(1, 3), st.integers(1, 4), st.integers(1, 40))
 def test_weights_of_any_net_come_back_at_any_token_size(widths, channels, kernel, token_size):
     hidden = [layer for width in widths for layer in (f"linear {width}", "activation")]

@@ -58,6 +58,7 @@ def server(tmp_path):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_remote_set_equals_the_local_one_and_is_fetched_once(tmp_path, server):
     config = parquet_config(train=server.remote("/train"), test=server.remote("/test"))
     local = build_image_set(parquet_config(), tmp_path / "hub")
@@ -88,6 +89,7 @@ def test_a_file_address_is_fetched_like_any_other(tmp_path, server):
 POOCH_LEAVES_THE_SOCKET_OPEN = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "digest", "says"),
     [

@@ -41,6 +41,7 @@ def remote(path):
     return RemoteFile(url=path.as_uri(), sha256=sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [HALVES, HALVES[::-1], GLOB, [GLOB]], ids=["list", "reversed list", "glob", "list of a glob"])
 @pytest.mark.parametrize("limit", [None, 31])
 def test_shards_are_the_file_that_they_are_parts_of(shards, train, limit):
@@ -211,6 +212,7 @@ def test_names_of_classes_that_are_left_out_are_no_error(tmp_path):
     assert build_image_set(parquet_config(), tmp_path).classes == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_of_a_footer_ends_in_another_error(tmp_path):
     write_pair(tmp_path)
     path = tmp_path / "train.parquet"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import weightspace.images
+from conftest import Named
 from PIL import Image
 from planted_images import (
     MODE_SHAPES,
@@ -35,6 +36,7 @@ from weightspace.errors import InputError
 from weightspace.images.build import build_image_set
 from weightspace.images.settings import ImagesConfig, RemoteFile
 from weightspace.images.tensors import TENSORS, normalize, read_images, write_images
+from weightspace.stages import VERSION
 from weightspace.store import load_tensors, save_tensors
 
 DIGITS = ImagesConfig(source="bundled_digits")
@@ -356,6 +358,7 @@ BAD_FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train", "test"])
 @pytest.mark.parametrize("bad", BAD_FILES)
 def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, bad, name):
@@ -412,6 +415,7 @@ def test_images_of_one_color_are_refused(tmp_path):
         build_image_set(parquet_config(), tmp_path)
 
 
+@pytest.mark.slow
 def test_no_flipped_byte_of_a_file_ends_in_another_error(tmp_path):
     write_pair(tmp_path, num=30)
     whole = (tmp_path / "train.parquet").read_bytes()
@@ -433,7 +437,9 @@ def test_no_flipped_byte_of_a_file_ends_in_another_error(tmp_path):
 def run_script(folder, config):
     """What Snakemake does with the rule: plain values in, one file out."""
     rule = SimpleNamespace(
-        params=SimpleNamespace(images=config.model_dump(mode="json"), images_dir=str(folder)),
+        input=[],
+        wildcards=Named(),
+        params=Named(images=config.model_dump(mode="json"), images_dir=str(folder), version=VERSION["images"]),
         output=SimpleNamespace(images=str(folder / "set.safetensors")),
         log=[str(folder / "set.log")],
     )

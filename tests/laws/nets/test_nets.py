@@ -108,6 +108,7 @@ def test_a_description_builds_the_same_spec(architecture):
 # forward
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("shared", [False, True], ids=["own images", "shared images"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)

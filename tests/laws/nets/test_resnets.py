@@ -162,6 +162,7 @@ def test_flatten_and_unflatten_undo_each_other(stack):
 # forward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=str)
 @pytest.mark.parametrize("shared", [False, True], ids=["own images", "shared images"])
 @pytest.mark.parametrize("architecture", RESIDUAL_ARCHITECTURES)

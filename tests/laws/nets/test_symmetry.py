@@ -29,6 +29,7 @@ def permuted_stack(spec):
     return weights, weights.gather(1, maps), maps
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -186,6 +187,7 @@ def random_weights(spec, num):
     return weights
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *RESIDUAL_ARCHITECTURES, *ODD])
 def test_permuting_units_of_any_network_moves_its_weights_and_no_output(name):
@@ -229,6 +231,7 @@ def test_a_residual_network_has_a_permutation_for_each_width_and_each_block(arch
     assert len(symmetry.free) == len(widths) + sum(op.kind == "add" for op in spec.ops)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.integers(1, 3), st.booleans(), st.integers(0, 99))
 def test_any_widths_keep_their_outputs(widths, channels, convolution, seed):
     layers = [f"conv {channels} 2", "activation", "pool 2"] if convolution else []

@@ -114,6 +114,7 @@ def slow_network(artifact):
     return parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_file_decodes_to_what_the_formula_gives_kernel_by_kernel(path, order, grid):
@@ -174,6 +175,7 @@ def run_alone(*arguments):
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_the_program_alone_writes_the_very_network_that_the_library_decodes(path, tmp_path):
     save_artifact(path, random_artifact("in_filter", Grid(6, "channel")))
     target = tmp_path / "weights.safetensors"
@@ -188,6 +190,7 @@ def test_the_program_alone_writes_the_very_network_that_the_library_decodes(path
     assert sorted(tmp_path.iterdir()) == [path, target]
 
 
+@pytest.mark.slow
 def test_the_program_alone_refuses_a_damaged_file_in_one_sentence_and_writes_nothing(path, tmp_path):
     save_artifact(path, random_artifact())
     path.write_bytes(path.read_bytes()[:-1])

@@ -69,6 +69,7 @@ def share_right(spec, weights, images, labels):
 # what controls are made from
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["residual", "plain"])
 def test_controls_are_made_from_the_files_networks(inputs_of, kind):
     inputs, folder = inputs_of[kind]
@@ -151,6 +152,7 @@ def test_compressed_networks_are_what_their_bytes_hold(inputs_of, tmp_path, kind
 # small networks
 
 
+@pytest.mark.slow
 def test_small_networks_learn_what_originals_answer_and_have_a_spec_of_their_own(inputs_of, tmp_path):
     inputs, _ = inputs_of["residual"]
     control = made(inputs, config_of("small", architecture=SMALL), tmp_path, recipe_of(RESIDUAL, num=5, epochs=20))
@@ -161,6 +163,7 @@ def test_small_networks_learn_what_originals_answer_and_have_a_spec_of_their_own
     assert (share_right(control.spec, control.weights, images, images.test_y) > 0.8).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_teachers", [1, 2, 3])
 def test_small_networks_learn_from_another_teacher_each_from_its_own(inputs_of, tmp_path, num_teachers):
     inputs, _ = inputs_of["residual"]
@@ -182,6 +185,7 @@ def test_small_networks_learn_from_another_teacher_each_from_its_own(inputs_of, 
 # rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*CONTROLS, "small", "small of the same spec"])
 def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_some(inputs_of, tmp_path, kind):
     inputs, _ = inputs_of["residual"]
@@ -199,6 +203,7 @@ def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_
     assert len(rows) == 2 * len({(row["metric"], row["at"]) for row in rows})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nets", ["residual", "plain"])
 @pytest.mark.parametrize("kind", [*CONTROLS, "small with batch norms", "small without"])
 def test_controls_with_batch_norms_are_measured_recalibrated_and_others_are_not(inputs_of, tmp_path, kind, nets):

@@ -145,6 +145,7 @@ def textbook_gradient(config, target, lesson, weights, x, rows):
 # jointly
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [(), ("logit_weight",), ("feature_weight",)], ids=["both", "features", "logits"])
 def test_the_joint_gradient_is_autograds_of_the_textbook_loss(fixed_inputs, gradients, silent):
     config = config_of(JOINTLY | dict.fromkeys(silent, 0.0), norm_weighted_share=0.0, steps=3)
@@ -177,6 +178,7 @@ def test_the_distillation_has_a_gradient_and_had_none_as_published_in_2022():
     assert torch.equal(joint_gradient(published, lesson, kernels, rows, x), torch.zeros_like(gradient))
 
 
+@pytest.mark.slow
 def test_as_published_in_2022_joint_training_is_reconstruction_bit_for_bit():
     ends = {}
     for published in (True, False):
@@ -301,6 +303,7 @@ def test_afterwards_ranger_starts_anew_at_the_phases_own_rate_and_keeps_the_weig
     assert seen == [(n + 1, pytest.approx(rate), 0.3) for n, rate in enumerate(rates)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["residual", "plain"])
 def test_afterwards_networks_come_to_answer_as_their_teachers_of_any_architecture(kind):
     how = AFTERWARDS | {"steps": 100, "learning_rate": 2e-3, "batch_size": 16}
@@ -346,6 +349,7 @@ def run(config, lesson_and_target, models=slice(None), state=None):
     return train_afterwards(config, target, lesson, start_descent(config, target, NAMES[models]).weights, state)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fixed_inputs")
 @pytest.mark.parametrize("how", [JOINTLY, AFTERWARDS], ids=["jointly", "afterwards"])
 def test_a_stack_is_trained_as_each_of_its_predictors_alone(how):
@@ -356,6 +360,7 @@ def test_a_stack_is_trained_as_each_of_its_predictors_alone(how):
         torch.testing.assert_close(run(config, taught, slice(n, n + 1))[0], stack[n], rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saves", [1, 4, 6, 9])
 @pytest.mark.parametrize("how", [JOINTLY, AFTERWARDS | {"augment": True}], ids=["jointly", "afterwards"])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, how, saves, gradients):

@@ -42,6 +42,7 @@ def kinds_of_kernels():
     return {"plain": plain, "zeros": zeros, "ternary": ternary, "close": close, "all zero": 0 * plain, "equal": 0 * plain + 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", kinds_of_kernels())
 def test_the_sequence_is_the_textbooks_greedy_one(kind, monkeypatch):
     monkeypatch.setattr(orders, "SMALL", 20)  # so that the tree answers

@@ -93,6 +93,7 @@ def torchs_sgd(config, model, loss):
     return start.weights[model], torch.cat([tensor.flatten() for tensor in tensors_of(net)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [False, True], ids=["as they are", "augmented"])
 def test_a_stack_trains_each_model_as_torchs_sgd_trains_it_alone(augment):
     config = config_of(augment=augment)
@@ -103,6 +104,7 @@ def test_a_stack_trains_each_model_as_torchs_sgd_trains_it_alone(augment):
         torch.testing.assert_close(originals.weights[model], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", [False, True], ids=["as they are", "augmented"])
 def test_a_taught_stack_trains_as_torchs_sgd_on_each_teachers_answers_to_the_same_images(augment):
     config, spec = config_of(augment=augment), build_spec(["flatten", "linear classes"], "relu", (1, 6, 6), 3)
@@ -120,6 +122,7 @@ def test_a_taught_stack_trains_as_torchs_sgd_on_each_teachers_answers_to_the_sam
         torch.testing.assert_close(taught.weights[model], alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_taught_network_learns_its_teachers_answers_and_no_labels():
     images, spec = planted_images(), build_spec(LAYERS, "relu", (1, 6, 6), 3)
     knowing = train(config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)).weights
@@ -170,6 +173,7 @@ def test_written_originals_come_back(tmp_path):
     assert torch.equal(back.averaged, originals.averaged)
 
 
+@pytest.mark.slow
 def test_digits_are_learned_by_a_residual_network():
     images = build_image_set(ImagesConfig(source="bundled_digits"), "")
     config = config_of(architecture="resnet8", num=2, learning_rate=0.1, weight_decay=1e-4, batch_size=64, epochs=3)

@@ -68,6 +68,7 @@ def test_answers_are_the_same_in_parts_of_any_size(monkeypatch, passes):
     torch.testing.assert_close(answers(data.spec, data.weights, data.images, "test"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["own", "plain"])
 def test_answers_are_compared_as_in_a_loop_over_models_and_images(other):
     data = data_for()

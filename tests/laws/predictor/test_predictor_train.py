@@ -97,6 +97,7 @@ def test_originals_without_a_kernel_of_the_sizes_asked_for_are_refused():
 # phases
 
 
+@pytest.mark.slow
 def test_phases_follow_each_other_from_where_the_last_one_ended(tmp_path):
     config = PredictorConfig(**predictor_config().model_dump() | VARIANTS["rounds"] | VARIANTS["8 bits"])
     task, predicted = train(config, tmp_path)
@@ -105,6 +106,7 @@ def test_phases_follow_each_other_from_where_the_last_one_ended(tmp_path):
     assert torch.equal(predicted.weights, tune(config, task.target, rounds[-1], NAMES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["jointly", "afterwards"])
 @pytest.mark.parametrize("num_teachers", [None, 1, 2, 3])
 def test_originals_teach_themselves_or_others_teach_them_in_turn(tmp_path, monkeypatch, when, num_teachers):
@@ -152,6 +154,7 @@ LOUD = {  # distillation that moves weights by far more than rounding does
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["rounds", "jointly", "afterwards", "8 bits"])
 def test_a_seeds_predictors_are_the_same_whatever_other_seeds_there_are(tmp_path, variant):
     changes = {"distillation": LOUD[variant]} if variant in LOUD else VARIANTS[variant]
@@ -163,6 +166,7 @@ def test_a_seeds_predictors_are_the_same_whatever_other_seeds_there_are(tmp_path
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["rounds", "8 bits"])
 def test_a_cells_predictors_are_the_same_whatever_other_cells_share_its_job(tmp_path, variant):
     cells, alone = {}, {}
@@ -194,6 +198,7 @@ def test_predictors_that_diverged_are_named(tmp_path, monkeypatch):
 # files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_saved_networks_are_those_of_the_files_and_the_originals_in_all_that_is_not_predicted(tmp_path, variant):
     config = predictor_config(**VARIANTS[variant])
@@ -211,6 +216,7 @@ def test_saved_networks_are_those_of_the_files_and_the_originals_in_all_that_is_
         assert torch.allclose(to_kernels(task.layout, networks), wanted * task.layout.mask, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_wide_predictor_gives_networks_that_answer_as_their_originals(tmp_path):
     config = predictor_config(hidden=64, steps=800, embedding_levels=20, kernel_batch=4096)
     task, predicted = train(config, tmp_path)
@@ -222,6 +228,7 @@ def test_a_wide_predictor_gives_networks_that_answer_as_their_originals(tmp_path
         assert values["relative_error", n] < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["none", "serpentine, linear", "4 bits of all"])
 def test_bytes_of_the_parts_are_those_of_the_file(tmp_path, variant):
     config = predictor_config(**VARIANTS[variant])
@@ -253,6 +260,7 @@ def test_operations_are_counted_by_hand(tmp_path):
 # rounds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["rounds", "serpentine, linear"])
 def test_the_last_rounds_networks_are_the_decoded_ones(tmp_path, variant):
     config = predictor_config(**VARIANTS[variant])

@@ -119,6 +119,7 @@ def test_the_fast_error_is_the_exact_one_where_it_is_measured_anew(monkeypatch):
     assert len(exact) == 16
 
 
+@pytest.mark.slow
 def test_the_fast_error_stays_near_the_exact_one(monkeypatch):
     config = config_of(steps=150, kernel_batch=30)
     target = target_for(config)
@@ -161,6 +162,7 @@ def test_uniform_kernels_are_drawn_once_and_fewer_are_all_taken():
     assert torch.equal(everything.sort().values, torch.arange(LAYOUT.num_kernels).expand(3, -1))
 
 
+@pytest.mark.slow
 def test_kernels_are_drawn_in_proportion_to_their_norms():
     config = config_of(norm_weighted_share=1.0)
     target = target_for(config, models=1)
@@ -174,6 +176,7 @@ def test_kernels_are_drawn_in_proportion_to_their_norms():
     assert ((share - expected).abs() <= 5 * (expected / len(rows)).sqrt()).all()
 
 
+@pytest.mark.slow
 def test_a_fifth_of_the_steps_draws_by_norm_each_model_for_itself():
     target = target_for(config_of())
     uniform = torch.stack([draw(config_of(), target, NAMES, step).uniform for step in range(1000)])
@@ -184,6 +187,7 @@ def test_a_fifth_of_the_steps_draws_by_norm_each_model_for_itself():
 # training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["exact", "fast"])
 def test_a_stack_is_trained_as_each_predictor_alone(error):
     config = config_of(error=error)
@@ -194,6 +198,7 @@ def test_a_stack_is_trained_as_each_predictor_alone(error):
         torch.testing.assert_close(stack.weights[n : n + 1], alone.weights, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [4, 10, 4096])
 @pytest.mark.parametrize("error", ["exact", "fast"])
 def test_predictors_of_originals_of_several_sizes_are_trained_as_each_size_alone(error, batch):
@@ -244,6 +249,7 @@ def test_predictors_that_put_out_kernels_of_other_sizes_share_no_stack():
         joined(sizes)
 
 
+@pytest.mark.slow
 def test_a_wide_predictor_reconstructs_a_small_network():
     config = config_of(hidden=64, steps=1500, embedding_levels=20, kernel_batch=4096)
     target = target_for(config, models=1)
@@ -253,6 +259,7 @@ def test_a_wide_predictor_reconstructs_a_small_network():
     assert (done.kernels[~target.mask] == 0).all()
 
 
+@pytest.mark.slow
 def test_each_round_fits_fresh_predictors_to_what_the_one_before_has_put_out():
     config = config_of(rounds=3)
     target = target_for(config)
@@ -269,6 +276,7 @@ def test_each_round_fits_fresh_predictors_to_what_the_one_before_has_put_out():
     assert not torch.equal(firsts[1], firsts[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saves", [4, 10, 13])
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path, saves):
     config = config_of(rounds=2, steps=10)

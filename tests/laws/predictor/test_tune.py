@@ -34,6 +34,7 @@ def rounded_error(config, target, weights, wanted):
     return difference[:, target.mask[0]].square().mean(1).sqrt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", ["tensor", "channel"])
 @pytest.mark.parametrize("bits", [4, 6])
 def test_rounded_output_is_nearer_to_the_float_output_after_tuning(bits, per):

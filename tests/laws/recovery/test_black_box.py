@@ -151,6 +151,7 @@ def exported(classifier, tmp_path):
     return export
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "error"), [("FloatTensorType", 1e-5), ("DoubleTensorType", 1e-7)])
 def test_a_called_model_answers_as_scikit_learn_does(classifier, exported, kind, error):

@@ -47,6 +47,7 @@ def slow_cut(heights, counts):
     return cut
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("of", ["members", "students"])
 @pytest.mark.parametrize("least", [2, 4])
@@ -160,6 +161,7 @@ def test_planted_neurons_are_all_found_whatever_their_signs(least, share_zero):
         assert found(clustering, which) == PLANTED == clustering.labels.max() + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 1e-8, 1e-5, 1e-3])
 @pytest.mark.parametrize("num_students", [8, 9, 10])
 def test_students_that_agree_but_for_rounding_give_each_neuron_once_though_each_has_one_twice(num_students, noise):

@@ -42,6 +42,7 @@ def planted_images(num=200, relevant=(3, 5, 7), side=3):
 # Boruta
 
 
+@pytest.mark.slow
 def test_planted_pixels_are_confirmed_and_noise_is_not():
     images, labels, relevant = planted_images()
     mask = pixel_mask(images, labels, 12, generator_for("mask"))
@@ -51,11 +52,13 @@ def test_planted_pixels_are_confirmed_and_noise_is_not():
     assert np.flatnonzero(state == CONFIRMED).tolist() == relevant
 
 
+@pytest.mark.slow
 def test_shuffled_labels_confirm_no_pixel():
     images, labels, _ = planted_images()
     assert not pixel_mask(images, labels[torch.randperm(len(labels))], 10, generator_for("mask")).any()
 
 
+@pytest.mark.slow
 def test_a_mask_is_that_of_its_generator_and_moves_with_the_pixels():
     images, labels, relevant = planted_images()
     masks = [pixel_mask(images, labels, 10, generator_for("mask", 1)) for _ in range(2)]
@@ -64,6 +67,7 @@ def test_a_mask_is_that_of_its_generator_and_moves_with_the_pixels():
     assert turned.view(3, 3).flip(1).flatten().nonzero().flatten().tolist() == relevant
 
 
+@pytest.mark.slow
 def test_too_few_iterations_decide_nothing():
     images, labels, _ = planted_images(60)
     state = boruta(images.flatten(1).numpy(), labels.numpy(), 3, np.random.default_rng(0))
@@ -151,6 +155,7 @@ def test_a_mask_of_other_pixels_than_a_neuron_reads_is_an_error():
 # images
 
 
+@pytest.mark.slow
 def test_of_digits_the_pixels_that_are_always_dark_are_left_out_and_the_middle_is_confirmed():
     digits = load_digits()
     images = torch.tensor(digits.images[:300] * 15, dtype=torch.uint8).unsqueeze(1)

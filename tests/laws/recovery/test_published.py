@@ -70,6 +70,7 @@ def assert_found_up_to_sign_and_scale(teacher, network):
 # planted students
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", OTHERS)
 @pytest.mark.parametrize("architecture", [SHALLOW, DEEP], ids=["shallow", "deep"])
 def test_sums_of_exact_students_give_the_teacher_back_without_training(architecture, activation):
@@ -131,6 +132,7 @@ def test_of_a_teacher_whose_first_weights_are_positive_nothing_is_left_to_the_sk
     assert furthest((spec, teacher), recovered.network[:2], fit.x) < 1e-10
 
 
+@pytest.mark.slow
 def test_network_and_skip_are_trained_together():
     _, (wide, students), fit = planted(SHALLOW, "softplus", ("copies", "mirrored"))
     noisy = students + 0.02 * torch.randn(students.shape, dtype=torch.float64)
@@ -147,6 +149,7 @@ def test_network_and_skip_are_trained_together():
     assert not torch.equal(skip, recovered.skip)
 
 
+@pytest.mark.slow
 def test_retraining_takes_up_what_collapsing_a_lower_layer_lost():
     teacher, (wide, students), fit = planted(DEEP, "g", ("copies",))
     noisy = students + 0.003 * torch.randn(students.shape, dtype=torch.float64)

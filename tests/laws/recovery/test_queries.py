@@ -76,6 +76,7 @@ def test_no_input_is_in_two_splits(design):
     assert sizes == {"train": 20, "val": 8, "test": 8, "shifted": 8}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("design", DESIGNS)
 def test_draws_hang_on_the_identity_alone(design):
     same, other = ask(design), ask(design, ("cell", 1))

@@ -72,6 +72,7 @@ def assert_recovered(teacher, recovered, fit):
 # layer by layer, without any training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("architecture", [SHALLOW, DEEP, DEEPER], ids=["shallow", "deep", "deeper"])
 def test_exact_students_are_collapsed_to_the_teacher_without_training(architecture, activation):
@@ -81,6 +82,7 @@ def test_exact_students_are_collapsed_to_the_teacher_without_training(architectu
     assert_recovered(teacher, (spec, weights), fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "gelu", "softplus", "g"])
 @pytest.mark.parametrize(("architecture", "pixels"), [(CONV, 6), (POOLED, 8)], ids=["conv", "pooled"])
 def test_exact_convolutional_students_are_collapsed_to_the_teacher_head_included(architecture, pixels, activation):
@@ -88,12 +90,14 @@ def test_exact_convolutional_students_are_collapsed_to_the_teacher_head_included
     assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_convolution_as_last_hidden_layer_is_collapsed(activation):
     teacher, students, fit = planted(LAST, activation, (1, 5, 5), ("copies", "mirrored", "scales"), seed=1, num=8, queries=1000)
     assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("activation", ["relu", "softplus", "sigmoid", "tanh", "g"])
 def test_neurons_that_add_nothing_never_change_the_recovered_size(activation, kind):
@@ -101,6 +105,7 @@ def test_neurons_that_add_nothing_never_change_the_recovered_size(activation, ki
     assert_recovered(teacher, collapsed(*students, fit)[:2], fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "softplus", "tanh", "g"])
 @pytest.mark.parametrize("kind", ["zero", "constant", "pairs"])
 def test_neurons_in_vain_that_all_students_have_are_dropped(activation, kind):
@@ -142,6 +147,7 @@ def config_of(**changes):
     } | changes)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh", "g"])
 def test_recover_gives_the_teacher_and_says_how(activation):
     teacher, (wide, students), fit = planted(DEEP, activation)
@@ -159,6 +165,7 @@ def test_recover_finds_the_teachers_widths_with_a_low_threshold_for_clusters_too
     assert_recovered(teacher, recovered.network[:2], fit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saves", [1, 2, 3])
 def test_a_killed_recovery_of_several_teachers_goes_on_bit_for_bit_and_says_from_where(tmp_path, capsys, monkeypatch, saves):
     monkeypatch.setattr(recover_cell, "Progress", partial(Progress, every_seconds=0.0))
@@ -192,6 +199,7 @@ def test_students_that_agree_in_nothing_are_thinned_one_by_one():
     assert_recovered((spec, teacher), recover(wide, errors, as_problem(fit), config).network[:2], fit)
 
 
+@pytest.mark.slow
 def test_where_noise_keeps_the_error_from_zero_units_still_go_several_at_a_time(monkeypatch):
     """By L-BFGS, with answers of a thousandth of noise: the teacher's size, in fewer trainings than there are units too many."""
     shallow = ["flatten", "linear 8", "activation", "linear classes"]
@@ -246,6 +254,7 @@ def noisy_students(activation, num, noise, seed, architecture=SHALLOW, kinds=("c
     return spec, (wide, Students(students, squared_error(wide, students, problem.train))), problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_of_float32_answers_all_units_are_found_and_error_zero_is_what_their_precision_leaves(seed):
     seven = ["flatten", "linear 7", "activation", "linear classes"]
@@ -256,6 +265,7 @@ def test_of_float32_answers_all_units_are_found_and_error_zero_is_what_their_pre
     assert 1e-16 < recovered.network.error < exact_error(students.error) < 1e-11
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("minimize", [True, False])
 @pytest.mark.parametrize("noise", [1e-8, 1e-3, 0.1])
 @pytest.mark.parametrize(("activation", "architecture"), [("tanh", SHALLOW), ("gelu", SHALLOW), ("g", DEEP)])
@@ -302,6 +312,7 @@ def in_another_gauge(spec, weights, generator):
     return spec, weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("architecture", "shape"), [(DEEP, VECTOR), (POOLED, (1, 8, 8))], ids=["deep", "pooled"])
 def test_comparison_does_not_see_the_gauge(architecture, shape, activation):

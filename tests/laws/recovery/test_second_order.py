@@ -107,6 +107,7 @@ def test_layers_below_the_first_one_trained_stay_bit_for_bit_and_the_others_move
     assert (squared_error(spec, trained, fit) < squared_error(spec, weights, fit)).all()
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_model_goes_the_way_it_would_go_alone(spec):
     weights, fit = problem(spec)
@@ -127,6 +128,7 @@ def test_the_error_never_rises_and_is_that_of_the_weights(spec):
         before = now.error.clone()
 
 
+@pytest.mark.slow
 @EVERY
 def test_a_planted_answer_is_reached_to_the_last_digits(spec):
     generator = torch.Generator().manual_seed(2)
@@ -156,6 +158,7 @@ def test_a_stack_that_rests_ends_the_steps():
     assert not list(minimize_squares(SHALLOW, start(SHALLOW, weights, fit), fit, 9, tolerance=1e9))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_improve_comes_to_rest_on_its_own():
     weights, fit = problem(SHALLOW)
     noise = fit._replace(y=fit.y + torch.randn(fit.y.shape))

@@ -194,6 +194,7 @@ def train_killed(config, path, monkeypatch, after):
     assert Deadly.left == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 @pytest.mark.parametrize("killed_after", range(1, 10))
 def test_training_killed_in_either_phase_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after, precision):

@@ -132,6 +132,7 @@ def bounds_of(name, seeds, effect):
     return 0.92, 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("effect", ["strong", "none"])
 @pytest.mark.parametrize(("seeds", "models"), [(2, 5), (2, 74), (3, 20), (10, 5), (10, 74)])
 @pytest.mark.parametrize("name", CASES)
@@ -216,6 +217,7 @@ def test_the_difference_of_two_ratios_follows_both_and_of_equal_ones_is_exactly_
 # ---- means and their differences
 
 
+@pytest.mark.slow
 def test_a_paired_difference_covers_the_planted_one_and_is_narrower_than_an_unpaired_one():
     rng = np.random.default_rng(2)
     covered, narrower = [], []

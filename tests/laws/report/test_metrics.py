@@ -150,6 +150,7 @@ def test_a_file_cut_anywhere_is_named(path):
             read_metrics(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", [3, 7])
 def test_one_flipped_bit_is_named_or_changes_nothing(path, bit):
     write_metrics(path, ROWS, METRICS)

@@ -160,6 +160,7 @@ def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
 # ---- selections
 
 
+@pytest.mark.slow
 def test_a_difference_takes_the_models_that_both_cells_have(metrics):
     fewer = metrics[(metrics["cell"] != "contrast_structure") | (metrics["subject"] != "105")]
     pair = ("contrast_structure_behavior_logit", "agreement_own", None), ("contrast_structure", "agreement_own", None)
@@ -238,6 +239,7 @@ def test_where_nothing_varied_a_mean_decides_no_claim(seeds, models):
     assert verdict(mean_interval(np.ones((seeds, models))), Region(above=0.8)) == "inconclusive"
 
 
+@pytest.mark.slow
 def test_the_claims_file_names_cells_and_metrics_that_exist():
     digits = read_scenario([ROOT / "config" / "scenarios"], Options(scenario="digits"))
     claims = [claim for claim in read_claims(CLAIMS) if claim.paper == "Meynent et al. 2025"]
@@ -249,6 +251,7 @@ def claims_on_planted_cells():
     return [claim for claim in read_claims(CLAIMS) if claim.cell in CELLS]
 
 
+@pytest.mark.slow
 def test_planted_effects_get_their_verdicts_and_claims_without_cells_are_left_out(metrics):
     claims = claims_on_planted_cells()
     verdicts = judge_claims(metrics, claims)
@@ -261,6 +264,7 @@ def test_planted_effects_get_their_verdicts_and_claims_without_cells_are_left_ou
     assert len(fewer.judged) + len(fewer.left_out) == len(claims)
 
 
+@pytest.mark.slow
 def test_one_seed_is_inconclusive_whatever_its_interval_and_the_pages_say_so(metrics):
     claims = claims_on_planted_cells()
     verdicts = judge_claims(metrics, claims)
@@ -327,6 +331,7 @@ def test_a_wrong_claims_file_is_refused_with_its_path(tmp_path, old, new, messag
     assert str(tmp_path) in str(error.value)
 
 
+@pytest.mark.slow
 def test_pages_hold_every_claim_and_escape_what_they_quote(metrics):
     verdicts = judge_claims(metrics, read_claims(CLAIMS))
     page = claims_page(verdicts, "a|b<c>")
@@ -347,6 +352,7 @@ def plotted(name, rows, **shown):
     return texts_of(draw(figure_named(name), rows, **shown))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
     text = plotted(name, metrics)
@@ -356,12 +362,14 @@ def test_a_figure_shows_every_cell_that_is_in_the_table(metrics, name):
     assert "95 %" in text or name == "losses"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reconstruction", "collapse", "probes", "losses"])
 def test_baselines_stand_beside_reconstructions_and_have_neither_probes_nor_losses(metrics, name):
     text = plotted(name, metrics)
     assert all((f"{cell.replace('_', ' ')} 40 models" in text) == (name in ("reconstruction", "collapse")) for cell in BASELINES)
 
 
+@pytest.mark.slow
 def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
     bare = metrics[~metrics["metric"].str.fullmatch(SAME_INIT)]
     for name, label in (
@@ -374,6 +382,7 @@ def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
         assert not label_ends.search(plotted(name, bare))
 
 
+@pytest.mark.slow
 def test_the_collapse_figure_grows_with_its_rows(metrics):
     more = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}
     tall = joined(planted_metrics(models=4, steps=2, cells=more, zoo_models=4))
@@ -385,6 +394,7 @@ def test_a_diverged_model_is_counted_once(metrics):
     assert num_diverged(metrics[metrics["stage"] == "zoo"]) == 1
 
 
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
     for run in "ab":
         write_figure(draw(figure_named("zoo_accuracy"), metrics), tmp_path / f"{run}.pdf", tmp_path / f"{run}.png")
@@ -392,6 +402,7 @@ def test_the_same_table_gives_the_same_bytes(metrics, tmp_path):
         assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_figure_shows_the_cells_that_it_is_told_to_in_that_order_and_under_their_labels(metrics):
     named = metrics.assign(label=metrics["label"].where(metrics["cell"] != "pca", "a linear code"))
     text = plotted("collapse", named, cells=["behavior_softmax", "pca", "contrast_structure"])
@@ -400,6 +411,7 @@ def test_a_figure_shows_the_cells_that_it_is_told_to_in_that_order_and_under_the
     assert list(dict.fromkeys(choose(metrics, ["pca", "contrast_structure"])["cell"])) == ["pca", "contrast_structure"]
 
 
+@pytest.mark.slow
 def test_a_figure_without_its_note_is_as_high_as_before_it_was_added(metrics):
     bare, noted = (draw(figure_named("collapse"), metrics, note=note) for note in (False, True))
     assert "Lines: mean agreement" in texts_of(noted)
@@ -423,6 +435,7 @@ def test_what_stands_against_a_chosen_cell_is_shown_with_it():
     assert list(choose(table, None)["cell"]) == ["a", "b", "a_noise", "b_noise"]
 
 
+@pytest.mark.slow
 def test_the_report_imports_neither_torch_nor_snakemake():
     code = "import sys, weightspace.report.regenerate; sys.exit(bool({'torch', 'snakemake'} & set(sys.modules)))"
     path = str(ROOT / "workflow" / "scripts")
@@ -441,6 +454,7 @@ def write_run(folder, **planted):
     return folder / "metrics.parquet"
 
 
+@pytest.mark.slow
 def test_regenerating_needs_tables_alone(tmp_path):
     cells = {cell: CELLS[cell] for cell in ("contrast_structure", "behavior_softmax")}
     table = write_run(tmp_path, models=6, steps=3, cells=cells)
@@ -450,6 +464,7 @@ def test_regenerating_needs_tables_alone(tmp_path):
     assert "Left out" in (tmp_path / "claims.md").read_text()
 
 
+@pytest.mark.slow
 def test_one_figure_is_drawn_alone_and_a_strange_one_is_named(tmp_path):
     table = write_run(tmp_path, cells={}, baselines={})
     regenerate(table, CLAIMS, tmp_path, {}, ["zoo_accuracy"])
@@ -459,6 +474,7 @@ def test_one_figure_is_drawn_alone_and_a_strange_one_is_named(tmp_path):
         regenerate(table, CLAIMS, tmp_path, {}, ["colapse"])
 
 
+@pytest.mark.slow
 def test_a_scenario_of_zoos_alone_is_drawn(tmp_path):
     regenerate(write_run(tmp_path, cells={}, baselines={}), CLAIMS, tmp_path, {})
     assert {path.stem for path in tmp_path.glob("figures/*.pdf")} == {"zoo_accuracy", "claims"}

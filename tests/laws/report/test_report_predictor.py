@@ -198,6 +198,7 @@ def test_an_entry_is_what_the_table_of_cells_says_and_not_what_a_name_looks_like
     assert entry_of(table, "digits_noise_2_small") == ("digits_noise_2_small", "x", "pruned", "25 %")
 
 
+@pytest.mark.slow
 def test_only_cells_that_have_all_metrics_are_taken_predictors_first(rich):
     lacking = rich[(rich["cell"] != "digits_h24") | (rich["metric"] != "bytes")]
     both, one = (entries_with(lacking, *names) for names in (("bytes", "accuracy_gain"), ("accuracy_gain",)))
@@ -277,6 +278,7 @@ def test_points_of_a_kind_at_one_place_are_moved_apart_about_it_and_others_stay(
     assert [place.gain for place in moved] == [place.gain for place in points]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plot", "across", "over"), [
     (plot_predictor_rate, "bytes", "bytes_original"),
     (plot_predictor_error, "relative_error", None),
@@ -296,6 +298,7 @@ def test_points_are_drawn_at_the_means_of_the_table_and_within_their_bars(rich, 
         assert (place <= ends.max(0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
 def test_nothing_that_is_drawn_or_written_is_outside_the_axes(rich_figures, plot):
     figure = rich_figures[plot]
@@ -312,6 +315,7 @@ def test_nothing_that_is_drawn_or_written_is_outside_the_axes(rich_figures, plot
         assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
 
 
+@pytest.mark.slow
 def test_the_rate_figure_names_predictors_and_numbers_of_controls(rich_figures):
     figure = rich_figures[plot_predictor_rate]
     written = {label.get_text() for label in figure.axes[0].texts}
@@ -321,6 +325,7 @@ def test_the_rate_figure_names_predictors_and_numbers_of_controls(rich_figures):
     assert KINDS["noise"] not in text
 
 
+@pytest.mark.slow
 def test_the_bytes_above_are_the_shares_below(rich_figures):
     figure = rich_figures[plot_predictor_rate]
     drawn(figure)
@@ -329,6 +334,7 @@ def test_the_bytes_above_are_the_shares_below(rich_figures):
         assert np.array(top.get_xlim()) * 1000 == pytest.approx(np.array(axes.get_xlim()) * original)
 
 
+@pytest.mark.slow
 def test_an_error_of_zero_and_a_gain_beyond_ten_points_are_drawn(rich):
     zero = (rich["cell"] == "digits_h48_averaged") & (rich["metric"] == "relative_error")
     figure = plot_predictor_error(rich.assign(value=rich["value"].mask(zero, 0.0)))
@@ -336,6 +342,7 @@ def test_an_error_of_zero_and_a_gain_beyond_ten_points_are_drawn(rich):
     assert figure.axes[0].transAxes.inverted().transform(figure.axes[0].transData.transform(place)).min() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [6, 7])
 def test_of_more_predictors_than_can_be_named_those_with_a_control_or_an_error_of_their_own_are(number):
     sizes = planted_metrics(matched=["noise"])
@@ -350,6 +357,7 @@ def test_of_more_predictors_than_can_be_named_those_with_a_control_or_an_error_o
     assert len(errorbars(plot_predictor_error(without).axes[0])["predictor"]) == (10 if number == 6 else 3)
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_finite_is_counted_and_not_drawn(rich):
     broken = (rich["cell"] == "digits_h24") & (rich["metric"] == "accuracy_gain") & (rich["subject"] == "1")
     table = rich.assign(value=rich["value"].mask(broken))
@@ -364,6 +372,7 @@ def stars_of(axes):
     return {line.get_label(): line.get_xydata()[0].tolist() for line in axes.lines if line.get_marker() == "*"}
 
 
+@pytest.mark.slow
 def test_a_second_panel_shows_gains_of_recalibrated_networks_on_the_same_axes(rich):
     table = with_recalibrated(rich)
     figure = plot_predictor_error(table)
@@ -382,6 +391,7 @@ def test_a_second_panel_shows_gains_of_recalibrated_networks_on_the_same_axes(ri
     assert "recalibrated" not in drawn(plot_predictor_error(rich))
 
 
+@pytest.mark.slow
 def test_recalibrated_panels_have_only_what_was_measured_recalibrated(rich):
     table = with_recalibrated(rich)
     lacking = (table["cell"] == "cifar10_h16") & (table["metric"] == "accuracy_gain_recalibrated")
@@ -395,6 +405,7 @@ def many_sets(num):
     return [table.assign(cell=f"set{n}_h16", of=f"set{n}", label=f"set{n} h16") for n in range(num)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
 @pytest.mark.parametrize("sets", [1, 3, 8, 10])
 def test_sets_of_originals_are_drawn_or_counted(plot, sets):
@@ -403,6 +414,7 @@ def test_sets_of_originals_are_drawn_or_counted(plot, sets):
     assert (f"{sets - MOST_PANELS} of {sets} sets of originals are not drawn" in drawn(figure)) == (sets > MOST_PANELS)
 
 
+@pytest.mark.slow
 def test_pairs_of_panels_are_not_torn_where_sets_of_originals_are_left_out():
     tables = [with_recalibrated(table, "set") for table in many_sets(5)]
     figure = plot_predictor_error(pd.concat(tables))
@@ -413,6 +425,7 @@ def test_pairs_of_panels_are_not_torn_where_sets_of_originals_are_left_out():
 # ---- rounds
 
 
+@pytest.mark.slow
 def test_rounds_are_drawn_at_their_means_relative_to_the_original():
     table = planted_metrics(("digits_h32", "digits_h48"), rounds=4)
     figure = plot_predictor_rounds(table)
@@ -430,6 +443,7 @@ def test_rounds_are_drawn_at_their_means_relative_to_the_original():
         assert places[:, 0].round().tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_what_rounds_lack_is_left_away_and_the_rest_is_drawn():
     table = planted_metrics(("digits_h32",), 1, (0,), rounds=2)
     without = table[~table["metric"].str.startswith("high_frequency")]
@@ -455,6 +469,7 @@ def test_cells_of_one_original_share_panels_and_layers_reach_from_the_first_to_t
     assert [row["cell"] for rows in two for row in rows] == ["digits_h16"] * 3 + ["cifar10_h16"] * 3
 
 
+@pytest.mark.slow
 def test_spectra_are_drawn_as_they_are_in_the_table_down_to_a_floor():
     table = planted_spectra(layers=1)
     sunk = table.assign(predicted=[[*row[:-1], 0.0] for row in table["predicted"]])
@@ -495,6 +510,7 @@ def test_the_kernels_shown_reach_from_the_first_to_the_last():
     assert [rows[place]["layer"] for place in (0, -1)] == ["conv0.weight", "conv19.weight"]
 
 
+@pytest.mark.slow
 def test_kernels_of_four_cells_are_drawn_on_one_scale_of_colors():
     cells = ("digits_h16", "digits_h24", "digits_h32", "digits_h48", "cifar10_h16")
     figure = plot_predictor_kernels(planted_kernels(cells))
@@ -514,6 +530,7 @@ def test_an_empty_table_leaves_a_figure_that_says_so(plot, schema):
     assert re.search("no predictor (of this scenario|here) has", drawn(plot(joined(schema.empty_table().to_pandas()))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", [plot_predictor_rate, plot_predictor_error])
 def test_one_predictor_of_one_original_with_one_seed_is_drawn(plot):
     figure = plot(planted_metrics(("digits_h32",), 1, (0,)))
@@ -522,6 +539,7 @@ def test_one_predictor_of_one_original_with_one_seed_is_drawn(plot):
     assert len(series) == 1
 
 
+@pytest.mark.slow
 def test_the_same_tables_give_the_same_bytes(tmp_path):
     metrics, kernels = planted_metrics(("digits_h16", "digits_h32"), 2, (0,), controls=["quantized_8"]), planted_kernels()
     for run in "ab":

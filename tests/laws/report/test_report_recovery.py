@@ -225,6 +225,7 @@ def test_tables_of_recoveries_come_back_in_the_order_of_the_files_and_others_are
 # ---- pooled cells
 
 
+@pytest.mark.slow
 def test_a_pattern_pools_the_teachers_of_all_cells_that_match_and_no_others(sixty):
     values = value_matrix(sixty, "synthetic_*_rho4", "solved")
     rows = sixty[sixty["cell"].str.fullmatch(r"synthetic_p\d+_rho4") & (sixty["metric"] == "solved")]
@@ -278,6 +279,7 @@ def solved_claim(cell, threshold):
     return claim.model_copy(update={"cell": cell, "rule": Region(above=threshold)})
 
 
+@pytest.mark.slow
 def test_a_claim_on_a_pattern_is_decided_by_the_interval_over_all_teachers(sixty):
     patterns = ["synthetic_*_rho8", "synthetic_*_rho1", "synthetic_*_rho2", "nothing_*"]
     verdicts = judge_claims(sixty, [solved_claim(pattern, 0.8 if "rho2" not in pattern else 0.5) for pattern in patterns])
@@ -317,6 +319,7 @@ def test_small_and_large_numbers_keep_their_digits():
 # ---- groups of recoveries
 
 
+@pytest.mark.slow
 def test_up_to_so_many_cells_stand_alone_and_more_are_pooled_by_factor(sixty):
     cells = list(synthetic(1))
     assert [group.cells for group in grouped(sixty, cells, 4)] == [[cell] for cell in cells]
@@ -326,6 +329,7 @@ def test_up_to_so_many_cells_stand_alone_and_more_are_pooled_by_factor(sixty):
     assert sum(len(group.cells) for group in pooled) == 60
 
 
+@pytest.mark.slow
 def test_only_cells_of_one_group_are_pooled(sixty):
     others = [f"digits_{name}_rho4" for name in ("g", "tanh", "relu", "elu", "silu")]
     alone = planted_metrics(dict.fromkeys(others, 4), kinds={}).assign(group=None)
@@ -412,6 +416,7 @@ def test_no_branches_cross_and_the_lowest_are_kept(merges):
         assert len(tops) == 1
 
 
+@pytest.mark.slow
 def test_a_tree_without_a_large_cluster_has_no_branches_and_is_drawn():
     table = joined(planted_merges().to_pandas()).assign(count=0, students=1, members=1)
     assert len(trunk_of(table, 60).births) == 0
@@ -424,6 +429,7 @@ def test_a_tree_without_a_large_cluster_has_no_branches_and_is_drawn():
 SIZES = {"1 cell, 1 teacher, 1 seed": (1, 1, 1), "5 cells": (5, 3, 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cells", "teachers", "seeds"), SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_figure_names_each_of_a_few_cells_and_says_n(plot, cells, teachers, seeds):
@@ -435,6 +441,7 @@ def test_a_figure_names_each_of_a_few_cells_and_says_n(plot, cells, teachers, se
     assert "95 %" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_figure_pools_sixty_cells_by_factor_and_says_n(plot, sixty):
     figure = plot(sixty)
@@ -444,6 +451,7 @@ def test_a_figure_pools_sixty_cells_by_factor_and_says_n(plot, sixty):
     assert figure.get_figheight() < 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_baselines_are_named_in_the_legend_where_there_are_any(plot):
     for kinds in (KINDS, {}):
@@ -460,6 +468,7 @@ def test_a_black_box_leaves_an_empty_figure_that_says_why(plot):
     assert "no recovery here has a teacher" in drawn(plot(joined(rows)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plot", METRICS_PLOTS)
 def test_a_black_box_beside_other_recoveries_is_left_away(plot):
     table = planted_metrics({"a": 4})
@@ -475,6 +484,7 @@ def line_of(figure, label):
     return (handle.lines[0] if hasattr(handle, "lines") else handle).get_xydata()
 
 
+@pytest.mark.slow
 def test_planted_shares_are_sourcethe_figures_draw_them(sixty):
     shares = {factor: value_matrix(sixty, f"synthetic_*_rho{factor}", "solved").to_numpy().mean() for factor in SOLVED}
     assert line_of(plot_recovery_solved(sixty), "recovered")[:, 1] == pytest.approx(list(shares.values()))
@@ -496,6 +506,7 @@ def test_sizes_and_errors_are_relative_to_each_teacher():
     assert points["pruned"][1] == pytest.approx(own[0] / own[1])
 
 
+@pytest.mark.slow
 def test_an_error_that_is_not_finite_is_counted_and_not_dropped():
     table = planted_metrics({"a": 4}, 6)
     broken = (table["cell"] == "a") & (table["metric"] == "rmse_held_out") & (table["subject"] == "2")
@@ -503,6 +514,7 @@ def test_an_error_that_is_not_finite_is_counted_and_not_dropped():
     assert "6 teachers × 1 seed, 1 errors not finite" in text
 
 
+@pytest.mark.slow
 def test_the_clusters_figure_shows_first_layers_of_three_cells_and_the_count_at_the_cut():
     table = joined(planted_merges(("a", "b", "c", "d"), layers=2, students=6, units=4, width=8).to_pandas())
     titles = list(trees_of(table))
@@ -516,11 +528,13 @@ def test_the_clusters_figure_shows_first_layers_of_three_cells_and_the_count_at_
     assert "48 neurons of all students" in text
 
 
+@pytest.mark.slow
 def test_more_clusters_than_fit_are_counted():
     table = planted_merges(students=4, units=70, width=75)
     assert re.search(r"60 clusters, those that form lowest of \d+", drawn(plot_recovery_clusters(joined(table.to_pandas()))))
 
 
+@pytest.mark.slow
 def test_weights_are_shown_as_images_of_two_cells_sourceany_has_images():
     shapes = {"synthetic_rho4": (5, 1, 1), "digits_g": (1, 8, 8), "cifar10_g": (3, 4, 4), "digits_tanh": (1, 8, 8)}
     table = joined(planted_neurons(shapes, missing=1).to_pandas())
@@ -535,6 +549,7 @@ def test_weights_are_shown_as_images_of_two_cells_sourceany_has_images():
     assert max(np.abs(image.get_array()).max() for image in images) == 1
 
 
+@pytest.mark.slow
 def test_weights_of_plain_inputs_are_shown_as_profiles():
     text = drawn(plot_recovery_neurons(joined(planted_neurons({"synthetic_rho4": (5, 1, 1)}, units=3).to_pandas())))
     assert "synthetic rho4: 3 of 3 units" in text
@@ -574,6 +589,7 @@ def write_run(folder):
     write_table(folder / "recovery_neurons.parquet", planted_neurons())
 
 
+@pytest.mark.slow
 def test_regenerating_draws_recoveries_from_the_tables_beside_the_metrics(tmp_path):
     (tmp_path / "run").mkdir()
     write_run(tmp_path / "run")
@@ -581,6 +597,7 @@ def test_regenerating_draws_recoveries_from_the_tables_beside_the_metrics(tmp_pa
     assert {path.stem for path in tmp_path.glob("out/figures/*.png")} == {*ALL_PLOTS, "claims"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["recovery_merges", "recovery_neurons", "cells"])
 def test_a_table_of_recoveries_that_is_missing_or_damaged_is_named(tmp_path, name):
     write_run(tmp_path)
@@ -593,6 +610,7 @@ def test_a_table_of_recoveries_that_is_missing_or_damaged_is_named(tmp_path, nam
         regenerate(tmp_path / "metrics.parquet", CLAIMS, tmp_path, {})
 
 
+@pytest.mark.slow
 def test_the_reference_keeps_what_regenerating_needs(tmp_path):
     (tmp_path / "run").mkdir()
     write_run(tmp_path / "run")

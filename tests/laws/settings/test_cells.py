@@ -93,6 +93,7 @@ def test_a_stack_does_not_ask_for_equal_controls_and_labels(tmp_path):
     assert "shared_noise" in read(tmp_path, content).predictor_controls
 
 
+@pytest.mark.slow
 def test_the_table_is_read_as_it_was_written_with_a_column_for_each_number(tmp_path):
     rows = read(tmp_path, scenario_content()).cells("mine")
     write_table(tmp_path / "cells.parquet", cells_table(rows))
@@ -131,6 +132,7 @@ def test_rows_are_read_with_what_is_said_of_their_cells_beside_them(tmp_path):
     assert (recovery["of"], recovery["students.num"], recovery["value"]) == ("made", 20.0, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_no_number_of_a_shipped_cell_has_the_name_of_a_column_of_the_rows(path):
     names = cells_table(read_scenario([path.parent], Options(scenario=path.stem)).cells(path.stem)).schema.names

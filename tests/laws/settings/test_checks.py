@@ -67,6 +67,7 @@ def changed(path, value):
     return checked(Scenario, whole, "scenario")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_shipped_scenario_fits(path):
     check_scenario(read_scenario([path.parent], Options(scenario=path.stem)), path.stem)
@@ -120,6 +121,7 @@ ELSEWHERE = {  # setting and how its value begins: the key that is named
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "value", "sentence"), UNFIT.values(), ids=UNFIT)
 def test_what_does_not_fit_is_named(path, value, sentence):
     scenario = changed(path, value)
@@ -138,6 +140,7 @@ def test_several_settings_that_do_not_fit_stand_in_a_line_each():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_zoo_in_groups_is_one_but_no_teacher_of_recovery():
     scenario = changed("zoos.tiny.architecture", ["conv 2 3", "conv 2 3 1 1 2", *NET])
     with pytest.raises(InputError, match="scenario planted: teachers.member.zoo: recovery reads chains"):

@@ -27,6 +27,7 @@ def settings_classes(base=Settings):
 # what reads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_scenario_that_is_kept_reads(path):
     assert read_scenario([SCENARIOS], Options(scenario=path.stem)).device
@@ -37,6 +38,7 @@ def test_every_setting_is_described(cls):
     assert [name for name, field in cls.model_fields.items() if not field.description] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [cls for cls in settings_classes() if cls is not Cell], ids=lambda cls: cls.__name__)
 def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp_path):
     scenario = read(tmp_path, scenario_content())
@@ -62,6 +64,7 @@ def settings_in(value):
     return [value, *settings_in({name: getattr(value, name) for name in type(value).model_fields})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_option_device_stands_in_for_the_scenarios(tmp_path, device):
     content = scenario_content() | {"device": "cpu"}
@@ -151,6 +154,7 @@ def test_the_scenario_that_the_wrong_ones_are_made_of_reads(tmp_path):
     assert read(tmp_path, scenario_content()).zoos["digits"].num_models == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG)
 def test_a_wrong_setting_is_one_sentence_with_its_file_and_full_key(tmp_path, key, value, told):
     with pytest.raises(InputError) as error:
@@ -185,6 +189,7 @@ def test_several_wrong_keys_stand_in_a_line_each_below_the_file(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_file_below_the_working_directory_is_named_from_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)
     with pytest.raises(InputError, match=f"^{tmp_path.name}/mine.yaml: zoos.digits.num_sedes: "):
@@ -231,6 +236,7 @@ def test_a_wrong_option_is_named(config, told):
 # the hash that names a run
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.booleans(), st.none()), min_size=1))
 def test_settings_hash_sees_each_value_and_no_order(settings):
     key = next(iter(settings))

@@ -119,6 +119,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "value", "told"), WRONG.values(), ids=WRONG)
 def test_a_wrong_setting_is_one_sentence_with_its_file_and_full_key(tmp_path, key, value, told):
     with pytest.raises(InputError) as error:

@@ -26,6 +26,7 @@ def refusal(section, **named):
     return str(error.value)
 
 
+@pytest.mark.slow
 @given(GRIDS)
 def test_a_grid_makes_every_combination_once_under_a_valid_name_or_says_that_values_need_words(grid):
     section = {"cell": {"grid": grid, "other": 1}}
@@ -42,6 +43,7 @@ def test_a_grid_makes_every_combination_once_under_a_valid_name_or_says_that_val
         assert all(cell.keys() == {*grid, "other"} and cell["other"] == 1 for cell in cells.values())
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text("abc", min_size=1), st.dictionaries(KEYS, VALUES)))
 def test_cells_without_a_grid_are_as_written(section):
     assert cells_of(section) == section

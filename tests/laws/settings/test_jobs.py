@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 import torch
+from conftest import Named
 from weightspace.autoencoder.settings import AutoencoderConfig
 from weightspace.errors import InputError
 from weightspace.jobs import MANIFEST, Job, job_of, read_header
@@ -17,12 +18,6 @@ from weightspace.store import TrainingState, load_tensors, resumable, save_tenso
 from weightspace.table import read_table, write_table
 
 PARAMS = {"recovery": {"num": 3, "share": 0.5}, "version": VERSION["recovery"]}
-
-
-class Named(dict):
-    """Params or wildcards as Snakemake hands them to a script."""
-
-    __getattr__ = dict.__getitem__
 
 
 def job(*inputs, params=PARAMS, **wildcards):

@@ -19,6 +19,7 @@ def test_a_seed_is_the_one_that_the_style_guide_publishes():
     assert seed_for("zoo", "mnist", 7) == 2180495107
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("salt", ["0", "4711"])
 def test_a_seed_is_the_same_in_a_process_with_another_hash_salt(salt):
     code = "from weightspace.rng import seed_for; print(seed_for('zoo', 0.001, 7), hash('zoo'))"
@@ -29,6 +30,7 @@ def test_a_seed_is_the_same_in_a_process_with_another_hash_salt(salt):
     assert salted != hash("zoo")  # else the other salt would show nothing
 
 
+@pytest.mark.slow
 @given(IDENTITY, IDENTITY)
 def test_seeds_lie_below_2_to_the_32_and_differ_where_identities_do(ours, theirs):
     assert 0 <= seed_for(*ours) < 2**32

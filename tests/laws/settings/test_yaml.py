@@ -34,6 +34,7 @@ UNREADABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "told"), UNREADABLE.values(), ids=UNREADABLE)
 def test_what_does_not_read_is_one_sentence_with_its_file(tmp_path, text, told):
     path = tmp_path / "mine.yaml"
@@ -45,6 +46,7 @@ def test_what_does_not_read_is_one_sentence_with_its_file(tmp_path, text, told):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @given(st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300)))
 def test_plain_numbers_are_what_they_say(tmp_path_factory, number):
     path = tmp_path_factory.mktemp("yaml") / "mine.yaml"

@@ -105,6 +105,7 @@ def test_a_split_is_a_models_own_whoever_else_is_in_the_zoo():
     assert ours.items() <= theirs.items()
 
 
+@pytest.mark.slow
 def test_splits_have_roughly_their_shares():
     config = config_of(num_seeds=500, val_share=0.15, test_share=0.25)
     splits = [split_of(member, config) for member in members(config)]
@@ -124,6 +125,7 @@ def test_a_larger_share_of_one_split_takes_no_model_out_of_it(share):
 # training
 
 
+@pytest.mark.slow
 def test_training_learns(tmp_path):
     (_, measures), _ = train(config_of(inits=["kaiming_normal"], weight_decays=[0.0], epochs=[0, 40]), tmp_path / "state")
     loss = measures[..., MEASURES.index("train_loss")]
@@ -132,6 +134,7 @@ def test_training_learns(tmp_path):
     assert accuracy[:, 1].mean() > 0.9 > 0.6 > accuracy[:, 0].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [LINEAR, CONV, DROPOUT], ids=["linear", "conv", "dropout"])
 @pytest.mark.parametrize("num_shards", [1, 2, 3])
 def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architecture):
@@ -152,6 +155,7 @@ def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architec
     assert zoo[:3] == (spec, config.epochs, list(range(config.num_models)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [LINEAR, CONV], ids=["linear", "conv"])
 def test_a_model_in_a_stack_of_its_own_is_the_same_to_rounding(tmp_path, architecture):
     config = config_of(architecture=architecture, learning_rates=[0.001], weight_decays=[0.0])
@@ -160,6 +164,7 @@ def test_a_model_in_a_stack_of_its_own_is_the_same_to_rounding(tmp_path, archite
     torch.testing.assert_close(alone.weights, together.weights, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_that_diverged_is_a_row_like_others(tmp_path):
     config = config_of(optimizer="sgd", learning_rates=[0.01, 1e30])
     trained, table = train(config, tmp_path / "state")
@@ -175,6 +180,7 @@ def test_a_model_that_diverged_is_a_row_like_others(tmp_path):
     assert torch.equal(alone.weights, trained.weights[healthy])
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_finite_weights_beyond_any_sense_diverged(tmp_path):
     config = config_of()
     trained, _ = train(config, tmp_path / "state")
@@ -183,6 +189,7 @@ def test_a_checkpoint_of_finite_weights_beyond_any_sense_diverged(tmp_path):
     assert table.loc[table["diverged"], ["model", "epoch"]].to_numpy().tolist() == [[2, 1], [4, 0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_learned", "told"), [(0, "none of 16 models, "), (3, "3 of 16 models "), (16, "16 of 16 models ")])
 def test_it_is_said_how_many_models_learned_more_than_a_constant_answer(tmp_path, num_learned, told):
     """By the last epoch, on train images; one that diverged has not."""
@@ -261,6 +268,7 @@ def train_killed(config, path, monkeypatch, epochs, key="run"):
     assert Deadly.left == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", range(1, 9))
 def test_training_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after):
     config = config_of(architecture=CONV)  # two stacks of four epochs each
@@ -268,6 +276,7 @@ def test_training_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch,
     assert_same(train(config, tmp_path / "state"), train(config, tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [LINEAR, DROPOUT], ids=["linear", "dropout"])
 def test_a_run_killed_twice_goes_on_bit_for_bit(tmp_path, monkeypatch, architecture):
     config = config_of(architecture=architecture)
@@ -276,6 +285,7 @@ def test_a_run_killed_twice_goes_on_bit_for_bit(tmp_path, monkeypatch, architect
     assert_same(train(config, tmp_path / "state"), train(config, tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_and_in_no_measure(tmp_path):
     dropped, table = train(config_of(architecture=DROPOUT), tmp_path / "dropout")
     without = config_of(architecture=[layer for layer in DROPOUT if "dropout" not in layer])
@@ -295,6 +305,7 @@ def test_a_resumed_run_does_not_train_again_what_is_trained(tmp_path, monkeypatc
     assert len(done) == 2
 
 
+@pytest.mark.slow
 def test_a_state_of_another_run_is_ignored(tmp_path, monkeypatch):
     config, other = config_of(), config_of(learning_rates=[0.2, 0.3])
     train_killed(other, tmp_path / "state", monkeypatch, 5, key=settings_hash(other.model_dump()))
@@ -320,6 +331,7 @@ def out_of_memory(num_times, original):
     return train_epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_times", [1, 2])
 def test_when_memory_ends_the_stack_is_halved_and_the_weights_are_the_same(tmp_path, monkeypatch, capsys, num_times):
     config = config_of(architecture=CONV)
