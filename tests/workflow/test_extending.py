@@ -9,6 +9,8 @@ from typing import NamedTuple
 import pytest
 from conftest import ENVIRONMENT, ROOT
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "docs/extending.md").read_text()
 LIBRARY = ROOT / "workflow/scripts/weightspace"
 EDIT = re.compile(r"^In (the new file )?`([\w/.]+)`(?:, after `([^\n]+)`)?:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -128,8 +130,6 @@ import torch
 from weightspace.nets.forward import forward
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
-
-pytestmark = pytest.mark.slow
 
 spec = build_spec(["conv 6 3", "activation", "max", "linear classes"], "relu", (1, 8, 8), 3)
 plain = build_spec(["conv 6 3", "activation", "pool 6", "flatten", "linear classes"], "relu", (1, 8, 8), 3)
