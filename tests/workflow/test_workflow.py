@@ -160,7 +160,7 @@ def test_a_changed_autoencoder_reruns_itself_and_the_report(finished):
 def test_a_label_a_group_and_what_a_figure_shows_train_nothing(finished):
     finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label="mine", group="ours"))
     assert finished.planned() == sorted(["all", "write_cells", *DRAWN])
-    finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label=None, group=None))
+    finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label="C + S", group=None))
     finished.edit(lambda content: content.update(figures={"collapse": {"cells": ["pca", "contrast_structure"]}}))
     assert finished.planned() == ["all", "plot_figure figure=collapse"]
 

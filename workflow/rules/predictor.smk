@@ -111,8 +111,9 @@ rule evaluate_predictor_control:
         teacher=lambda w: files_named(
             "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
-        # A folder, of which Snakemake compares dates alone; what is in it changes with the other inputs and params.
+        # A folder, of which Snakemake compares dates alone; the rows beside it change with it.
         artifacts=lambda w: ancient(f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts"),
+        measured=lambda w: f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/metrics.parquet",
     output:
         metrics="<results>/predictor_control/{predictor_control}/seed-{seed}/metrics.parquet",
     log:
