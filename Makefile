@@ -7,6 +7,7 @@ TESTS := tests
 SNAKEMAKE = $(BIN)/python -m snakemake
 OPTIONS = --cores $(CORES) $(ARGS) $(if $(SCENARIO),--config scenario=$(SCENARIO))
 PIP = $(BIN)/python -m pip install $(if $(CI),--quiet) --disable-pip-version-check --no-input
+PYTEST = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 OLD_ENOUGH = import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
 # One BLAS thread per job: jobs run side by side, and sums come out the same everywhere.
@@ -32,7 +33,7 @@ check: install-dev   ## code's form and the fast laws: a minute, no Snakemake
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	PYTHONPATH=workflow/scripts $(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -q -m 'not slow and not snakemake' $(TESTS)
+	$(PYTEST) -q -m 'not slow and not snakemake' $(TESTS)
 
 lint: install-dev    ## checks of form alone
 	$(BIN)/ruff check .
@@ -42,7 +43,7 @@ lint: install-dev    ## checks of form alone
 	$(SNAKEMAKE) --lint
 
 test: lint           ## checks of form, then every test
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) $(TESTS)
 
 docs: install        ## config/README.md and docs/metrics.md, from the settings and the metrics
 	$(BIN)/python docs/generate.py

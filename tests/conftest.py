@@ -1,5 +1,6 @@
 """Every test on one thread, with its own random numbers; copies of the project in which Snakemake runs."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -111,11 +112,18 @@ def clone(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory):
-    """The project after one run of the smoke scenario; shared, so to be left as it is."""
-    project = copy_sources(tmp_path_factory.mktemp("smoke") / "project")
-    project.snakemake("--cores", "2")
-    return project
+def smoke(tmp_path_factory, worker_id):
+    """The project after one run of the smoke scenario; shared by all workers, so to be left as it is."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent  # a worker's own folder lies in that of all
+    with (base / "smoke.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (base / "smoke" / "finished").exists():
+            return Project(base / "smoke" / "project")
+        project = copy_sources(base / "smoke" / "project")
+        project.snakemake("--cores", "2")
+        (base / "smoke" / "finished").touch()
+        return project
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from weightspace.checks import check_scenario
 from weightspace.images.check import check_image_files
 from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
-from weightspace.report.registry import figure_named
+from weightspace.report.registry import SIDE_TABLES, figure_named
 from weightspace.stages import STAGES, VERSION
 
 
@@ -62,9 +62,10 @@ def image_files_checked(wildcards):
     return []
 
 
-def of_each_seed(cells, file):
-    """`file`, the cell's name and the seed in its braces, for each cell and seed of a section."""
-    return [file.format(name, seed) for name, cell in cells.items() for seed in cell.seeds]
+def of_each_seed(stage, file):
+    """A table that every seed of every cell of a stage leaves."""
+    cells = getattr(settings, STAGES[stage].section)
+    return [f"<results>/{stage}/{name}/seed-{seed}/{file}.parquet" for name, cell in cells.items() for seed in cell.seeds]
 
 
 def metrics_file(stage, name, seed):

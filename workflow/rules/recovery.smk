@@ -1,6 +1,9 @@
 """Recovery: train students, cluster and rebuild, compare; baselines."""
 
 
+include: "teachers.smk"
+
+
 rule train_students:
     input:
         queries=rules.ask_teachers.output.queries,

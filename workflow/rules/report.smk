@@ -16,20 +16,14 @@ rule write_cells:
 
 rule collect_metrics:
     input:
+        **{name: of_each_seed(side.stage, side.file) for name, side in SIDE_TABLES.items()},
         metrics=[
             *(metrics_file(*each) for each in settings.measured()),
-            *of_each_seed(settings.autoencoders, "<results>/autoencoder/{}/seed-{}/losses.parquet"),
+            *of_each_seed("autoencoder", "losses"),
         ],
-        recovery_merges=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/merges.parquet"),
-        recovery_neurons=of_each_seed(settings.recoveries, "<results>/recovery/{}/seed-{}/neurons.parquet"),
-        predictor_kernels=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/kernels.parquet"),
-        predictor_spectra=of_each_seed(settings.predictors, "<results>/predictor/{}/seed-{}/spectra.parquet"),
     output:
+        **{name: f"<results>/{name}.parquet" for name in SIDE_TABLES},
         metrics="<results>/metrics.parquet",
-        recovery_merges="<results>/recovery_merges.parquet",
-        recovery_neurons="<results>/recovery_neurons.parquet",
-        predictor_kernels="<results>/predictor_kernels.parquet",
-        predictor_spectra="<results>/predictor_spectra.parquet",
     log:
         "<logs>/collect_metrics.log",
     localrule: True

@@ -124,7 +124,7 @@ def test_networks_that_lost_their_statistics_answer_recalibrated_as_in_training(
     x = normalize(images.test_x, images).unsqueeze(0)
     in_training, original = (forward(data.spec, stack, x, training=Training({})).argmax(2) for stack in (lost, data.weights))
     as_it_is = forward(data.spec, data.weights, x).argmax(2)
-    one = 1.01 / len(images.test_x)  # an image on the border: variances in use are unbiased, in training they are not
+    one = 1.01 / len(images.test_x)  # one image may change sides: batch norm uses the unbiased variance, training the biased one
     for name, wanted in (
         ("accuracy_recalibrated", in_training == images.test_y),
         ("agreement_recalibrated", in_training == as_it_is),

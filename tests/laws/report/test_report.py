@@ -23,6 +23,7 @@ from weightspace.report.pages import claims_page, timings_page, to_html, to_mark
 from weightspace.report.regenerate import Shown, regenerate, table_to_draw
 from weightspace.report.registry import FIGURES, figure_named, metric_named
 from weightspace.report.select import (
+    Side,
     cells_of,
     choose,
     describe,
@@ -163,7 +164,7 @@ def test_collecting_refuses_a_measurement_that_is_there_twice(tmp_path):
 @pytest.mark.slow
 def test_a_difference_takes_the_models_that_both_cells_have(metrics):
     fewer = metrics[(metrics["cell"] != "contrast_structure") | (metrics["subject"] != "105")]
-    pair = ("contrast_structure_behavior_logit", "agreement_own", None), ("contrast_structure", "agreement_own", None)
+    pair = [Side(cell, "agreement_own") for cell in ("contrast_structure_behavior_logit", "contrast_structure")]
     assert paired_interval(metrics, *pair).n == "40 models × 3 seeds"
     assert paired_interval(fewer, *pair).n == "39 models × 3 seeds"
 
@@ -196,9 +197,9 @@ def test_an_interval_ends_where_the_values_of_its_metric_end(metrics, metric, ex
 
 def test_a_baseline_is_read_like_an_autoencoder_and_counts_no_seeds(metrics):
     assert describe(metrics, "pca", "accuracy_original") == interval_of(metrics, "pca", "weights_r2").n == "40 models"
-    ours = ("contrast_structure", "agreement_own", None)
-    assert paired_interval(metrics, ours, ("pca", "agreement_own", None)).n == "40 models × 3 seeds"
-    assert paired_interval(metrics, ("pca", "agreement_own", None), ("pca", "agreement_other", None)).n == "40 models"
+    ours, theirs = (Side(cell, "agreement_own") for cell in ("contrast_structure", "pca"))
+    assert paired_interval(metrics, ours, theirs).n == "40 models × 3 seeds"
+    assert paired_interval(metrics, theirs, Side("pca", "agreement_other")).n == "40 models"
 
 
 def test_a_name_of_an_autoencoder_and_of_a_baseline_is_an_error(metrics):
@@ -291,10 +292,10 @@ def test_an_r2_is_of_all_models_together_and_its_difference_to_another_is_paired
     expected = [1 - rows[f"probe_error_epoch_{name}"] / rows["probe_deviation_epoch"] for name in ("embedding", "random_encoder")]
     found = [interval_of(metrics, "contrast_structure", name) for name in names]
     assert [interval.mean for interval in found] == pytest.approx(expected)
-    difference = paired_interval(metrics, *(("contrast_structure", name, None) for name in names))
+    difference = paired_interval(metrics, *(Side("contrast_structure", name) for name in names))
     assert difference.mean == pytest.approx(expected[0] - expected[1])
     assert difference.low < difference.mean < difference.high
-    other = paired_interval(metrics, *((cell, names[0], None) for cell in ("contrast_structure", "structure_behavior_softmax")))
+    other = paired_interval(metrics, *(Side(cell, names[0]) for cell in ("contrast_structure", "structure_behavior_softmax")))
     assert other.n == "40 models × 3 and 1 seeds"
 
 

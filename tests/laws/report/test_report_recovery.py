@@ -26,7 +26,7 @@ from weightspace.report.names import number_with_interval
 from weightspace.report.reference import keep_reference
 from weightspace.report.regenerate import regenerate
 from weightspace.report.registry import figure_named, figures_of, metric_named
-from weightspace.report.select import cells_named, interval_of, is_reading, paired_interval, value_matrix
+from weightspace.report.select import Side, cells_named, interval_of, is_reading, paired_interval, value_matrix
 from weightspace.report.style import house_style
 from weightspace.table import SCHEMA, Source, read_table, write_metrics, write_table
 
@@ -265,7 +265,7 @@ def test_few_teachers_are_a_reading_however_often_they_are_attacked_and_five_are
 
 def test_a_recovery_and_its_baseline_are_compared_teacher_by_teacher():
     table = planted_metrics({"a": 4}, 10, (0, 1))
-    difference = paired_interval(table, ("a", "solved", None), ("a_single", "solved", None))
+    difference = paired_interval(table, Side("a", "solved"), Side("a_single", "solved"))
     means = [value_matrix(table, cell, "solved").to_numpy().mean() for cell in ("a", "a_single")]
     assert difference.mean == pytest.approx(means[0] - means[1])
     assert difference.n == "10 teachers × 2 seeds"

@@ -6,6 +6,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from weightspace.settings import Cell, CellName, Seeds
 
+VIEWS = {  # how each view of a checkpoint is drawn
+    "original": ["original"],
+    "original_permuted": ["original", "permuted"],
+    "permuted_permuted": ["permuted", "permuted"],
+}
+
 
 class AutoencoderSettings(Cell):
     """One autoencoder over the checkpoints of a zoo, for any seed."""
@@ -19,7 +25,7 @@ class AutoencoderSettings(Cell):
         "softmax_mse", description="softmax_mse is the published one"
     )
     loss_scale: Literal["none", "first_batch"] = Field("none", description="first_batch: divide each loss by its first value")
-    views: Literal["original", "original_permuted", "permuted_permuted"] = Field(
+    views: Literal[tuple(VIEWS)] = Field(
         "original_permuted",
         description="of a checkpoint, per step; permutations are fresh and function-preserving",
     )
@@ -57,7 +63,7 @@ class AutoencoderSettings(Cell):
             raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
         if self.num_queries > self.query_pool:
             raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
-        if self.contrast_weight and self.views == "original":
+        if self.contrast_weight and len(VIEWS[self.views]) < 2:
             raise ValueError("contrast_weight needs two views")
         return self
 

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.losses import LOSSES, Step, losses_of, total_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
-from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.settings import VIEWS, AutoencoderSettings
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
@@ -59,7 +59,7 @@ def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int
     generator = generator_for("autoencoder", seed, step)
     batch = torch.randint(len(data.weights), (config.batch_size,), generator=generator).to(device)
     query = torch.randperm(len(data.queries), generator=generator)[: config.num_queries].to(device)
-    views = [draw_view(data, batch, kind, generator) for kind in config.views.split("_")]
+    views = [draw_view(data, batch, kind, generator) for kind in VIEWS[config.views]]
     if not config.contrast_weight and config.reconstruct == "first":
         views = views[:1]
     tokens = data.codec.to_tokens(torch.cat(views))

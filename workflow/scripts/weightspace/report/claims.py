@@ -12,7 +12,7 @@ from weightspace.errors import InputError
 from weightspace.reading import read_yaml
 from weightspace.report.intervals import Interval
 from weightspace.report.registry import metric_named
-from weightspace.report.select import cells_named, interval_of, is_reading, paired_interval
+from weightspace.report.select import Side, cells_named, interval_of, is_reading, paired_interval
 from weightspace.settings import CellName, Settings, checked
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
@@ -87,16 +87,16 @@ class Claim(Settings):
         return name
 
     @property
-    def side(self) -> tuple[str, str, int | None]:
-        """Cell, metric and its round."""
-        return self.cell, self.metric, self.at
+    def side(self) -> Side:
+        """What the claim is of."""
+        return Side(self.cell, self.metric, self.at)
 
     @property
-    def subtracted(self) -> tuple[str, str, int | None] | None:
-        """Cell, metric and round that are subtracted, if any are."""
+    def subtracted(self) -> Side | None:
+        """What is subtracted from it, if anything is."""
         if not (self.minus or self.minus_metric):
             return None
-        return self.minus or self.cell, self.minus_metric or self.metric, self.minus_at
+        return Side(self.minus or self.cell, self.minus_metric or self.metric, self.minus_at)
 
 
 class ClaimsFile(Settings):

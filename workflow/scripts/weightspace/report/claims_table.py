@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightspace.report.pages import READING, measured
+from weightspace.report.names import number_and_interval
+from weightspace.report.pages import READING
 from weightspace.report.style import WIDTH_INCHES, house_style
 
 LINE_INCHES = 0.118
@@ -60,7 +61,7 @@ def _draw_block(axes: Axes, block: list[list[str]], top: float) -> None:
 
 
 def _cells_of(row: tuple) -> list[list[str]]:
-    mean, interval = measured(row).split(" ", 1)
+    mean, interval = number_and_interval(row.ours, row.low, row.high)
     verdict = f"{SIGNS[row.verdict][0]} {row.verdict}"
     claim, published, interval_column, n, verdict_column = (width for _, _, width in COLUMNS)
     return [

@@ -126,8 +126,13 @@ def widening(num: int) -> float:
 
 def describe_n(*values: np.ndarray, noun: str = "model") -> str:
     """Models and seeds of matrices [seed, model] over the same models."""
+    return f"{describe_models(values[0].shape[1], noun)} × {describe_seeds(*values)}"
+
+
+def describe_seeds(*values: np.ndarray) -> str:
+    """Such as "3 and 1 seeds", of matrices [seed, model]."""
     seeds = sorted({len(matrix) for matrix in values}, reverse=True)
-    return f"{describe_models(values[0].shape[1], noun)} × {' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
+    return f"{' and '.join(map(str, seeds))} seed{'s' * (seeds != [1])}"
 
 
 def describe_models(num: int, noun: str = "model") -> str:

@@ -24,14 +24,22 @@ def number(value: float) -> str:
     return f"{value:.3f}"
 
 
-def number_with_interval(mean: float, low: float, high: float) -> str:
-    """Three decimals; one where one of the three is large; where all are small, as many as show two digits of the largest."""
+def number_and_interval(mean: float, low: float, high: float) -> tuple[str, str]:
+    """A mean and its interval with three decimals each.
+
+    With one where one of the three is large; where all are small, with as many as show two digits of the largest.
+    """
     size = max(map(abs, (mean, low, high)))
     if 1e-4 <= size < 0.01:
         form = f".{1 - floor(log10(size))}f"
     else:
         form = ".2g" if 0 < size < 1e-4 else ".1f" if size >= 100 else ".3f"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{mean:{form}}", f"[{low:{form}}, {high:{form}}]"
+
+
+def number_with_interval(mean: float, low: float, high: float) -> str:
+    """A mean, then its interval."""
+    return " ".join(number_and_interval(mean, low, high))
 
 
 def percent(fraction: float) -> str:

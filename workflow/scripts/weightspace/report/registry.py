@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -10,11 +11,20 @@ from weightspace.errors import InputError
 from weightspace.stages import STAGES
 from weightspace.table import Metric
 
-SIDE_TABLES = {  # beside metrics.parquet and cells.parquet: the room that says its schema, and the schema's name
-    "recovery_merges": ("recovery", "MERGES_SCHEMA"),
-    "recovery_neurons": ("recovery", "NEURONS_SCHEMA"),
-    "predictor_kernels": ("predictor", "KERNELS_SCHEMA"),
-    "predictor_spectra": ("predictor", "SPECTRA_SCHEMA"),
+
+class SideTable(NamedTuple):
+    """A table beside metrics.parquet and cells.parquet, of what each seed of a stage leaves."""
+
+    stage: str
+    file: str  # without .parquet, in the folder of a seed
+    schema: str  # its name in the metrics of the stage's room
+
+
+SIDE_TABLES = {
+    "recovery_merges": SideTable("recovery", "merges", "MERGES_SCHEMA"),
+    "recovery_neurons": SideTable("recovery", "neurons", "NEURONS_SCHEMA"),
+    "predictor_kernels": SideTable("predictor", "kernels", "KERNELS_SCHEMA"),
+    "predictor_spectra": SideTable("predictor", "spectra", "SPECTRA_SCHEMA"),
 }
 
 
@@ -141,7 +151,7 @@ CLAIMS = Figure(
 
 def metrics_of(stage: str) -> dict[str, Metric]:
     """Metrics that rows of a stage may have, by name."""
-    return {metric.name: metric for metric in import_module(f"weightspace.{STAGES[stage].room}.metrics").METRICS}
+    return {metric.name: metric for metric in _metrics_of_room(stage).METRICS}
 
 
 def metric_named(name: str, stage: str | None = None) -> Metric:
@@ -168,5 +178,9 @@ def figure_named(name: str) -> Figure:
 
 def schema_of(table: str) -> pa.Schema:
     """Columns of one of SIDE_TABLES."""
-    room, name = SIDE_TABLES[table]
-    return getattr(import_module(f"weightspace.{room}.metrics"), name)
+    side = SIDE_TABLES[table]
+    return getattr(_metrics_of_room(side.stage), side.schema)
+
+
+def _metrics_of_room(stage: str) -> ModuleType:
+    return import_module(f"weightspace.{STAGES[stage].room}.metrics")

@@ -6,6 +6,7 @@ are pooled. What a cell is, whom it stands against and how it is written stands 
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,14 @@ from weightspace.stages import STAGES
 from weightspace.table import Metric
 
 Cells = str | Sequence[str]
+
+
+class Side(NamedTuple):
+    """One side of a comparison."""
+
+    cells: Cells
+    metric: str
+    at: int | None = None
 
 
 def cells_of(rows: pd.DataFrame, *stages: str) -> list[str]:
@@ -119,19 +128,19 @@ def ratio_of(rows: pd.DataFrame, cells: Cells, metric: str, over: str, at: int |
     return clipped(ratio_interval(ours, theirs), 0.0, np.inf)._replace(n=_described(ours, _stage_of(rows, cells)))
 
 
-def paired_interval(rows: pd.DataFrame, plus: tuple[Cells, str, int | None], minus: tuple[Cells, str, int | None]) -> Interval:
-    """One (cells, metric, at) minus another, over the models that both have; within a cell seeds are paired as well."""
-    theirs = value_matrix(rows, minus[0], _parts(minus[1])[0], minus[2]).columns
-    models = [model for model in value_matrix(rows, plus[0], _parts(plus[1])[0], plus[2]).columns if model in theirs]
+def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side) -> Interval:
+    """One side minus the other, over the models that both have; within a cell seeds are paired as well."""
+    ours, theirs = (value_matrix(rows, side.cells, _parts(side.metric)[0], side.at).columns for side in (plus, minus))
+    models = [model for model in ours if model in theirs]
     if not models:
-        raise InputError(f"cells {plus[0]} and {minus[0]} have no test model in common")
+        raise InputError(f"cells {plus.cells} and {minus.cells} have no test model in common")
     samples = [sample_of(rows, *side, models) for side in (plus, minus)]
-    both = [metric_named(side[1]).successes for side in (plus, minus)]
+    both = [metric_named(side.metric).successes for side in (plus, minus)]
     if all(both):
         interval = share_difference_interval(*(sample.values for sample in samples))
     else:
-        interval = difference_interval(*samples, same_seeds=plus[0] == minus[0])
-    stages = [STAGES[_stage_of(rows, side[0])] for side in (plus, minus)]
+        interval = difference_interval(*samples, same_seeds=plus.cells == minus.cells)
+    stages = [STAGES[_stage_of(rows, side.cells)] for side in (plus, minus)]
     trained = [sample.values for sample, stage in zip(samples, stages, strict=True) if stage.trained]
     if not trained:
         return interval._replace(n=describe_models(len(models), stages[0].noun))

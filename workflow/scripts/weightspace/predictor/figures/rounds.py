@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from weightspace.predictor.figures.points import gain_axis, legend_of
 from weightspace.predictor.figures.select import (
     Entry,
-    describe_entries,
+    describe_entry,
     entries_with,
 )
 from weightspace.report.intervals import Interval
@@ -92,7 +92,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, panel: Panel, cells: dict[Entry,
         places = np.array(rounds) + SIDESTEP * (number - (len(cells) - 1) / 2)
         intervals = [interval_at(rows, entry, panel, round_) for round_ in rounds]
         drawn += intervals
-        label = f"{label_of(rows, entry.cell)}: {describe_entries(rows, [entry], 'accuracy_gain', rounds[0])}"
+        label = f"{label_of(rows, entry.cell)}: {describe_entry(rows, entry, 'accuracy_gain', rounds[0])}"
         draw_upright_intervals(axes, places, intervals, LOOKS[number], label)
     axes.axhline(panel.reference, color="black", linewidth=0.8, zorder=1)
     last = max(rounds[-1] for rounds in cells.values())

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from weightspace.report.intervals import Interval, describe_n
+from weightspace.report.intervals import Interval, describe_n, describe_seeds
 from weightspace.report.select import about, cells_with, interval_of, label_of, value_matrix
 
 KINDS = {  # of controls, as a reader sees them
@@ -93,16 +93,19 @@ def gain_of(rows: pd.DataFrame, entry: Entry, suffix: str = "", at: int | None =
     return interval_of(rows, entry.cell, f"accuracy_gain{suffix}", at)
 
 
-def describe_entries(rows: pd.DataFrame, entries: list[Entry], metric: str, at: int | None = None) -> str:
-    """Originals and seeds behind points, such as "5 originals × 3 and 1 seeds"."""
-    return describe_n(*(value_matrix(rows, entry.cell, metric, at).to_numpy() for entry in entries), noun="original")
+def describe_entry(rows: pd.DataFrame, entry: Entry, metric: str, at: int | None = None) -> str:
+    """Originals and seeds behind a point, such as "5 originals × 3 seeds"."""
+    return describe_n(value_matrix(rows, entry.cell, metric, at).to_numpy(), noun="original")
 
 
 def describe_group(rows: pd.DataFrame, group: Group, metric: str) -> str:
     """Originals and seeds of a group's predictors, and of its controls where those differ."""
     kinds = [[entry for entry in group.entries if (entry.kind == "predicted") == own] for own in (True, False)]
-    own, others = (describe_entries(rows, entries, metric) if entries else "" for entries in kinds)
-    return f"{own}, controls {others.partition(' × ')[2]}" if own and others and own != others else own or others
+    own, others = ([value_matrix(rows, entry.cell, metric).to_numpy() for entry in entries] for entries in kinds)
+    told = describe_n(*(own or others), noun="original")
+    if own and others and describe_seeds(*own) != describe_seeds(*others):
+        return f"{told}, controls {describe_seeds(*others)}"
+    return told
 
 
 def _shared_words(labels: list[str]) -> list[str]:
