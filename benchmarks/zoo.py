@@ -17,11 +17,12 @@ from weightspace.images.build import build_image_set
 from weightspace.images.settings import ImagesConfig
 from weightspace.nets.forward import unflatten
 from weightspace.store import choose_device
+from weightspace.training import Task, Trainee, batches, new_stack, train_stack
 from weightspace.zoo.settings import ZooConfig
-from weightspace.zoo.train import Member, ZooTask, batches, make_task, members, new_stack, train_stack
+from weightspace.zoo.train import make_task, members, trainee
 
 
-def plain_network(task: ZooTask) -> nn.Sequential:
+def plain_network(task: Task) -> nn.Sequential:
     """The zoo's architecture as an ordinary torch module."""
     kinds = {
         "pool": lambda op: nn.MaxPool2d(op.sizes["size"]),
@@ -35,7 +36,7 @@ def plain_network(task: ZooTask) -> nn.Sequential:
     return nn.Sequential(*(makers[op.kind](op) for op in task.spec.ops))
 
 
-def train_plain(task: ZooTask, models: list[Member]) -> torch.Tensor:
+def train_plain(task: Task, models: list[Trainee]) -> torch.Tensor:
     """One epoch of each model, one after the other: module, torch.optim.Adam, cross_entropy. Returns flat weights."""
     start = new_stack(task, models).weights
     rows = []
@@ -52,16 +53,16 @@ def train_plain(task: ZooTask, models: list[Member]) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def train_stacked(task: ZooTask, models: list[Member]) -> torch.Tensor:
+def train_stacked(task: Task, models: list[Trainee]) -> torch.Tensor:
     """The same epoch with all models as one tensor."""
-    size = task.config.stack_size
+    size = task.recipe.stack_size
     parts = [models[start : start + size] for start in range(0, len(models), size)]
     stacks = [new_stack(task, part)._replace(epoch=0) for part in parts]
     return torch.cat([list(train_stack(task, part, stack))[-1].weights for part, stack in zip(parts, stacks, strict=True)])
 
 
 def seconds(
-    train: Callable[[ZooTask, list[Member]], torch.Tensor], task: ZooTask, models: list[Member]
+    train: Callable[[Task, list[Trainee]], torch.Tensor], task: Task, models: list[Trainee]
 ) -> tuple[float, torch.Tensor]:
     """Wall time of a call and what it returns."""
     started = time.perf_counter()
@@ -82,7 +83,7 @@ def main() -> None:
         images="digits", architecture="cnn_digits", inits=["kaiming_uniform"], learning_rates=[0.001, 0.002], weight_decays=[0.0],
         num_seeds=options.models // 2, epochs=[1],
     )  # fmt: skip
-    task, models = make_task(config, images), members(config)
+    task, models = make_task(config, images), [trainee(config, member) for member in members(config)]
     times = {"stacked": [], "plain": []}
     for _ in range(options.rounds):
         spent, stacked = seconds(train_stacked, task, models)

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from weightspace.ensemble import Recipe, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
@@ -135,27 +134,6 @@ def test_no_model_drops_by_who_is_beside_it():
     whole = dropped(spec, weights, images, [7, 8, 9])
     pair = dropped(spec, weights[[2, 0]], images[[2, 0]], [9, 7])
     assert torch.equal(whole[[2, 0]], pair)
-
-
-def trained(spec, weights, moments, steps):
-    recipe = Recipe("adam", 0.0, torch.full((NUM_MODELS,), 0.01), torch.zeros(NUM_MODELS), (7, 8, 9))
-    for step in steps:
-        draw = torch.Generator().manual_seed(step)
-        batch = (
-            torch.randn(NUM_MODELS, BATCH, *SHAPE, generator=draw),
-            torch.randint(CLASSES, (NUM_MODELS, BATCH), generator=draw),
-        )
-        assert train_epoch(spec, weights, moments, recipe, iter([batch]), step) == step + 1
-    return weights
-
-
-def test_a_resumed_training_drops_what_an_uninterrupted_one_does():
-    spec = build_spec(DROPPED, "relu", SHAPE, CLASSES)
-    whole = trained(spec, stack_of(spec), zero_moments(stack_of(spec)), range(6))
-    resumed, moments = stack_of(spec), zero_moments(stack_of(spec))
-    trained(spec, resumed, moments, range(3))
-    resumed, moments = resumed.clone(), type(moments)(*(each.clone() for each in moments))
-    assert torch.equal(trained(spec, resumed, moments, range(3, 6)), whole)
 
 
 # notation

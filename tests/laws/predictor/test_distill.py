@@ -16,7 +16,9 @@ from planted_predictors import (
     random_net,
     target_for,
 )
+from weightspace.images.augment import FRAME, moved
 from weightspace.images.tensors import normalize
+from weightspace.losses import divergence
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
@@ -35,10 +37,10 @@ from weightspace.predictor.distill import (
     train_jointly,
 )
 from weightspace.predictor.model import predict, predict_all
-from weightspace.predictor.originals import FRAME, DistillationTeachers, divergence, moved
 from weightspace.predictor.reconstruct import draw, reconstruct, spec_of, start_descent
 from weightspace.predictor.settings import DistillationConfig
 from weightspace.store import TrainingState
+from weightspace.training import DistillationTeachers
 
 NAMES = [("test", n) for n in range(3)]
 IN_ROUND = [(*name, 1) for name in NAMES]  # as a reconstruction calls its first round

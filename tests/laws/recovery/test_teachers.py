@@ -5,6 +5,7 @@ from itertools import combinations
 import pytest
 import torch
 from corner_images import planted_images
+from planted_predictors import DyingState, KilledError
 from weightspace.checkpoints import ZooWeights
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
@@ -129,10 +130,9 @@ def test_training_that_died_goes_on_to_the_same_teachers(tmp_path, optimizer):
     layers = ["flatten", "dropout 0.3", "linear 4", "activation", "linear classes"]
     images, config = planted_images(), trained_config(optimizer=optimizer, learning_rate=0.01, architecture=layers)
     whole = trained_teachers(config, images, "fit", TrainingState(tmp_path / "whole", "run"))
-    state = TrainingState(tmp_path / "died", "run")
-    trained_teachers(config.model_copy(update={"epochs": 1}), images, "fit", state)
-    assert state.load()[1]["epoch"] == 1
-    resumed = trained_teachers(config, images, "fit", state)
+    with pytest.raises(KilledError):
+        trained_teachers(config, images, "fit", DyingState(tmp_path / "died", 3))
+    resumed = trained_teachers(config, images, "fit", DyingState(tmp_path / "died", 5))  # epochs 3 to 6 alone
     torch.testing.assert_close(resumed.weights, whole.weights, rtol=0, atol=0)
 
 

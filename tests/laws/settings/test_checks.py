@@ -89,8 +89,8 @@ UNFIT = {  # setting, its value, what is said of it
     "a network that nothing holds": (
         "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "the network would have 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
-    "batch norm in a zoo": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
-    "layer_norm in a zoo": ("zoos.tiny.architecture", ["layer_norm", *NET], "batch norm and layer_norm hold"),
+    "batch norm in tokens": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
+    "layer_norm in tokens": ("zoos.tiny.architecture", ["layer_norm", *NET], "batch norm and layer_norm hold"),
     "a teacher with sums": ("teachers.trained.architecture", ["branch", "conv 1 3 1", "add", *NET], "recovery reads chains"),
     "no such member": ("teachers.member.models", [1, 40], "zoo 'tiny' has models 0 to 39"),
     "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
@@ -117,6 +117,8 @@ ELSEWHERE = {  # setting and how its value begins: the key that is named
     ("zoos.tiny.test_share", "0.001"): "zoos.tiny.num_seeds",
     ("zoos.tiny.shared_inits", "None"): "baselines.mean.kind",
     ("zoos.tiny.shared_inits", "40"): "baselines.mean.kind",
+    ("zoos.tiny.architecture", "['con"): "(autoencoders.plain.zoo|zoos.tiny.architecture)",
+    ("zoos.tiny.architecture", "['lay"): "autoencoders.plain.zoo",
     ("zoos.tiny.architecture", "['fla"): "(autoencoders.plain.views|zoos.tiny.architecture)",
 }
 

@@ -11,6 +11,7 @@ from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
+from weightspace.recipe import Recipe
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
 from weightspace.zoo.settings import ZooConfig
@@ -39,7 +40,7 @@ def test_every_setting_is_described(cls):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cls", [cls for cls in settings_classes() if cls is not Cell], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [cls for cls in settings_classes() if cls not in (Cell, Recipe)], ids=lambda cls: cls.__name__)
 def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp_path):
     scenario = read(tmp_path, scenario_content())
     remote = ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}})

@@ -1,37 +1,39 @@
 """A zoo is its models' identities: whatever stack, shard or death they were trained through."""
 
-import re
 from contextlib import suppress
 from itertools import combinations
 
 import pytest
 import torch
-import weightspace.zoo.train
+import weightspace.training
 from corner_images import planted_images
 from weightspace.checkpoints import read_zoo, which_learned, write_zoo
 from weightspace.ensemble import learning_bar
-from weightspace.errors import InputError
+from weightspace.images.tensors import normalize
+from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.steps import Training
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
+from weightspace.training import new_stack
 from weightspace.zoo.metrics import METRICS
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.train import (
     MEASURES,
-    batches,
     join_shards,
     make_task,
     members,
     models_table,
-    new_stack,
     shard_weights,
     split_of,
     train_models,
+    trainee,
     zoo_metrics,
 )
 
 LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
 CONV = ["conv 3 3", "pool 2", "activation", "conv 4 2", "activation", "flatten", "linear classes"]
+NORMED = ["branch", "conv 3 3 1", "batch_norm", "add", "activation", "mean", "linear classes"]
 DROPOUT = ["conv 3 3", "dropout 0.2", "activation", "flatten", "dropout 0.5", "linear classes"]
 
 
@@ -48,6 +50,11 @@ def train(config, path, models=None, key="run"):
     models = members(config) if models is None else models
     trained = train_models(task, models, TrainingState(path, key))
     return trained, models_table(config, models, trained)
+
+
+def start_of(config):
+    """Weights of all models before their first step."""
+    return new_stack(make_task(config, planted_images()), [trainee(config, member) for member in members(config)]).weights
 
 
 def assert_same(ours, theirs):
@@ -71,27 +78,10 @@ def test_members_are_every_combination_once_with_seeds_slowest():
 def test_models_that_share_an_init_start_equal_and_no_others(shared):
     config = config_of(shared_inits=shared, num_seeds=5, stack_size=64)
     zoo = members(config)
-    weights = new_stack(make_task(config, planted_images()), zoo).weights
+    weights = start_of(config)
     for ours, theirs in combinations(zoo, 2):
         share = shared is not None and ours.init == theirs.init and ours.seed % shared == theirs.seed % shared
         assert torch.equal(weights[ours.model], weights[theirs.model]) == share
-
-
-def test_each_model_sees_every_image_once_per_epoch_in_its_own_order_each_time():
-    config = config_of(batch_size=7)
-    task, zoo = make_task(config, planted_images()), members(config)[:3]
-    orders = [torch.cat([images for images, _ in batches(task, zoo, epoch)], 1).flatten(2) for epoch in (1, 2)]
-    every = orders[0][0]
-    for order in (*orders[0], *orders[1]):
-        assert torch.equal(order.sum(1).sort().values, every.sum(1).sort().values)
-    assert all(not torch.equal(ours, theirs) for ours, theirs in combinations([*orders[0], *orders[1]], 2))
-
-
-def test_labels_stay_with_their_images():
-    task = make_task(config_of(), planted_images())
-    for images, labels in batches(task, members(task.config)[:2], 1):
-        corner = images[..., :3, :3].mean((2, 3, 4))
-        assert torch.equal((corner * 0.15 * 255 + 0.2 * 255 - 50).div(60).round().long(), labels)
 
 
 # splits
@@ -127,9 +117,9 @@ def test_a_larger_share_of_one_split_takes_no_model_out_of_it(share):
 
 @pytest.mark.slow
 def test_training_learns(tmp_path):
-    (_, measures), _ = train(config_of(inits=["kaiming_normal"], weight_decays=[0.0], epochs=[0, 40]), tmp_path / "state")
-    loss = measures[..., MEASURES.index("train_loss")]
-    accuracy = measures[..., MEASURES.index("train_accuracy")]
+    trained, _ = train(config_of(inits=["kaiming_normal"], weight_decays=[0.0], epochs=[0, 40]), tmp_path / "state")
+    loss = trained.measures[..., MEASURES.index("train_loss")]
+    accuracy = trained.measures[..., MEASURES.index("train_accuracy")]
     assert (loss[:, 1] < loss[:, 0]).all()
     assert accuracy[:, 1].mean() > 0.9 > 0.6 > accuracy[:, 0].mean()
 
@@ -213,10 +203,25 @@ def test_the_gap_is_train_minus_test_accuracy_of_the_same_epoch(tmp_path):
     assert {name: table[name].to_pylist() for name in MEASURES} == {name: values.tolist() for name, values in named.items()}
 
 
+def test_residual_models_are_measured_by_the_statistics_that_they_learned(tmp_path):
+    """In use: with those of the images at hand, answers would be others."""
+    config, images = config_of(architecture=NORMED, schedule="one_cycle", augment=True, label_smoothing=0.1), planted_images()
+    trained, _ = train(config, tmp_path / "state")
+    spec, x = make_task(config, images).spec, normalize(images.test_x, images).unsqueeze(0)
+    for epoch in (1, 2):
+        weights = trained.weights[:, epoch].contiguous()
+        statistics = {name: each for name, each in unflatten(spec, weights).items() if "running" in name}
+        started = unflatten(spec, trained.weights[:, 0].contiguous())
+        assert all((each != started[name]).all() for name, each in statistics.items())
+        for training, same in ((Training(), True), (Training({}), False)):
+            accuracy = (forward(spec, weights, x, training=training).argmax(2) == images.test_y).float().mean(1)
+            assert torch.equal(accuracy, trained.measures[:, epoch, MEASURES.index("test_accuracy")]) == same
+
+
 def test_a_zoo_of_untrained_models_is_a_zoo(tmp_path):
     config = config_of(epochs=[0])
     trained, _ = train(config, tmp_path / "state")
-    start = new_stack(make_task(config, planted_images()), members(config)).weights
+    start = start_of(config)
     assert torch.equal(trained.weights[:, 0], start)
 
 
@@ -262,18 +267,10 @@ def train_killed(config, path, monkeypatch, epochs, key="run"):
                 raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(weightspace.zoo.train, "Progress", Deadly)
+        patch.setattr(weightspace.training, "Progress", Deadly)
         with suppress(KilledError):
             train_models(make_task(config, planted_images()), members(config), Eager(path, key))
     assert Deadly.left == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("killed_after", range(1, 9))
-def test_training_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after):
-    config = config_of(architecture=CONV)  # two stacks of four epochs each
-    train_killed(config, tmp_path / "state", monkeypatch, killed_after)
-    assert_same(train(config, tmp_path / "state"), train(config, tmp_path / "whole"))
 
 
 @pytest.mark.slow
@@ -299,8 +296,8 @@ def test_a_resumed_run_does_not_train_again_what_is_trained(tmp_path, monkeypatc
     config = config_of()
     train_killed(config, tmp_path / "state", monkeypatch, 6)
     done = []
-    original = weightspace.zoo.train.train_epoch
-    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", lambda *args: done.append(1) or original(*args))
+    original = weightspace.training.train_epoch
+    monkeypatch.setattr(weightspace.training, "train_epoch", lambda *args: done.append(1) or original(*args))
     train(config, tmp_path / "state")
     assert len(done) == 2
 
@@ -317,32 +314,3 @@ def test_a_resumed_run_counts_only_its_own_epochs_as_done(tmp_path, monkeypatch,
     train_killed(config, tmp_path / "state", monkeypatch, 3)  # epochs 0, 1, 2 of all 16 models
     train(config, tmp_path / "state")
     assert "model epochs 32/48: resumed" in capsys.readouterr().out
-
-
-def out_of_memory(num_times, original):
-    left = [num_times]
-
-    def train_epoch(*args):
-        left[0] -= 1
-        if left[0] >= 0:
-            raise torch.OutOfMemoryError("planted")
-        return original(*args)
-
-    return train_epoch
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_times", [1, 2])
-def test_when_memory_ends_the_stack_is_halved_and_the_weights_are_the_same(tmp_path, monkeypatch, capsys, num_times):
-    config = config_of(architecture=CONV)
-    whole = train(config, tmp_path / "whole")
-    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", out_of_memory(num_times, weightspace.zoo.train.train_epoch))
-    assert_same(train(config, tmp_path / "state"), whole)
-    sizes = re.findall(r"out of GPU memory: on with stacks of (\d+)", capsys.readouterr().out)
-    assert sizes == ["4", "2"][:num_times]
-
-
-def test_when_not_one_model_fits_it_is_said_in_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(weightspace.zoo.train, "train_epoch", out_of_memory(10**6, None))
-    with pytest.raises(InputError, match="not even one model"):
-        train(config_of(), tmp_path / "state")

@@ -24,7 +24,7 @@ from weightspace.zoo.settings import ZooConfig
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 LACKS = {  # a property of specs: what is said where it is needed and missing
     "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
-    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: for originals of predictors alone",
+    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: such networks are no tokens",
 }
 
 
@@ -37,27 +37,26 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos, teachers and originals that cannot be made, and why."""
-    trained = [(f"zoos.{name}", cell, "units_only") for name, cell in scenario.zoos.items()]
+    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items()]
     trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
+    trained += [(f"originals.{name}", cell, None) for name, cell in scenario.originals.items()]
     for key, cell, needs in trained:
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
     for name, zoo in scenario.zoos.items():
         if problem := too_few(zoo):
             yield f"zoos.{name}.num_seeds", problem
-    for name, cell in scenario.teachers.items():
-        if isinstance(cell, ZooTeachers):
-            zoo = scenario.zoos[cell.zoo]
-            images = scenario.images[zoo.images]
-            if max(cell.models) >= zoo.num_models:
-                yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
-            made = (zoo.architecture, images.image_shape, images.num_classes)
-            if not any(_unreadable("", *made, needs="units_only")):  # which the zoo itself was told
-                yield from _unreadable(f"teachers.{name}.zoo", *made)
-    for name, original in scenario.originals.items():
-        images = scenario.images[original.images]
-        layers = original.architecture
-        yield from _unreadable(f"originals.{name}.architecture", layers, images.image_shape, images.num_classes, None)
+    readers = [(f"autoencoders.{name}", cell, "units_only") for name, cell in scenario.autoencoders.items()]
+    readers += [(f"baselines.{name}", cell, "units_only") for name, cell in scenario.baselines.items()]
+    readers += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "zoo"]
+    for key, cell, needs in readers:
+        zoo = scenario.zoos[cell.zoo]
+        images = scenario.images[zoo.images]
+        if isinstance(cell, ZooTeachers) and max(cell.models) >= zoo.num_models:
+            yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
+        made = (zoo.architecture, images.image_shape, images.num_classes)
+        if not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
+            yield from _unreadable(f"{key}.zoo", *made, needs)
 
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

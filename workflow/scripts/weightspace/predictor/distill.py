@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from weightspace.images.augment import draw_moves, moved
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.predictor.kernels import Layout, from_kernels
 from weightspace.predictor.learn import Schedule, learn, resumed, start_from
 from weightspace.predictor.model import predict
-from weightspace.predictor.originals import DistillationTeachers, draw_moves, moved
 from weightspace.predictor.reconstruct import (
     Target,
     batch_square,
@@ -28,6 +28,7 @@ from weightspace.predictor.reconstruct import (
 from weightspace.predictor.settings import DistillationConfig, PredictorSettings
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
+from weightspace.training import DistillationTeachers
 
 MAP_EPSILON = 1e-3  # added to a feature map's norm (attention_loss.py since dee8518)
 FLOOR = 1e-4  # added to a network's probabilities (distillation_loss.py)

@@ -14,27 +14,24 @@ from pydantic import (
     model_validator,
 )
 
-from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings
+from weightspace.recipe import OptimizerName, Recipe, ScheduleName, optional
+from weightspace.settings import Cell, CellName, Once, Seeds, Settings
 
 ANGLE_BITS = 53  # of a float64: the angle of an integer coordinate at a frequency above 2^53 pi has no digits left
 
 
-class OriginalsConfig(Cell):
-    """Classifiers whose weights predictors hold, trained by SGD with momentum (NeRN's recipe for CIFAR is the default)."""
+class OriginalsConfig(Recipe):
+    """Classifiers whose weights predictors hold (NeRN's recipe for CIFAR, SGD with momentum, is the default)."""
 
-    images: CellName = Field(description="cell of the section images")
-    architecture: str | list[str] = Field(
-        description="a name of nets.spec.ARCHITECTURES or RESIDUAL_ARCHITECTURES, or layers in the same notation"
-    )
-    activation: ActivationName = Field("relu", description="of every hidden layer")
     num: PositiveInt = Field(5, description="networks, each with its own initial weights and order of images")
-    learning_rate: PositiveFloat = Field(0.1, description="first")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
-    weight_decay: NonNegativeFloat = Field(1e-4, description="L2, added to the gradient")
+    optimizer: OptimizerName = optional("sgd", description="as of a zoo")
+    learning_rate: PositiveFloat = Field(0.1, description="first, of one_cycle the largest")
+    weight_decay: NonNegativeFloat = Field(1e-4, description="0: none")
+    schedule: ScheduleName = optional("steps", description="as of a zoo")
     batch_size: PositiveInt = Field(128, description="images per step")
     epochs: PositiveInt = Field(200, description="over the train images")
     milestones: Annotated[list[PositiveInt], Once] = Field(
-        [100, 150], description="epochs after which the learning rate falls to a tenth"
+        [100, 150], description="of steps: epochs after which the learning rate falls to a tenth"
     )
     augment: bool = Field(False, description="random flips, and crops from a frame of 4 zeros")
     smoothness: NonNegativeFloat = Field(

@@ -4,8 +4,9 @@ from itertools import pairwise
 from math import pi
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from weightspace.recipe import OptimizerName, Recipe, optional
 from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings, Share
 
 SECOND_ORDER_WEIGHTS = 2500  # of a network that second order trains in seconds a step
@@ -42,15 +43,15 @@ class SyntheticTeachers(Cell):
         return self
 
 
-class TrainedTeachers(Cell):
-    """Classifiers trained on an image set by SGD (Expand-and-Cluster's teachers)."""
+class TrainedTeachers(Recipe):
+    """Classifiers trained on an image set (Expand-and-Cluster's teachers: SGD without momentum)."""
 
     kind: Literal["trained"] = Field(description="trained on images")
-    images: CellName = Field(description="cell of the section images")
-    architecture: str | list[str] = Field(description="as of a zoo")
     activation: ActivationName = Field("g", description="of every hidden layer")
-    optimizer: Literal["adam", "sgd"] = Field("sgd", description="without momentum, as published")
-    learning_rate: PositiveFloat = Field(0.1, description="constant")
+    optimizer: OptimizerName = Field("sgd", description="as of a zoo")
+    momentum: float = optional(0.0, ge=0, lt=1, description="of sgd; none, as published")
+    learning_rate: PositiveFloat = Field(0.1, description="first, of one_cycle the largest")
+    weight_decay: NonNegativeFloat = optional(0.0, description="0: none")
     batch_size: PositiveInt = Field(128, description="images per step")
     epochs: PositiveInt = Field(40, description="over the train images")
     num: PositiveInt = Field(1, description="teachers, each with its own initial weights and order of images")

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from weightspace.ensemble import Moments, Recipe, update, zero_moments
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import NetSpec
+from weightspace.optimizers import Moments, Pace, adam, zero_moments
 from weightspace.progress import Progress
+from weightspace.recipe import FIRST_DECAY
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.second_order import Damped, minimize_squares, rows_for, start
 from weightspace.recovery.settings import StudentsConfig
@@ -73,7 +74,8 @@ def descend(spec: NetSpec, config: StudentsConfig, state: AdamState, fit: Fit, i
             share = (epoch * steps + n) / (config.epochs * steps)
             fall = LAST_RATE + (1 - LAST_RATE) * (1 + cos(pi * share)) / 2 if config.schedule == "cosine" else 1.0
             loss, gradient = _loss_and_gradient(spec, state.weights, x, y)
-            update(state.weights, gradient, state.moments, Recipe("adam", 0.0, rate * fall, none), epoch * steps + n + 1)
+            pace = Pace(epoch * steps + n + 1, (rate * fall).unsqueeze(1), none.unsqueeze(1), FIRST_DECAY)
+            adam(state.weights, gradient, state.moments, pace)
             total += loss
         state = _after_epoch(config, state._replace(epoch=epoch + 1), total / steps)
         yield state

@@ -1,26 +1,25 @@
 """Teachers: the networks that recovery is tried on, made up, trained or taken from a zoo, as one stack in float64."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import prod, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64
 from torch import Generator, Tensor
 
 from weightspace.checkpoints import ZooWeights, in_range
-from weightspace.ensemble import Moments, Recipe, evaluate, outputs, train_epoch, zero_moments
+from weightspace.ensemble import evaluate, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.jobs import Job
 from weightspace.nets.forward import flatten
-from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
-from weightspace.progress import Progress
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
-from weightspace.rng import generator_for, seed_for
+from weightspace.rng import generator_for
 from weightspace.store import TrainingState, load_tensors, save_tensors
+from weightspace.training import task_of, train, trainees
 
 Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
 SCALING_INPUTS = 10_000  # on which a synthetic teacher's outputs have mean 0 and variance 1
@@ -157,37 +156,12 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
     Weights start kaiming-normal, biases uniform in +-1 / sqrt(fan_in) (Expand-and-Cluster's teachers). Raises InputError if
     one diverged.
     """
-    spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
-    weights = torch.stack(
-        [initial_weights(spec, "kaiming_normal", generator_for("teacher", name, index), bias=None) for index in range(config.num)]
-    )
-    weights = weights.to(images.train_x.device)
-    moments, done, step = zero_moments(weights), 0, 0
-    if (saved := state.load()) is not None:
-        tensors, place = saved
-        weights, *both = (tensors[key].to(weights.device) for key in ("weights", *Moments._fields))
-        moments, done, step = Moments(*both), place["epoch"], place["step"]
-    ones = torch.ones_like(weights[:, 0])
-    seeds = tuple(seed_for("teacher", name, index, "dropout") for index in range(config.num))
-    recipe = Recipe(config.optimizer, 0.0, config.learning_rate * ones, 0 * ones, seeds)
-    progress = Progress("epochs", config.epochs, done)
-    for epoch in range(done + 1, config.epochs + 1):
-        step = train_epoch(spec, weights, moments, recipe, _batches(config, images, name, epoch), step)
-        state.save_if_due(lambda: {"weights": weights, **moments._asdict()}, epoch=epoch, step=step)
-        progress.update(epoch)
+    task = task_of(config, images, [config.epochs], bias=None)
+    models = trainees(config, [("teacher", name, index) for index in range(config.num)], "order")
+    weights = train(task, models, state).weights[:, -1]
     if not weights.isfinite().all():
         raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
-    return Teachers(spec, weights.cpu().double(), [True] * config.num)
-
-
-def _batches(
-    config: TrainedTeachers, images: ImageSet, name: str, epoch: int
-) -> Iterator[tuple[Float[Tensor, "teacher batch channel height width"], Int64[Tensor, "teacher batch"]]]:
-    """Normalized images and labels of one epoch, each teacher in its own order."""
-    orders = [generator_for("teacher", name, index, "order", epoch) for index in range(config.num)]
-    rows = torch.stack([torch.randperm(len(images.train_x), generator=rng) for rng in orders]).to(images.train_x.device)
-    for index in rows.split(config.batch_size, dim=1):
-        yield normalize(images.train_x[index], images), images.train_y[index]
+    return Teachers(task.spec, weights.double(), [True] * config.num)
 
 
 def zoo_teachers(config: ZooTeachers, zoo: ZooWeights) -> Teachers:

@@ -6,27 +6,22 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from weightspace.nets.init import INITS
-from weightspace.settings import ActivationName, Cell, CellName, Once, Share
+from weightspace.recipe import Recipe
+from weightspace.settings import Once, Share
 
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
 
 
-class ZooConfig(Cell):
+class ZooConfig(Recipe):
     """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
 
-    images: CellName = Field(description="cell of the section images")
-    architecture: str | list[str] = Field(description="a name of nets.spec.ARCHITECTURES, or layers in the same notation")
-    activation: ActivationName = Field("relu", description="of every hidden layer")
     inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
-    learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="constant over training")
-    weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="L2, added to the gradient")
+    learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
+    weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="0: none")
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
-    optimizer: Literal["adam", "sgd"] = Field("adam", description="adam: L2-coupled weight decay; sgd: with momentum")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
-    batch_size: PositiveInt = Field(32, description="images per step and model")
     epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs whose checkpoints are kept, the last one included")
     val_share: Share = Field(0.15, description="fraction of the models")
     test_share: Share = Field(0.25, description="fraction of the models")

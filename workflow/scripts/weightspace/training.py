@@ -1,0 +1,228 @@
+"""The one trainer of networks on images: models as stacks, each with draws and rates of its own; a killed run goes on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from weightspace.errors import InputError
+from weightspace.images.augment import draw_moves, moved
+from weightspace.images.tensors import ImageSet, normalize
+from weightspace.losses import divergence, neighbor_similarity, total_loss
+from weightspace.nets.forward import forward, move_statistics
+from weightspace.nets.init import BIAS, initial_weights
+from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.nets.steps import Training
+from weightspace.optimizers import OPTIMIZERS, Moments, Pace, zero_moments
+from weightspace.progress import Progress
+from weightspace.recipe import Recipe, When
+from weightspace.rng import generator_for, seed_for
+from weightspace.store import TrainingState
+
+
+class Trainee(NamedTuple):
+    """One network to train: what its draws are seeded by, and what it has of its own."""
+
+    init: str  # of INITS
+    start: tuple  # seeds the initial weights
+    order: tuple  # with the epoch after it, seeds the order of the images and then their moves
+    dropout: tuple
+    learning_rate: float  # the largest of its schedule
+    weight_decay: float
+
+
+class DistillationTeachers(NamedTuple):
+    """Networks whose answers others learn, one teacher per student; their spec may differ from the students'."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]
+
+
+class Task(NamedTuple):
+    """What models learn; all tensors lie on the device that trains."""
+
+    spec: NetSpec
+    recipe: Recipe
+    images: ImageSet
+    epochs: list[int]  # that are kept, the last one included; 0 is before training
+    averaged_epochs: int = 0  # last ones, whose mean weights are kept too
+    bias: float | None = BIAS  # that biases start at; None: uniform in +-1 / sqrt(fan_in)
+    measure: Callable[[NetSpec, ImageSet, Tensor], Tensor] | None = None  # [model, measure] of weights, at each kept epoch
+    num_measures: int = 0
+    teacher: DistillationTeachers | None = None  # whose answers are learned in place of labels
+    counts_anew: bool = False  # dropout is drawn by epoch and step in it, not by the step of the whole training
+
+    @property
+    def num_batches(self) -> int:
+        """Of an epoch. A last one of a single image is left out where batch norms would need its variance."""
+        whole, left = divmod(len(self.images.train_x), self.recipe.batch_size)
+        fewest = 2 if whole and self.has_statistics else 1
+        return whole + (left >= fewest)
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the networks have batch norms."""
+        return self.spec.num_learned < self.spec.num_weights
+
+
+class Stack(NamedTuple):
+    """Models in training; all but the numbers changes in place."""
+
+    weights: Float[Tensor, "model weight"]
+    moments: Moments
+    summed: Float[Tensor, "model summed"]  # weights over the epochs that are averaged; of width 0 where none is
+    epoch: int  # the last one done; -1 before the untrained models are kept
+    step: int
+
+
+class Trained(NamedTuple):
+    """What training leaves of some models."""
+
+    weights: Float[Tensor, "model epoch weight"]  # of the epochs that are kept
+    measures: Float[Tensor, "model epoch measure"]
+    averaged: Float[Tensor, "model summed"]  # mean of the last epochs; its running statistics are the mean ones, not its own
+
+
+def task_of(recipe: Recipe, images: ImageSet, epochs: Sequence[int], **rest: object) -> Task:
+    """The task of a recipe, whose networks fit the shape and classes of the images."""
+    spec = build_spec(recipe.architecture, recipe.activation, images.train_x.shape[1:], len(images.classes))
+    return Task(spec, recipe, images, list(epochs), **rest)
+
+
+def train(task: Task, models: Sequence[Trainee], state: TrainingState | None = None, stack_size: int | None = None) -> Trained:
+    """Train models in stacks of at most `stack_size` (None: all as one); a killed run goes on from `state`.
+
+    When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack: on a CPU bit for bit
+    in stacks of two or more, but to rounding in a stack of one, and with batch norms or means over pixels.
+    """
+    epochs = task.epochs
+    trained, stack, start, size = _resume(task, models, state, stack_size or len(models))
+    begun = start * epochs[-1] + (len(stack.weights) * max(stack.epoch, 0) if stack else 0)
+    progress = Progress("model epochs", len(models) * epochs[-1], begun)
+    while start < len(models):
+        part = slice(start, min(start + size, len(models)))
+        try:
+            own = task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[part]))
+            stack = stack or new_stack(own, models[part])
+            for current in train_stack(own, models[part], stack):
+                if current.epoch in epochs:
+                    trained.weights[part, epochs.index(current.epoch)] = current.weights.cpu()
+                    if task.measure:
+                        measures = task.measure(task.spec, task.images, current.weights)
+                        trained.measures[part, epochs.index(current.epoch)] = measures.cpu()
+                if state:
+                    _save(state, trained, current, start, size)
+                progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
+            trained.averaged[part] = (stack.summed / max(1, task.averaged_epochs)).cpu()
+            start = part.stop
+        except torch.OutOfMemoryError as error:
+            size = (part.stop - part.start) // 2
+            if size == 0:
+                raise InputError("not even one model fits into the GPU's memory: lower batch_size") from error
+            print(f"out of GPU memory: on with stacks of {size} models")
+        stack = current = None  # or the old stack would keep its memory
+    return trained
+
+
+def _save(state: TrainingState, trained: Trained, stack: Stack, start: int, size: int) -> None:
+    tensors = {f"kept_{name}": tensor for name, tensor in trained._asdict().items()}
+    tensors |= {"weights": stack.weights, "summed": stack.summed, **stack.moments._asdict()}
+    state.save_if_due(lambda: tensors, start=start, size=size, epoch=stack.epoch, step=stack.step)
+
+
+def _resume(
+    task: Task, models: Sequence[Trainee], state: TrainingState | None, size: int
+) -> tuple[Trained, Stack | None, int, int]:
+    """What is trained so far, the stack in training, the first of its models, and the size of stacks."""
+    if state is None or (saved := state.load()) is None:
+        num, kept = len(models), len(task.epochs)
+        shapes = [(num, kept, task.spec.num_weights), (num, kept, task.num_measures), (num, _summed_width(task))]
+        return Trained(*(torch.full(shape, torch.nan) for shape in shapes)), None, 0, size
+    tensors, place = saved
+    trained = Trained(*(tensors[f"kept_{name}"] for name in Trained._fields))
+    names = ("weights", "summed", *Moments._fields)
+    weights, summed, first, second = (tensors[name].to(task.images.train_x.device) for name in names)
+    stack = Stack(weights, Moments(first, second), summed, place["epoch"], place["step"])
+    return trained, stack, place["start"], place["size"]
+
+
+def _summed_width(task: Task) -> int:
+    return task.spec.num_weights if task.averaged_epochs else 0
+
+
+def trainees(recipe: Recipe, identities: Sequence[tuple], order: str) -> list[Trainee]:
+    """Networks alike but for their draws, kaiming-normal at the start; `order` is a word of the seeds of their orders."""
+    rates = recipe.learning_rate, recipe.weight_decay
+    return [Trainee("kaiming_normal", own, (*own, order), (*own, "dropout"), *rates) for own in identities]
+
+
+def new_stack(task: Task, models: Sequence[Trainee]) -> Stack:
+    """Models before their first step; those of the same init and start have the same weights."""
+    rows = [initial_weights(task.spec, model.init, generator_for(*model.start), task.bias) for model in models]
+    weights = torch.stack(rows).to(task.images.train_x.device)
+    summed = weights.new_zeros(len(weights), _summed_width(task))
+    return Stack(weights, zero_moments(weights), summed, epoch=-1, step=0)
+
+
+def train_stack(task: Task, models: Sequence[Trainee], stack: Stack) -> Iterator[Stack]:
+    """Yield the stack, trained in place, after each epoch that is still to come; epoch 0 is the untrained one."""
+    last = task.epochs[-1]
+    for epoch in range(stack.epoch + 1, last + 1):
+        step = train_epoch(task, models, stack, epoch) if epoch > 0 else 0
+        if epoch > last - task.averaged_epochs:
+            stack.summed.add_(stack.weights)
+        stack = stack._replace(epoch=epoch, step=step)
+        yield stack
+
+
+def train_epoch(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int) -> int:
+    """Train a stack in place for one epoch; returns the number of steps done so far."""
+    weights, optimize = stack.weights, OPTIMIZERS[task.recipe.optimizer]
+    seeds = [seed_for(*model.dropout) for model in models]
+    for n, ((x, labels), pace) in enumerate(zip(batches(task, models, epoch), _paces(task, models, stack, epoch), strict=True)):
+        leaf = weights.detach().requires_grad_()
+        training = Training({}, seeds, (epoch, n) if task.counts_anew else (pace.step,))
+        logits = forward(task.spec, leaf, x, training=training)
+        if task.teacher is None:
+            loss = total_loss(logits, labels, task.recipe.label_smoothing)
+        else:
+            loss = divergence(forward(*task.teacher, x), logits).sum()
+        if task.recipe.smoothness:
+            loss = loss - task.recipe.smoothness * neighbor_similarity(task.spec, leaf).sum()
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        optimize(weights, gradient, stack.moments, pace)
+        if training.statistics:
+            move_statistics(task.spec, weights, training.statistics)
+    return stack.step + task.num_batches
+
+
+def _paces(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int) -> Iterator[Pace]:
+    """How far each step of an epoch goes: each model by its own rate and decay, which spares running statistics."""
+    num, kind = task.num_batches, {"dtype": stack.weights.dtype, "device": stack.weights.device}
+    whens = [When(epoch, stack.step + n, num * task.epochs[-1]) for n in range(num)]
+    shares = torch.tensor([task.recipe.rate_share(when) for when in whens], dtype=torch.float64)
+    largest, decays = torch.tensor([(m.learning_rate, m.weight_decay) for m in models], dtype=torch.float64).T
+    rates = (shares.view(-1, 1, 1) * largest.view(-1, 1)).to(**kind)  # [step, model, 1]: to the device once
+    decay = decays.unsqueeze(1).to(**kind)
+    if task.has_statistics:
+        learned = [torch.full((prod(each.shape),), float(each.learned)) for each in task.spec.parameters]
+        decay = decay * torch.cat(learned).to(**kind)
+    for when, rate in zip(whens, rates, strict=True):
+        yield Pace(when.step + 1, rate, decay, task.recipe.momentum_at(when))
+
+
+def batches(
+    task: Task, models: Sequence[Trainee], epoch: int
+) -> Iterator[tuple[Float[Tensor, "model batch channel height width"], Int64[Tensor, "model batch"]]]:
+    """Normalized images and labels of one epoch, each model in its own order and with its own flips and crops."""
+    images, size, augment = task.images, task.recipe.batch_size, task.recipe.augment
+    draws, num = [generator_for(*model.order, epoch) for model in models], len(images.train_x)
+    order = torch.stack([torch.randperm(num, generator=draw) for draw in draws]).to(images.train_x.device)
+    moves = torch.stack([draw_moves(num if augment else 0, draw) for draw in draws]).to(order.device)
+    for start in range(0, task.num_batches * size, size):
+        index = order[:, start : start + size]
+        x = images.train_x[index]
+        yield normalize(moved(x, moves[:, start : start + size]) if augment else x, images), images.train_y[index]
