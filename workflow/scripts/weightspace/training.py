@@ -153,9 +153,9 @@ def _summed_width(task: Task) -> int:
     return task.spec.num_weights if task.averaged_epochs else 0
 
 
-def trainees(recipe: Recipe, identities: Sequence[tuple], order: str) -> list[Trainee]:
+def trainees(identities: Sequence[tuple], order: str, learning_rate: float, weight_decay: float) -> list[Trainee]:
     """Networks alike but for their draws, kaiming-normal at the start; `order` is a word of the seeds of their orders."""
-    rates = recipe.learning_rate, recipe.weight_decay
+    rates = learning_rate, weight_decay
     return [Trainee("kaiming_normal", own, (*own, order), (*own, "dropout"), *rates) for own in identities]
 
 
