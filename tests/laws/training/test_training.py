@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -34,7 +35,9 @@ RATES, DECAYS = (0.01, 0.03, 0.002, 0.05), (0.0, 0.1, 0.01, 0.3)
 
 
 def recipe_of(**changes):
-    settings = {"images": "planted", "architecture": NORMED, "activation": "tanh", "batch_size": 8, "milestones": [1, 2]}
+    settings = {"images": "planted", "architecture": NORMED, "activation": "tanh", "batch_size": 8}
+    if changes.get("schedule") == "steps":
+        settings["milestones"] = [1, 2]
     return Recipe(**settings | changes)
 
 
@@ -154,7 +157,7 @@ def test_schedules_are_torchs_however_few_the_steps(schedule, steps):
     for step in range(steps):
         when = When(epoch=step + 1, step=step, steps=steps)  # epochs of one step
         group = optimizer.param_groups[0]
-        assert group["lr"] == pytest.approx(recipe.rate_share(when) * model.learning_rate, abs=1e-12)
+        assert group["lr"] == pytest.approx(SCHEDULES[schedule](recipe, when) * model.learning_rate, abs=1e-12)
         assert group["momentum"] == pytest.approx(recipe.momentum_at(when))
         optimizer.step()
         scheduler.step()
@@ -384,6 +387,13 @@ def test_every_setting_is_changed_here():
     assert set(CHANGED) == set(Recipe.model_fields) - {"images", "label", "group"} | {"learning_rate", "weight_decay"}
 
 
+def test_milestones_that_nothing_reads_are_refused_in_one_sentence():
+    for config in (recipe_of, partial(OriginalsConfig, images="planted", architecture=PLAIN)):
+        config(schedule="cosine")
+        with pytest.raises(ValueError, match="milestones are of schedule steps, and the schedule is cosine"):
+            config(schedule="cosine", milestones=[3])
+
+
 @pytest.mark.parametrize("name", CHANGED)
 @pytest.mark.parametrize("population", [zoo_by, teachers_by, originals_by])
 def test_every_setting_acts_in_every_population(tmp_path, population, name):
@@ -391,6 +401,6 @@ def test_every_setting_acts_in_every_population(tmp_path, population, name):
         "images": "planted", "architecture": ["conv 3 3", "activation", "flatten", "linear classes"], "optimizer": "sgd",
         "schedule": "steps", "milestones": [1], "batch_size": 10, "learning_rate": 0.01,
     }  # fmt: skip
-    every = [plain, plain | {name: CHANGED[name]}]
+    every = [plain, plain | {name: CHANGED[name]} | ({"milestones": []} if name == "schedule" else {})]
     ours, theirs = (population(TrainingState(tmp_path / f"{n}", "run"), **changes) for n, changes in enumerate(every))
     assert ours.shape != theirs.shape or not torch.equal(ours, theirs)

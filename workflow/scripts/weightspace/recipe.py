@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import cos, pi
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from pydantic.fields import FieldInfo
 
 from weightspace.settings import ActivationName, Cell, CellName, Once
@@ -82,9 +82,11 @@ class Recipe(Cell):
         0.0, description="weight in the loss of the summed cosine of neighboring kernels (NeRN's lambda)"
     )
 
-    def rate_share(self, when: When) -> float:
-        """The learning rate at a step over the one that the settings name."""
-        return SCHEDULES[self.schedule](self, when)
+    @model_validator(mode="after")
+    def _milestones_are_read(self) -> "Recipe":
+        if self.schedule != "steps" and self.milestones not in ([], type(self).model_fields["milestones"].default):
+            raise ValueError(f"milestones are of schedule steps, and the schedule is {self.schedule}")
+        return self
 
     def momentum_at(self, when: When) -> float:
         """Momentum of sgd, or decay of Adam's first moment, at a step."""

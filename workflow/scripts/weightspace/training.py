@@ -18,7 +18,7 @@ from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.nets.steps import Training
 from weightspace.optimizers import OPTIMIZERS, Moments, Pace, zero_moments
 from weightspace.progress import Progress
-from weightspace.recipe import Recipe, When
+from weightspace.recipe import SCHEDULES, Recipe, When
 from weightspace.rng import generator_for, seed_for
 from weightspace.store import TrainingState
 
@@ -153,9 +153,9 @@ def _summed_width(task: Task) -> int:
     return task.spec.num_weights if task.averaged_epochs else 0
 
 
-def trainees(recipe: Recipe, identities: Sequence[tuple], order: str) -> list[Trainee]:
+def trainees(identities: Sequence[tuple], order: str, learning_rate: float, weight_decay: float) -> list[Trainee]:
     """Networks alike but for their draws, kaiming-normal at the start; `order` is a word of the seeds of their orders."""
-    rates = recipe.learning_rate, recipe.weight_decay
+    rates = learning_rate, weight_decay
     return [Trainee("kaiming_normal", own, (*own, order), (*own, "dropout"), *rates) for own in identities]
 
 
@@ -203,7 +203,7 @@ def _paces(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int) -> I
     """How far each step of an epoch goes: each model by its own rate and decay, which spares running statistics."""
     num, kind = task.num_batches, {"dtype": stack.weights.dtype, "device": stack.weights.device}
     whens = [When(epoch, stack.step + n, num * task.epochs[-1]) for n in range(num)]
-    shares = torch.tensor([task.recipe.rate_share(when) for when in whens], dtype=torch.float64)
+    shares = torch.tensor([SCHEDULES[task.recipe.schedule](task.recipe, when) for when in whens], dtype=torch.float64)
     largest, decays = torch.tensor([(m.learning_rate, m.weight_decay) for m in models], dtype=torch.float64).T
     rates = (shares.view(-1, 1, 1) * largest.view(-1, 1)).to(**kind)  # [step, model, 1]: to the device once
     decay = decays.unsqueeze(1).to(**kind)

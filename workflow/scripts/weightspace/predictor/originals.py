@@ -50,8 +50,8 @@ def train_originals(
     """
     about = {"averaged_epochs": config.averaged_epochs, "bias": None, "teacher": teacher, "counts_anew": True}
     task = task_of(config, images, [config.epochs], **about)
-    models = trainees(config, [("original", *identity, index) for index in range(config.num)], "epoch")
-    trained = train(task, models, state)
+    identities = [("original", *identity, index) for index in range(config.num)]
+    trained = train(task, trainees(identities, "epoch", config.learning_rate, config.weight_decay), state)
     weights = trained.weights[:, -1]
     if diverged := [str(n) for n, own in enumerate(weights) if not own.isfinite().all()]:
         raise InputError(f"originals {', '.join(diverged)} diverged: lower their learning_rate")

@@ -157,8 +157,8 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
     one diverged.
     """
     task = task_of(config, images, [config.epochs], bias=None)
-    models = trainees(config, [("teacher", name, index) for index in range(config.num)], "order")
-    weights = train(task, models, state).weights[:, -1]
+    identities = [("teacher", name, index) for index in range(config.num)]
+    weights = train(task, trainees(identities, "order", config.learning_rate, config.weight_decay), state).weights[:, -1]
     if not weights.isfinite().all():
         raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
     return Teachers(task.spec, weights.double(), [True] * config.num)
