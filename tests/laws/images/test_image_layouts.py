@@ -133,7 +133,7 @@ def write_two_of_each(path, num=60):
 
 def test_settings_choose_among_columns(tmp_path):
     _, masks = write_two_of_each(tmp_path / "train.parquet")
-    config = parquet_config(test=[], image="mask", label="coarse_label", num_classes=2)
+    config = parquet_config(test=[], image_column="mask", label_column="coarse_label", num_classes=2)
     images = checked_and_built(config, tmp_path)
     assert images.classes == ["wild", "tame"]
     expected = {(image.tobytes(), ["wild", "tame"][row % 2]) for row, image in enumerate(masks)}
@@ -143,9 +143,9 @@ def test_settings_choose_among_columns(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"label": "lable"}, "not a column image or img of encoded pictures and a column lable of whole numbers or names"),
-        ({"label": "mask"}, "a column mask of whole numbers or names; set image and label"),
-        ({"image": "label"}, "not a column label of encoded pictures"),
+        ({"label_column": "lable"}, "not a column image or img of encoded pictures and a column lable of whole numbers or names"),
+        ({"label_column": "mask"}, "a column mask of whole numbers or names; set image_column and label_column"),
+        ({"image_column": "label"}, "not a column label of encoded pictures"),
     ],
 )
 def test_a_column_that_is_not_there_or_holds_something_else_is_named(settings, says, tmp_path):

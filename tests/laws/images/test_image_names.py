@@ -113,7 +113,7 @@ def test_what_is_said_goes_before_what_the_table_says():
 
 
 def test_the_number_of_classes_is_that_of_the_label():
-    assert ImagesConfig(source="cifar100", label="coarse_label").num_classes == 20
+    assert ImagesConfig(source="cifar100", label_column="coarse_label").num_classes == 20
 
 
 # the hub

@@ -97,13 +97,13 @@ def _columns(path: Path, schema: pa.Schema, config: ImagesConfig) -> Columns:
     labels = [field.name for field in schema if pa.types.is_integer(field.type) or _is_text(field.type)]
     usual_image = next((name for name in IMAGE_COLUMNS if name in images), images[0] if len(images) == 1 else None)
     usual_label = next((name for name in LABEL_COLUMNS if name in labels), None)
-    columns = Columns(config.image or usual_image, config.label or usual_label)
+    columns = Columns(config.image_column or usual_image, config.label_column or usual_label)
     if columns.image in images and columns.label in labels:
         return columns
-    image = f"column {config.image}" if config.image else "column image or img"
-    label = f"column {config.label}" if config.label else "column label, labels or fine_label"
+    image = f"column {config.image_column}" if config.image_column else "column image or img"
+    label = f"column {config.label_column}" if config.label_column else "column label, labels or fine_label"
     needed = f"a {image} of encoded pictures and a {label} of whole numbers or names"
-    raise InputError(f"{path}: has columns {', '.join(schema.names)}, not {needed}; set image and label")
+    raise InputError(f"{path}: has columns {', '.join(schema.names)}, not {needed}; set image_column and label_column")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -41,8 +41,8 @@ class ImagesConfig(Cell):
         description="Parquet file, glob or folder below images_dir, a remote file, or a list; a set by name has its own",
     )
     test: Files = Field([], description="the same for the test images; without it test_share is held out of train")
-    image: str | None = Field(None, description="column of images; null: image or img, or the only one that there is")
-    label: str | None = Field(None, description="column of labels; null: label, labels, fine_label or another that is usual")
+    image_column: str | None = Field(None, description="column of images; null: image or img, or the only one that there is")
+    label_column: str | None = Field(None, description="column of labels; null: label, labels, fine_label or another usual name")
     size: PositiveInt = Field(8, description="height and width in pixels; square images of other sizes are resized")
     crop: PositiveInt | None = Field(None, description="so many pixels in the middle are all that is kept, before resizing")
     fit: Literal["crop", "squeeze", "pad"] | None = Field(
@@ -69,7 +69,7 @@ class ImagesConfig(Cell):
         """What is not said of a set by name is as its entry says."""
         if not isinstance(given, dict) or not (published := PUBLISHED.get(str(given.get("source")))):
             return given
-        label = given.get("label") or next(iter(published.labels))
+        label = given.get("label_column") or next(iter(published.labels))
         classes = {"num_classes": published.labels[label]} if label in published.labels else {}
         filled = published.defaults | classes | given
         if filled.get("normalization") == "published" and published.normalization:
@@ -90,8 +90,8 @@ class ImagesConfig(Cell):
             raise ValueError("source bundled_digits is 8 pixels wide with 1 channel")
         if self.source == "bundled_digits" and self.num_classes != 10:
             raise ValueError(f"source bundled_digits has 10 classes, num_classes is {self.num_classes}")
-        if self.source == "bundled_digits" and (self.image or self.label or self.crop):
-            raise ValueError("source bundled_digits takes neither image nor label nor crop")
+        if self.source == "bundled_digits" and (self.image_column or self.label_column or self.crop):
+            raise ValueError("source bundled_digits takes neither image_column nor label_column nor crop")
         return self
 
     @model_validator(mode="after")
