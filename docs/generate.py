@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "workflow" / "scripts"))
 
 from pydantic import BaseModel  # noqa: E402
+from weightspace.images.published import PUBLISHED  # noqa: E402
 from weightspace.nets.activations import ACTIVATIONS  # noqa: E402
 from weightspace.nets.layers import LAYERS, WRITTEN  # noqa: E402
 from weightspace.options import Options  # noqa: E402
@@ -22,6 +23,7 @@ MADE = {"RecoveryBaselineConfig", "PredictorControlConfig"}  # not written by us
 OF_CLAIMS = {"ClaimsFile", "Claim", "Region"}  # of another file than scenarios, known where the report is imported
 COUNTED = {"": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer"}
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
+IMAGE_COLUMNS = ["source", "on the hub", "revision", "images", "classes", "train, val, test", "constants", "as in"]
 ABOUT_METRICS = """# Metrics
 
 What each row of `metrics.parquet` may measure. `docs/generate.py` writes this page from the lists beside the code that measures.
@@ -33,7 +35,7 @@ the settings' names. *At* says what the column `at` counts; where it is empty a 
 
 
 def settings_page(template: str) -> str:
-    """The template with a table of settings in the place of each `{ClassOfSettings}` on a line of its own, and with the layers.
+    """The template with tables of settings for `{ClassOfSettings}` on lines of their own, with layers and image sets.
 
     Raises ValueError if the template leaves out a class of settings that users write.
     """
@@ -43,9 +45,24 @@ def settings_page(template: str) -> str:
         raise ValueError(f"{TEMPLATE.name} has no place for the settings of {', '.join(missing)}")
     kinds = "\n".join(f"- `{LAYERS[kind].notation}`" for kind in WRITTEN)
     template = template.replace("{layers}", kinds).replace("{activations}", ", ".join(f"`{name}`" for name in ACTIVATIONS))
+    template = template.replace("{image_sets}", image_sets())
     for name in sorted(wanted):
         template = template.replace(f"\n{{{name}}}\n", f"\n{settings_table(classes[name])}\n")
     return template
+
+
+def image_sets() -> str:
+    """Every image set by name: where the hub has it, what is in it, how it is split and normalized."""
+    rows = [row(IMAGE_COLUMNS), row(["---"] * len(IMAGE_COLUMNS))]
+    for name, entry in PUBLISHED.items():
+        size, classes = (
+            f"{entry.channels} x {entry.size} x {entry.size}",
+            ", ".join(f"{number} (`{label}`)" for label, number in entry.labels.items()),
+        )
+        split = ", ".join(f"{number:,}" for number in entry.split)
+        cells = [f"`{name}`", f"`{entry.repo}`", f"`{entry.revision[:8]}`", size, classes, split]
+        rows.append(row([*cells, entry.normalization or "", entry.by]))
+    return "\n".join(rows)
 
 
 def settings_classes(base: type[BaseModel]) -> list[type[BaseModel]]:

@@ -30,12 +30,14 @@ def encoded(image, kind="PNG", **options):
 
 
 def write_parquet(path, contents, labels, column="image", schema_metadata=None):
+    """A file of encoded images with a column `label`, or with the columns that `labels` has by name."""
     images = pa.array(
         [{"bytes": c, "path": f"{i}.png"} for i, c in enumerate(contents)], pa.struct({"bytes": pa.binary(), "path": pa.string()})
     )
-    table = pa.table({column: images, "label": labels if isinstance(labels, pa.Array) else pa.array(labels, pa.int64())})
+    if not isinstance(labels, dict):
+        labels = {"label": labels if isinstance(labels, pa.Array) else pa.array(labels, pa.int64())}
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(schema_metadata), path)
+    pq.write_table(pa.table({column: images} | labels).replace_schema_metadata(schema_metadata), path)
 
 
 def write_labels(path, labels, kind=None, **options):

@@ -12,6 +12,9 @@ import yaml
 from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file
+from weightspace.images.build import build_image_set
+from weightspace.images.check import check_image_files
+from weightspace.images.settings import ImagesConfig
 
 DOCS = ROOT / "docs"
 TEXT, PREDICTOR, LIBRARY, IMAGES = (
@@ -64,7 +67,7 @@ def test_a_predictors_file_becomes_a_network_as_written(clone, monkeypatch):
 
 def test_own_images_run_as_written(clone):
     """Word for word, on made-up pictures: a zoo, autoencoders, a recovery, a predictor, figures and claims."""
-    (writer,), (scenario,) = blocks("python", IMAGES), blocks("yaml", IMAGES)
+    (writer,), (_, scenario) = blocks("python", IMAGES), blocks("yaml", IMAGES)
     session: dict = {}
     exec(compile(writer, "own-images.md", "exec"), session)
     generator = torch.Generator().manual_seed(0)
@@ -88,6 +91,22 @@ def test_own_images_run_as_written(clone):
     assert originals.mean() > 0.5  # chance is 0.25: the pictures' labels have been read and learned
     drawn = {path.stem for path in (mine.results / "figures").glob("*.png")}
     assert drawn >= {"collapse", "zoo_accuracy", "recovery_solved", "predictor_rate", "claims"}
+
+
+def test_a_folder_of_own_pictures_is_an_image_set_as_written(tmp_path):
+    """Its three lines, on pictures of all shapes, of which each class has one color."""
+    settings = yaml.safe_load(blocks("yaml", IMAGES)[0])["images"]["photos"]
+    for number in range(80):
+        name, color = [("ant", "red"), ("bee", "lime"), ("cat", "blue"), ("dog", "white")][number % 4]
+        path = tmp_path / "photos" / name / (f"{number}.png" if number % 3 else f"{number}.jpg")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12 + number, 40), color).save(path)
+    check_image_files(ImagesConfig(**settings), tmp_path, "mine.yaml: images.photos")
+    images = build_image_set(ImagesConfig(**settings), tmp_path)
+    assert images.classes == ["ant", "bee", "cat", "dog"]
+    assert [len(y) for y in (images.train_y, images.val_y, images.test_y)] == [54, 10, 16]
+    colors = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
+    assert torch.equal((images.test_x[:, :, 6, 6] > 127).long(), colors[images.test_y])
 
 
 def test_the_library_is_used_in_a_notebook_as_written(smoke, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ rule fetch_images:
         runtime=30,
     params:
         images=lambda w: settings.images[w.images].model_dump(mode="json"),
-        images_dir=lambda w: options.images_dir if settings.images[w.images].source == "parquet" else "",
+        images_dir=lambda w: "" if settings.images[w.images].source == "bundled_digits" else options.images_dir,
         version=VERSION["images"],
     script:
         "../scripts/fetch_images.py"

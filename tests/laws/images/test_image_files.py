@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from planted_images import encoded, input_errors_into, parquet_config, random_pixels, write_labels, write_pair, write_parquet
@@ -136,7 +137,8 @@ DOUBLES = {
     "a double in a list": ({"train": ["a", "a"]}, "train names a, which train names already"),
     "one address twice": ({"train": A, "test": A | {"sha256": "1" * 64}}, "test names https://hub/a, which train names already"),
     "one hash twice": ({"train": [A, B | {"sha256": "0" * 64}]}, f"train names {'0' * 64}, which train names already"),
-    "no file": ({"train": []}, "source parquet needs both train and test"),
+    "no file": ({"train": []}, "source parquet needs train"),
+    "test files alone": ({"source": "mnist", "train": []}, "test needs train beside it"),
 }
 
 
@@ -161,8 +163,8 @@ BAD = {
     "missing": (lambda path: path.unlink(), "no file {path}; set images_dir"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-200]), "{path}: not a whole Parquet file"),
     "no image column": (
-        lambda path: write_parquet(path, [b""], [0], column="picture"), "{path}: has columns picture, label, not a struct"),
-    "text labels": (lambda path: write_labels(path, ["a"], pa.string()), "{path}: has columns image, label, not"),
+        lambda path: pq.write_table(pa.table({"photo": ["a"], "label": [0]}), path), "{path}: has columns photo, label, not a"),
+    "labels between": (lambda path: write_labels(path, [0.5], pa.float64()), "{path}: has columns image, label, not a"),
     "empty": (lambda path: write_labels(path, []), "{path}: there is no image in it"),
     "label too large": (lambda path: write_labels(path, [0, 1, 3]), "{path}: has labels from 0 to 3, num_classes is 3"),
     "label too large in a later row group": (

@@ -44,9 +44,11 @@ def test_every_setting_is_described(cls):
 def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp_path):
     scenario = read(tmp_path, scenario_content())
     remote = ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}})
+    constants = ImagesConfig(source="svhn", normalization={"mean": [0.5], "std": [0.1, 0.2, 0.3]})
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
-        TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(scenario),
+        TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
+        *settings_in(scenario),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
     ]  # fmt: skip
     settings = next(each for each in others if isinstance(each, cls))
@@ -141,7 +143,10 @@ WRONG = {
         "images.other.label: 'digits' has the label 'same' too"),
     "digits of another size": ("images.digits.size", 28, "images.digits:"),
     "digits from a file": ("images.digits.train", "a.parquet", "images.digits:"),
-    "Parquet without test": ("images.digits", {"source": "parquet", "train": "a.parquet"}, "images.digits:"),
+    "Parquet without train": ("images.digits", {"source": "parquet", "test": "a.parquet"}, "images.digits:"),
+    "columns of digits": ("images.digits.label_column", "y", "images.digits: source bundled_digits takes neither image_column"),
+    "no normalization": ("images.digits.normalization", "mean", "images.digits.normalization: Input should be 'train'"),
+    "half a normalization": ("images.digits.normalization", {"mean": [0.5]}, "images.digits.normalization.std: Field required"),
     "remote file with half a hash": (
         "images.digits", PARQUET | {"train": {"url": "https://a/b", "sha256": "abc"}}, "images.digits.train"),
     # references

@@ -23,7 +23,7 @@ class Options(Settings):
     """What config.yaml and `--config` say: which scenario, and where this machine keeps things."""
 
     scenario: ScenarioName = Field(description="a file of config/scenarios, without .yaml")
-    images_dir: str = Field("resources", description="folder that Parquet image sets lie in")
+    images_dir: str = Field("resources", description="folder that image sets lie in, and are fetched to")
     device: Literal["auto", "cpu", "cuda"] | None = Field(None, description="in place of the scenario's device")
     figures: str = Field("", description="of regenerate_figures: names with commas between; empty: all")
 

@@ -14,7 +14,7 @@ LONGEST_NAME = 100  # letters: names become folders
 PERIODIC = re.compile(r"(.+)\1{19,99}$")  # Snakemake takes a name that ends so for an endless loop of rules
 LARGEST = 10**8  # of whole numbers but seeds: more units, models or steps no machine of today holds or runs
 # What pydantic adds to the key of a name, or where a setting may be of several types; after a teacher's name it adds the kind.
-TAGS = re.compile(r"\[key\]|str|RemoteFile|constrained-\w+|float|(list|literal|function-after)\[.*")
+TAGS = re.compile(r"\[key\]|str|RemoteFile|Normalization|constrained-\w+|float|(list|literal|function-after)\[.*")
 
 
 def each_once(values: list) -> list:

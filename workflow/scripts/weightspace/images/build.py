@@ -8,9 +8,9 @@ from torch import Tensor
 
 from weightspace.errors import InputError
 from weightspace.images.digits import read_digits
-from weightspace.images.hub import read_hub
 from weightspace.images.labeled import hold_out
 from weightspace.images.settings import ImagesConfig
+from weightspace.images.splits import read_files
 from weightspace.images.tensors import ImageSet
 
 
@@ -19,11 +19,13 @@ def build_image_set(config: ImagesConfig, images_dir: str | Path) -> ImageSet:
 
     Raises InputError naming the file and what is wrong with it.
     """
-    source = read_digits(config) if config.source == "bundled_digits" else read_hub(config, Path(images_dir))
+    source = read_digits(config) if config.source == "bundled_digits" else read_files(config, Path(images_dir))
     train, val = hold_out(source.train, config.val_share, "val", source.train_name)
     mean, std = _channel_statistics(train.x)
     if min(std) == 0:
         raise InputError(f"{source.train_name}: all train images have one and the same color in channel {std.index(0)}")
+    if config.constants:  # one number may stand for all channels
+        mean, std = (numbers * (config.channels // len(numbers)) for numbers in config.constants)
     return ImageSet(*train, *val, *source.test, mean, std, source.classes, source.name, source.sha256)
 
 

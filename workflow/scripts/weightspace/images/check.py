@@ -1,32 +1,45 @@
-"""Checks of image files before the first job: those at hand are looked up, and their schemas and footers read."""
+"""Checks of image files before the first job: those at hand are looked up, and their schemas, footers and folders read."""
 
 from pathlib import Path
 
 from weightspace.errors import InputError
-from weightspace.images.files import check_distinct, resolve_files
+from weightspace.images.files import check_distinct, split_files
+from weightspace.images.labels import Content, check_classes
 from weightspace.images.settings import ImagesConfig
 
 
 def check_image_files(config: ImagesConfig, images_dir: str | Path, where: str) -> None:
     """Raises InputError naming `where`, the key and the file that is missing or cannot be used; decodes no image."""
     local: list[Path] = []
+    train: list[Content] = []
     for split in ("train", "test"):
         try:
-            files = resolve_files(getattr(config, split), images_dir)
+            files = split_files(config, split, images_dir)
             paths = [file for file in files if isinstance(file, Path)]
-            num_images = _num_images(paths, config.num_classes)
-            if files and paths == files and not num_images:
-                raise InputError(f"{paths[0]}: there is no image in it")
+            contents = _contents(paths, config)
+            if files and paths == files:
+                if not sum(content.num_images for content in contents):
+                    raise InputError(f"{paths[0]}: there is no image in it")
+                train = train if split == "test" else contents
+                _check_names(train, contents, str(paths[0]), config.num_classes)
             local += paths
             check_distinct(local)
         except InputError as error:
             raise InputError(f"{where}.{split}: {error}") from error
 
 
-def _num_images(paths: list[Path], num_classes: int) -> int:
-    """Images of all files together."""
-    from weightspace.images.parquet import check_parquet  # here, not above: Snakemake plans most scenarios without Parquet
+def _contents(paths: list[Path], config: ImagesConfig) -> list[Content]:
+    """What is in each file."""
+    from weightspace.images.readers import reader_of  # here, not above: Snakemake plans most scenarios without Parquet
 
-    if missing := [path for path in paths if not path.is_file()]:
-        raise InputError(f"no file {missing[0]}; set images_dir")
-    return sum(check_parquet(path, num_classes) for path in paths)
+    if missing := [path for path in paths if not path.exists()]:
+        raise InputError(f"no {'folder' if config.source == 'folder' else 'file'} {missing[0]}; set images_dir")
+    return [reader_of(path).check(path, config) for path in paths]
+
+
+def _check_names(train: list[Content], contents: list[Content], where: str, num_classes: int) -> None:
+    """Whether the classes of the train files are as many as they should be, and those of `contents` among them."""
+    if train:  # and not remote
+        known = None if any(content.names is None for content in train) else {name for content in train for name in content.names}
+        for content in contents:
+            check_classes(known, content.names, where, num_classes)

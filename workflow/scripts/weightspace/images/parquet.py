@@ -1,59 +1,79 @@
-"""One Parquet file of images in the HF hub's layout: its columns, labels, encoded images and class names."""
+"""One Parquet file of images in the HF hub's layouts: its columns, labels, encoded images and class names."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int64
 
 from weightspace.errors import InputError
+from weightspace.images.labels import Content, Labels, Picture, check_numbers
+from weightspace.images.settings import ImagesConfig
 
-IMAGE_COLUMNS = ("image", "img")
+# Where a setting names no column, the first of these that the file has.
+IMAGE_COLUMNS = ("image", "img", "images", "picture")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target", "y")
 
 
-def check_parquet(path: Path, num_classes: int) -> int:
-    """Number of images, by schema and footer alone; raises InputError naming the file and what is wrong with it."""
+class Columns(NamedTuple):
+    """Which columns of a file are read."""
+
+    image: str
+    label: str
+
+
+def check(path: Path, config: ImagesConfig) -> Content:
+    """What the file holds, by schema and footer, and by its labels where they are text; raises InputError naming the file."""
     with _opened(path) as file:
-        _image_column(path, file.schema_arrow)
-        _class_names(path, file.schema_arrow, num_classes)
+        columns = _columns(path, file.schema_arrow, config)
+        _class_names(path, file.schema_arrow, columns.label, config.num_classes)
         groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
-        columns = [group.column(index) for group in groups for index in range(group.num_columns)]
-        for statistics in [column.statistics for column in columns if column.path_in_schema == "label"]:
-            _check_statistics(path, statistics, num_classes)
-        return file.metadata.num_rows
+        chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
+        for statistics in [chunk.statistics for chunk in chunks if chunk.path_in_schema == columns.label]:
+            _check_statistics(path, statistics, config.num_classes)
+        num_images = file.metadata.num_rows
+        is_text = _is_text(file.schema_arrow.field(columns.label).type)
+    return Content(num_images, set(read_labels(path, config).tolist()) if is_text else None)
 
 
-def read_labels(path: Path, num_classes: int) -> Int64[np.ndarray, " image"]:
-    """Label of each image; raises InputError naming the file and what is wrong with it."""
+def read_labels(path: Path, config: ImagesConfig) -> Labels:
+    """Label of each image, as numbers or as names; raises InputError naming the file and what is wrong with it."""
     with _opened(path) as file:
-        _image_column(path, file.schema_arrow)
-        column = file.read(columns=["label"])["label"]
-    if column.null_count:
-        raise InputError(f"{path}: {column.null_count} labels are missing")
-    labels = column.to_numpy()
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise InputError(f"{path}: the label in row {wrong[0]} is {labels[wrong[0]]}, not one of 0 to {num_classes - 1}")
-    return labels.astype(np.int64)
+        label = _columns(path, file.schema_arrow, config).label
+        column = file.read(columns=[label])[label]
+        if column.null_count:
+            raise InputError(f"{path}: {column.null_count} labels are missing")
+        if _is_text(column.type):
+            return np.asarray(column.cast(pa.string()).to_pylist(), dtype=np.str_)
+        return check_numbers(column.to_numpy(), path, config.num_classes)
 
 
-def read_contents(path: Path) -> list[bytes | None]:
-    """Encoded images, one per row; raises InputError naming the file and what is wrong with it."""
+def read_pictures(path: Path, config: ImagesConfig) -> Callable[[int], Picture]:
+    """The encoded image in each row; raises InputError naming the file and what is wrong with it."""
     with _opened(path) as file:
-        column = _image_column(path, file.schema_arrow)
-        table = file.read(columns=[f"{column}.bytes"])
-        return pc.struct_field(table[column], "bytes").to_pylist()
+        name = _columns(path, file.schema_arrow, config).image
+        is_struct = pa.types.is_struct(file.schema_arrow.field(name).type)
+        column = file.read(columns=[f"{name}.bytes" if is_struct else name])[name]
+        contents = (pc.struct_field(column, "bytes") if is_struct else column).to_pylist()
+    return lambda row: Picture(f"{path}: the image in row {row}", contents[row])
 
 
-def read_class_names(path: Path, num_classes: int) -> list[str]:
-    """Names that the HF hub's own files carry in their schema, or the numbers; raises InputError if there are too few."""
+def read_class_names(path: Path, config: ImagesConfig) -> list[str] | None:
+    """Names that the HF hub's own files carry in their schema, as many as classes; raises InputError if there are too few."""
     with _opened(path) as file:
-        return _class_names(path, file.schema_arrow, num_classes)
+        label = _columns(path, file.schema_arrow, config).label
+        return _class_names(path, file.schema_arrow, label, config.num_classes)
+
+
+def check_whole(path: Path) -> None:
+    """Raises InputError naming the file if it was cut."""
+    with _opened(path):
+        pass
 
 
 @contextmanager
@@ -68,21 +88,36 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise InputError(f"{path}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
 
 
-def _image_column(path: Path, schema: pa.Schema) -> str:
-    """Name of the column of images; raises InputError if there is none or no label beside it."""
-    label = schema.get_field_index("label")
-    if label >= 0 and pa.types.is_integer(schema.field(label).type):
-        for name in IMAGE_COLUMNS:
-            index = schema.get_field_index(name)
-            if index >= 0 and _holds_bytes(schema.field(index).type):
-                return name
-    needed = "a struct column image or img that holds bytes, and an integer column label"
-    raise InputError(f"{path}: has columns {', '.join(schema.names)}, not {needed}")
+def _columns(path: Path, schema: pa.Schema, config: ImagesConfig) -> Columns:
+    """The columns that settings name, else those of usual names, else a column of images that is the only one.
+
+    Raises InputError, with the columns that there are, if one of the two is not found or holds something else.
+    """
+    images = [field.name for field in schema if _holds_bytes(field.type)]
+    labels = [field.name for field in schema if pa.types.is_integer(field.type) or _is_text(field.type)]
+    usual_image = next((name for name in IMAGE_COLUMNS if name in images), images[0] if len(images) == 1 else None)
+    usual_label = next((name for name in LABEL_COLUMNS if name in labels), None)
+    columns = Columns(config.image_column or usual_image, config.label_column or usual_label)
+    if columns.image in images and columns.label in labels:
+        return columns
+    image = f"column {config.image_column}" if config.image_column else "column image or img"
+    label = f"column {config.label_column}" if config.label_column else "column label, labels or fine_label"
+    needed = f"a {image} of encoded pictures and a {label} of whole numbers or names"
+    raise InputError(f"{path}: has columns {', '.join(schema.names)}, not {needed}; set image_column and label_column")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    place = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
-    return place >= 0 and (pa.types.is_binary(kind[place].type) or pa.types.is_large_binary(kind[place].type))
+    """Whether a column holds encoded pictures: as bytes, or as the hub does, with their paths beside them."""
+    if pa.types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_bytes(kind[place].type) and not pa.types.is_struct(kind[place].type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _check_statistics(path: Path, statistics: pq.Statistics | None, num_classes: int) -> None:
@@ -91,19 +126,20 @@ def _check_statistics(path: Path, statistics: pq.Statistics | None, num_classes:
         return
     if statistics.has_null_count and statistics.null_count:
         raise InputError(f"{path}: {statistics.null_count} labels are missing")
+    if statistics.has_min_max and not isinstance(statistics.min, int):
+        return
     if statistics.has_min_max and (statistics.min < 0 or statistics.max >= num_classes):
         raise InputError(f"{path}: has labels from {statistics.min} to {statistics.max}, num_classes is {num_classes}")
 
 
-def _class_names(path: Path, schema: pa.Schema, num_classes: int) -> list[str]:
-    """Names in the schema if there are as many as classes, numbers if there are none or names of classes left out."""
-    numbers = [str(label) for label in range(num_classes)]
+def _class_names(path: Path, schema: pa.Schema, label: str, num_classes: int) -> list[str] | None:
+    """Names in the schema if there are as many as classes; None if there are none, or names of classes left out."""
     try:
-        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
-        return numbers
+        return None
     if not isinstance(names, list):
-        return numbers
+        return None
     if len(names) < num_classes:
         raise InputError(f"{path}: its schema names {len(names)} classes, num_classes is {num_classes}")
-    return names if len(names) == num_classes else numbers
+    return names if len(names) == num_classes else None

@@ -23,7 +23,7 @@ class ImageSet(NamedTuple):
     val_y: Int64[Tensor, " val"]
     test_x: UInt8[Tensor, "test channel height width"]
     test_y: Int64[Tensor, " test"]
-    mean: tuple[float, ...]  # per channel, of train_x / 255
+    mean: tuple[float, ...]  # per channel, of train_x / 255 or as the settings say
     std: tuple[float, ...]
     classes: list[str]  # name of each label
     source: str
