@@ -2,20 +2,16 @@
 
 import pytest
 import torch
+from architectures import RESNETS, TRANSFORMERS, spec_of
 from hypothesis import given
 from hypothesis import strategies as st
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward, unflatten
-from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, build_spec
+from weightspace.nets.spec import ARCHITECTURES, build_spec
 from weightspace.nets.steps import Training
 from weightspace.nets.symmetry import permutation_map, sample_permutations, symmetry_of
 
-SHAPES = {"cnn": (1, 28, 28), "cnn3": (3, 32, 32), "lenet5": (3, 32, 32), "mlp": (2, 5, 4), "cnn_digits": (1, 8, 8)}
 VIEWS = 3
-
-
-def spec_of(architecture, activation="relu"):
-    return build_spec(architecture, activation, SHAPES[architecture], 10)
 
 
 def seeded(seed=0):
@@ -108,7 +104,6 @@ def test_sampled_permutations_are_uniform_and_from_the_generator_alone():
     assert not torch.equal(sample, sample_permutations(spec, 6000, seeded(1))[0])
 
 
-RESIDUAL_SHAPES = {"resnet8": (1, 8, 8), "resnet20": (3, 16, 16), "resnet56": (3, 8, 8), "resnet18": (3, 32, 32)}
 ODD = {  # layers before the last one, and the sizes of what is permuted
     "groups": (["conv 6 3 1", "activation", "conv 9 3 1 1 3", "activation", "conv 5 3", "flatten"], [3, 2, 3, 5]),
     "groups in a row": (
@@ -165,6 +160,23 @@ ODD = {  # layers before the last one, and the sizes of what is permuted
         [5, 4, 7],
     ),
     "dropout and overlapping pools": (["conv 5 3", "pool 3 1 2", "dropout 0.5", "activation", "flatten", "dropout 0.2"], [5]),
+    "channels of zeros": (
+        ["conv 4 3 1", "branch", "conv 6 3 1 2", "activation", "conv 7 3 1", "batch_norm", "add_padded", "conv 5 1", "mean"],
+        [6, 5],
+    ),
+    "pixels left out": (
+        ["conv 4 3 1", "branch", "conv 6 3 1 2", "activation", "conv 4 3 1", "add_padded", "conv 5 1", "mean"],
+        [4, 6, 5],
+    ),
+    "attention": (["conv 5 2", "sequence", "position_embedding", "linear 18", "attention 2", "mean"], [5, 2, 3]),
+    "attention in one head": (["sequence", "linear 6", "attention 1", "linear 7", "activation", "mean"], [2, 7]),
+    "heads of one feature": (["sequence", "linear 12", "attention 4", "linear 7", "layer_norm", "mean"], [4, 7]),
+    "attention after attention": (["conv 7 2", "sequence", "linear 18", "attention 2", "attention 1", "mean"], [7]),
+    "attention of groups": (["conv 8 3 1", "conv 12 3 1 1 2", "sequence", "attention 2", "linear 3", "mean"], [4, 3]),
+    "a branch around attention": (
+        ["conv 8 3 1", "sequence", "branch", "layer_norm", "linear 24", "attention 4", "add", "linear 5", "mean"],
+        [4, 2, 5],
+    ),
     "batch norm of the image": (["batch_norm", "conv 5 3", "activation", "batch_norm", "flatten"], [5]),
 }
 
@@ -173,7 +185,7 @@ def any_spec(name):
     """A shipped network, or an odd one."""
     if name in ODD:
         return build_spec([*ODD[name][0], "linear classes"], "gelu", (4, 7, 6), 3)
-    return build_spec(name, "gelu", (SHAPES | RESIDUAL_SHAPES)[name], 3)
+    return spec_of(name, "gelu", 3)
 
 
 def random_weights(spec, num):
@@ -189,7 +201,7 @@ def random_weights(spec, num):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", [*ARCHITECTURES, *RESIDUAL_ARCHITECTURES, *ODD])
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *(name for name in RESNETS if "cifar" not in name), *TRANSFORMERS, *ODD])
 def test_permuting_units_of_any_network_moves_its_weights_and_no_output(name):
     spec = any_spec(name)
     weights = random_weights(spec, 2)
@@ -204,7 +216,7 @@ def test_permuting_units_of_any_network_moves_its_weights_and_no_output(name):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("name", ["resnet8", *ODD])
+@pytest.mark.parametrize("name", ["resnet8", "vit_digits", *ODD])
 def test_each_level_alone_moves_weights_and_no_output(name):
     spec = any_spec(name)
     weights, images = random_weights(spec, 1), torch.randn(1, 4, *spec.image_shape)
@@ -224,11 +236,18 @@ def test_what_moves_together_is_one_permutation(name):
     assert [symmetry.sizes[level] for level in symmetry.free if symmetry.sizes[level] > 1] == ODD[name][1]
 
 
-@pytest.mark.parametrize("architecture", RESIDUAL_ARCHITECTURES)
+@pytest.mark.parametrize("architecture", RESNETS)
 def test_a_residual_network_has_a_permutation_for_each_width_and_each_block(architecture):
     spec = any_spec(architecture)
     symmetry, widths = symmetry_of(spec), {layer.out for layer in spec.layers[:-1]}
-    assert len(symmetry.free) == len(widths) + sum(op.kind == "add" for op in spec.ops)
+    tied = 0 if architecture.endswith("_a") else len(widths)  # channels of zeros say which channels of a sum are which
+    assert len(symmetry.free) == tied + sum(op.kind.startswith("add") for op in spec.ops)
+
+
+@pytest.mark.parametrize(("architecture", "sizes"), [("vit", [64, *[4, 16, 256] * 4]), ("vit_digits", [16, *[2, 8, 64] * 2])])
+def test_a_transformer_has_a_permutation_for_its_width_its_heads_and_its_units(architecture, sizes):
+    symmetry = symmetry_of(any_spec(architecture))
+    assert [symmetry.sizes[level] for level in symmetry.free] == sizes
 
 
 @pytest.mark.slow

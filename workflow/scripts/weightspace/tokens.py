@@ -1,6 +1,7 @@
 """Checkpoints as token sequences: one token per output unit, incoming weights then bias, zero-padded."""
 
-from typing import NamedTuple
+from math import prod
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,33 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightspace.nets.spec import NetSpec
-from weightspace.nets.steps import Weights
+
+BatchNormTokens = Literal["none", "affine", "all"]  # of each batch norm: none, scale and shift, or statistics too
+
+
+class Rows(NamedTuple):
+    """Parameters that stand side by side, one row per unit; a row is cut into tokens."""
+
+    index: Int[Tensor, "unit number"]  # into the flat weights, of which they take one piece
+    tokens: bool  # whether they are tokens
+
+
+def rows_of(spec: NetSpec, batch_norm: BatchNormTokens = "all") -> list[Rows]:
+    """All numbers of a network, in the order of the flat weights (SANE section 2).
+
+    Weights with their biases last, scales with their shifts last, and each running statistic by itself.
+    """
+    rows, offset = [], 0
+    for op in spec.ops:
+        is_batch_norm = not all(parameter.learned for parameter in op.made.parameters)
+        for parameter in op.made.parameters:
+            index = (offset + torch.arange(prod(parameter.shape))).view(parameter.shape[0], -1)
+            offset += index.numel()
+            if parameter.beside:
+                rows[-1] = rows[-1]._replace(index=torch.cat([rows[-1].index, index], dim=1))
+            else:
+                rows.append(Rows(index, not is_batch_norm or batch_norm == "all" or batch_norm == "affine" and parameter.learned))
+    return rows
 
 
 class TokenLayout(NamedTuple):
@@ -16,7 +43,7 @@ class TokenLayout(NamedTuple):
 
     index: Int[Tensor, "token feature"]  # into the flat weights; their number where a token is padding
     positions: Int[Tensor, "token 3"]  # sequence, layer, unit
-    inverse: Int[Tensor, " weight"]  # into the flattened tokens
+    inverse: Int[Tensor, " weight"]  # into the flattened tokens, behind which the flat weights of a given network stand
 
     @property
     def mask(self) -> Bool[Tensor, "token feature"]:
@@ -27,27 +54,22 @@ class TokenLayout(NamedTuple):
         return TokenLayout(*(tensor.to(device) for tensor in self))
 
 
-def token_layout(spec: NetSpec, token_size: int | None = None) -> TokenLayout:
+def token_layout(spec: NetSpec, token_size: int | None = None, batch_norm: BatchNormTokens = "all") -> TokenLayout:
     """Layout with tokens of `token_size` entries, or of the longest unit's where it is None.
 
-    A unit longer than a token takes several, one after the other, at the same layer and unit position.
+    A unit longer than a token takes several, one after the other, at the same layer and unit position. Layers are counted by
+    their rows: a batch norm has up to three, for scale and shift, mean, and variance.
     """
-    size = token_size or max(layer.row for layer in spec.layers)
-    blocks = [_layer_index(layer, size, spec.num_weights) for layer in spec.layers]
+    rows = [each.index for each in rows_of(spec, batch_norm) if each.tokens]
+    size = token_size or max(row.shape[1] for row in rows)
+    padded = [F.pad(row, (0, -row.shape[1] % size), value=spec.num_weights) for row in rows]
+    blocks = [row.view(len(row), -1, size) for row in padded]
     index = torch.cat([block.flatten(0, 1) for block in blocks])
     units = torch.cat([torch.arange(len(block)).repeat_interleave(block.shape[1]) for block in blocks])
     layers = torch.cat([torch.full((block.shape[0] * block.shape[1],), n) for n, block in enumerate(blocks)])
-    inverse = torch.empty(spec.num_weights + 1, dtype=torch.long)
+    inverse = index.numel() + torch.arange(spec.num_weights + 1)
     inverse[index.flatten()] = torch.arange(index.numel())
     return TokenLayout(index, torch.stack([torch.arange(len(index)), layers, units], dim=1), inverse[:-1])
-
-
-def _layer_index(layer: Weights, size: int, padding: int) -> Int[Tensor, "unit piece feature"]:
-    fan_in = layer.row - 1
-    weights = layer.offset + torch.arange(layer.out * fan_in).view(layer.out, fan_in)
-    biases = layer.offset + layer.out * fan_in + torch.arange(layer.out).unsqueeze(1)
-    row = torch.cat([weights, biases], dim=1)
-    return F.pad(row, (0, -layer.row % size), value=padding).view(layer.out, -1, size)
 
 
 def tokenize(weights: Float[Tensor, "*stack weight"], layout: TokenLayout) -> Float[Tensor, "*stack token feature"]:
@@ -55,13 +77,21 @@ def tokenize(weights: Float[Tensor, "*stack weight"], layout: TokenLayout) -> Fl
     return F.pad(weights, (0, 1))[..., layout.index]
 
 
-def detokenize(tokens: Float[Tensor, "*stack token feature"], layout: TokenLayout) -> Float[Tensor, "*stack weight"]:
-    """Flat weights of tokens, whatever stands in the padding; left inverse of `tokenize`."""
-    return tokens.flatten(-2)[..., layout.inverse]
+def detokenize(
+    tokens: Float[Tensor, "*stack token feature"], layout: TokenLayout, given: Float[Tensor, "*#stack weight"] | None = None
+) -> Float[Tensor, "*stack weight"]:
+    """Flat weights of tokens, whatever stands in the padding; left inverse of `tokenize`.
+
+    What has no token is as in the `given` networks, which a layout that leaves something out needs; raises IndexError.
+    """
+    entries = tokens.flatten(-2)
+    if given is not None:
+        entries = torch.cat([entries, given.expand(*entries.shape[:-1], -1)], dim=-1)
+    return entries[..., layout.inverse]
 
 
 class Scale(NamedTuple):
-    """Affine map of the flat weights; the same numbers for all weights of a layer, so permutations commute with it."""
+    """Affine map of the flat weights; the same numbers for all weights of a layer's rows, so permutations commute with it."""
 
     mean: Float[Tensor, " weight"]
     std: Float[Tensor, " weight"]
@@ -73,11 +103,14 @@ class Scale(NamedTuple):
         return weights * self.std + self.mean
 
 
-def layer_scale(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"]) -> Scale:
-    """Mean and deviation of each layer's weights and biases over all checkpoints."""
-    pieces = weights.split([layer.size for layer in spec.layers], dim=1)
-    sizes = torch.tensor([layer.size for layer in spec.layers], device=weights.device)
+def layer_scale(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], batch_norm: BatchNormTokens = "all") -> Scale:
+    """Mean and deviation of each layer's rows over all checkpoints; 0 and 1 where there are no tokens, 1 where all are equal."""
+    rows = rows_of(spec, batch_norm)
+    sizes = torch.tensor([each.index.numel() for each in rows], device=weights.device)
+    tokens = torch.tensor([each.tokens for each in rows], device=weights.device)
+    pieces = weights.split([each.index.numel() for each in rows], dim=1)
     mean, std = (torch.stack([measure(piece) for piece in pieces]) for measure in (torch.mean, torch.std))
+    mean, std = mean.where(tokens, 0), std.where(tokens & (std > 0), 1)
     return Scale(mean.repeat_interleave(sizes), std.repeat_interleave(sizes))
 
 
@@ -96,14 +129,23 @@ class Codec(NamedTuple):
     def to_tokens(self, weights: Float[Tensor, "*stack weight"]) -> Float[Tensor, "*stack token feature"]:
         return tokenize(self.scale.apply(weights), self.layout)
 
-    def to_weights(self, tokens: Float[Tensor, "*stack token feature"]) -> Float[Tensor, "*stack weight"]:
-        return self.scale.undo(detokenize(tokens, self.layout))
+    def to_weights(
+        self, tokens: Float[Tensor, "*stack token feature"], given: Float[Tensor, "*#stack weight"] | None = None
+    ) -> Float[Tensor, "*stack weight"]:
+        """Inverse of `to_tokens`; what has no token is as in the `given` networks."""
+        return self.scale.undo(detokenize(tokens, self.layout, given))
 
     def to(self, device: torch.device | str) -> "Codec":
         return Codec(self.spec, self.layout.to(device), Scale(*(tensor.to(device) for tensor in self.scale)))
 
 
-def make_codec(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], token_size: int | None, standardize: bool) -> Codec:
+def make_codec(
+    spec: NetSpec,
+    weights: Float[Tensor, "checkpoint weight"],
+    token_size: int | None,
+    standardize: bool,
+    batch_norm: BatchNormTokens = "all",
+) -> Codec:
     """Codec for a spec, its scale measured on `weights` (training checkpoints) or left out."""
-    scale = layer_scale(spec, weights) if standardize else identity_scale(spec)
-    return Codec(spec, token_layout(spec, token_size), scale)
+    scale = layer_scale(spec, weights, batch_norm) if standardize else identity_scale(spec)
+    return Codec(spec, token_layout(spec, token_size, batch_norm), scale)

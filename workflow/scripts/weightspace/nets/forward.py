@@ -40,9 +40,10 @@ def forward(
 ) -> Float[Tensor, "model batch class"]:
     """Logits of each model on its own images, or of all models on the same ones where `sets` is 1.
 
-    `observe` is called with each layer of weights, what goes in ([model or 1, batch, in], or [batch, channels of all, h, w])
-    and what comes out of it, before batch norm and activation. `maps` is filled with each feature map before its activation,
-    [model, batch, channel, h, w]: convolutions, after their batch norms, and sums, without those within shortcuts.
+    `observe` is called with each layer of weights, what goes in ([model or 1, batch, in], [model, batch, position, in] or
+    [batch, channels of all, h, w]) and what comes out of it, before batch norm and activation. `maps` is filled with each
+    feature map before its activation, [model, batch, channel, h, w]: convolutions, after their batch norms, and sums of images,
+    without those within shortcuts.
     Batch norms use running statistics, or, where `training.statistics` is a dictionary, those of the batch, which are left in
     it by the names of the running ones (see `move_statistics`). Dropout acts where `training.seeds` has a number per model.
 

@@ -1,7 +1,6 @@
 """Kinds of layers: one entry says how a layer is written, what numbers it has, how they start, how it runs and how units move."""
 
 import re
-from collections.abc import Callable
 from itertools import zip_longest
 from math import prod
 from typing import Any
@@ -12,7 +11,10 @@ from einops import rearrange
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Run, Step
+from weightspace.nets.layers_sequences import attention, position_embedding, run_attention
+from weightspace.nets.layers_shortcuts import add, add_route, branch_route, pad, padded, projected, run_pad, swap_route
+from weightspace.nets.layouts import by_model, joined
+from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Run
 from weightspace.rng import generator_for
 
 EPSILON = 1e-5  # of batch norm and layer norm, torch's default
@@ -53,14 +55,14 @@ def _conv(place: Place, sizes: dict[str, int]) -> Made:
         gives = takes[0], Level("own", out // groups)
     shape = (out, channels // groups, kernel, kernel)
     weight = Parameter("weight", shape, (*gives, takes[-1], Level("", kernel**2)), "init")
-    parameters = (weight,) if place.shifted else (weight, Parameter("bias", (out,), gives, "bias"))
+    parameters = (weight,) if place.shifted else (weight, Parameter("bias", (out,), gives, "bias", beside=True))
     return Made((out, *_slid(place, kernel, padding, stride)), parameters, takes, gives, mapped=not place.shifted)
 
 
 def _linear(place: Place, sizes: dict[str, int]) -> Made:
     out, gives = sizes["out"], (Level("own", sizes["out"]),)
-    weight = Parameter("weight", (out, *place.shape), (*gives, *IN), "init")
-    return Made((out,), (weight, Parameter("bias", (out,), gives, "bias")), gives=gives)
+    weight = Parameter("weight", (out, place.shape[0]), (*gives, *IN), "init")
+    return Made((out, *place.shape[1:]), (weight, Parameter("bias", (out,), gives, "bias", beside=True)), gives=gives)
 
 
 def _pool(place: Place, sizes: dict[str, int]) -> Made:
@@ -80,49 +82,33 @@ def _slid(place: Place, size: int, padding: int, stride: int) -> tuple[int, int]
 
 def _batch_norm(place: Place, sizes: dict[str, int]) -> Made:
     starts = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
-    parameters = [Parameter(name, place.shape[:1], IN, start, name in ("weight", "bias")) for name, start in starts.items()]
+    parameters = [
+        Parameter(name, place.shape[:1], IN, start, learned=name in ("weight", "bias"), beside=name == "bias")
+        for name, start in starts.items()
+    ]
     return Made(place.shape, tuple(parameters), mapped=True)
 
 
 def _layer_norm(place: Place, sizes: dict[str, int]) -> Made:
-    units = (*IN, Level("", prod(place.shape[1:])))
-    parameters = [Parameter(name, place.shape, units, start) for name, start in (("weight", 1.0), ("bias", 0.0))]
-    return Made(place.shape, tuple(parameters))
+    shape = place.shape[:1] if len(place.shape) == 2 else place.shape
+    units = (*IN, Level("", prod(shape[1:])))
+    weight, bias = Parameter("weight", shape, units, 1.0), Parameter("bias", shape, units, 0.0, beside=True)
+    return Made(place.shape, (weight, bias))
 
 
 def _flatten(place: Place, sizes: dict[str, int]) -> Made:
     return Made((prod(place.shape),), gives=(*IN, Level("", prod(place.shape[1:]))))
 
 
-def _shortcut(place: Place) -> list[Step]:
-    """Steps from what was remembered to the shape that it is added to: none, or option B of He et al. 2016."""
-    if not place.kept:
-        raise InputError("layer 'add' is there without its 'branch'")
-    shape, kept = place.shape, place.kept[-1]
-    if shape == kept:
-        return []
-    strides = range(1, max(kept) + 1)
-    strides = [s for s in strides if all((n - 1) // s + 1 == m for n, m in zip(kept[1:], shape[1:], strict=True))]
-    if not strides:
-        raise InputError(f"layer 'add' cannot add shapes {kept} and {shape}: no stride makes one of the other")
-    conv = {"out": shape[0], "kernel": 1, "padding": 0, "stride": strides[0], "groups": 1}
-    return [("swap", {}), ("conv", conv), ("batch_norm", {})]
-
-
-def _branch_route(current: Any, kept: list, join: Callable) -> Any:
-    kept.append(current)
-    return current
-
-
-def _swap_route(current: Any, kept: list, join: Callable) -> Any:
-    kept.append(current)
-    return kept.pop(-2)
-
-
 def _run_conv(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
     weight, bias = values[0].flatten(0, 1), values[1].flatten() if op.weights.has_bias else None
     groups = hidden.shape[1] // op.inside[0] * op.sizes["groups"]
     return F.conv2d(hidden, weight, bias, op.sizes["stride"], op.sizes["padding"], groups=groups)
+
+
+def _run_linear(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    rows = hidden.flatten(1, -2) @ values[0].mT + values[1].unsqueeze(1)
+    return rows.unflatten(1, hidden.shape[1:-1])
 
 
 def _run_batch_norm(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
@@ -137,30 +123,25 @@ def _run_batch_norm(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> T
 
 
 def _run_layer_norm(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
-    weight, bias = (value.unsqueeze(1) for value in values)
-    return _joined(F.layer_norm(_by_model(op, hidden), op.inside, eps=EPSILON) * weight + bias)
+    shape, hidden = op.made.parameters[0].shape, by_model(op, hidden)
+    weight, bias = (value.view(-1, *[1] * (hidden.dim() - 1 - len(shape)), *shape) for value in values)
+    return joined(F.layer_norm(hidden, shape, eps=EPSILON) * weight + bias)
 
 
 def _run_dropout(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
     seeds, share = run.training.seeds, op.sizes["share"]
     if seeds is None:
         return hidden
-    hidden = _by_model(op, hidden)
+    hidden = by_model(op, hidden)
     draws = [generator_for("dropout", seed, *run.training.step, op.place) for seed in seeds]
     kept = torch.stack([torch.rand(hidden.shape[1:], generator=draw) >= share for draw in draws])
-    return _joined(hidden * kept.to(hidden.device, hidden.dtype) / (1 - share))
+    return joined(hidden * kept.to(hidden.device, hidden.dtype) / (1 - share))
 
 
-def _by_model(op: Op, hidden: Tensor) -> Tensor:
-    """[model or 1, batch, *shape] of an image's or a vector's layout."""
-    return hidden if len(op.inside) == 1 else rearrange(hidden, "b (m c) h w -> m b c h w", c=op.inside[0])
-
-
-def _joined(hidden: Tensor) -> Tensor:
-    """Inverse of `_by_model`."""
-    if hidden.dim() == 3:
-        return hidden
-    return rearrange(hidden, "m b c h w -> b (m c) h w").contiguous(memory_format=torch.channels_last)
+def _run_mean(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    if len(op.inside) == 2:
+        return hidden.mean(2)
+    return rearrange(hidden.mean((2, 3)), "b (m c) -> m b c", c=op.inside[0])
 
 
 NUMBERS = {"PADDING": r"0|[1-9][0-9]{0,9}", "SHARE": r"0\.(?=0*[1-9])[0-9]{1,9}"}  # of all others: from 1 on
@@ -170,12 +151,12 @@ LAYERS: dict[str, Layer] = {
         plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1,
     ),
     "linear": Layer(
-        "linear OUT", _linear, lambda op, hidden, values, run: hidden @ values[0].mT + values[1].unsqueeze(1), (1,),
-        ("linear", ""), plain=lambda sizes: True,
+        "linear OUT", _linear, _run_linear, (1, 2), ("linear", ""), plain=lambda sizes: True,
     ),
     "batch_norm": Layer("batch_norm", _batch_norm, _run_batch_norm, names=("norm", "shortcut_norm"), shifts=True),
-    # over all features of an image, each with a scale and a shift of its own: torch.nn.LayerNorm([channel, h, w]) or ([feature])
-    "layer_norm": Layer("layer_norm", _layer_norm, _run_layer_norm, (1, 3), ("layer_norm", "")),
+    # torch.nn.LayerNorm([channel, h, w]) over all numbers of an image, each with a scale and a shift of its own; or
+    # torch.nn.LayerNorm([feature]), for each position of a sequence by itself
+    "layer_norm": Layer("layer_norm", _layer_norm, _run_layer_norm, (1, 2, 3), ("layer_norm", "")),
     "pool": Layer(
         "pool SIZE PADDING=0 STRIDE=SIZE", _pool,
         lambda op, hidden, values, run: F.max_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
@@ -187,23 +168,30 @@ LAYERS: dict[str, Layer] = {
         lambda op, hidden, values, run: F.avg_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
     ),
     "activation": Layer(
-        "activation", lambda place, sizes: Made(place.shape), lambda op, hidden, values, run: run.activation(hidden), (1, 3),
+        "activation", lambda place, sizes: Made(place.shape), lambda op, hidden, values, run: run.activation(hidden), (1, 2, 3),
         plain=lambda sizes: True,
     ),
     # a share of the features is 0 in training, drawn per model, and the others are divided by 1 - SHARE
-    "dropout": Layer("dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 3), plain=lambda sizes: True),
+    "dropout": Layer("dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 2, 3), plain=lambda sizes: True),
     "flatten": Layer(
-        "flatten", _flatten, lambda op, hidden, values, run: _by_model(op, hidden).flatten(2), plain=lambda sizes: True
+        "flatten", _flatten, lambda op, hidden, values, run: by_model(op, hidden).flatten(2), plain=lambda sizes: True
     ),
-    "mean": Layer(
-        "mean", lambda place, sizes: Made(place.shape[:1]),
-        lambda op, hidden, values, run: rearrange(hidden.mean((2, 3)), "b (m c) -> m b c", c=op.inside[0]),
+    "mean": Layer("mean", lambda place, sizes: Made(place.shape[:1]), _run_mean, (2, 3)),
+    # an image as the sequence of its pixels, row by row; their channels are the features
+    "sequence": Layer(
+        "sequence", lambda place, sizes: Made((place.shape[0], prod(place.shape[1:]))),
+        lambda op, hidden, values, run: rearrange(hidden, "b (m c) h w -> m b (h w) c", c=op.inside[0]),
     ),
-    "branch": Layer("branch", lambda place, sizes: Made(place.shape), route=_branch_route),
-    "swap": Layer("", lambda place, sizes: Made(place.kept[-1]), route=_swap_route),
-    "add": Layer(
-        "add", lambda place, sizes: Made(place.shape, mapped=True), before=_shortcut,
-        route=lambda current, kept, join: join(current, kept.pop()),
+    "position_embedding": Layer(
+        "position_embedding", position_embedding, lambda op, hidden, values, run: hidden + values[0].unsqueeze(1), (2,),
+        ("position_embedding", ""),
     ),
+    # torch.nn.MultiheadAttention between its two linear layers: linear 3 x WIDTH, attention HEADS, linear WIDTH
+    "attention": Layer("attention HEADS", attention, run_attention, (2,)),
+    "branch": Layer("branch", lambda place, sizes: Made(place.shape), ranks=(2, 3), route=branch_route),
+    "swap": Layer("", lambda place, sizes: Made(place.kept[-1]), ranks=(2, 3), route=swap_route),
+    "add": Layer("add", add, ranks=(2, 3), route=add_route, before=projected),
+    "add_padded": Layer("add_padded", add, ranks=(2, 3), route=add_route, before=padded),
+    "pad": Layer("", pad, run_pad),
 }  # fmt: skip
 WRITTEN = [kind for kind, layer in LAYERS.items() if layer.notation]

@@ -31,6 +31,7 @@ class Parameter(NamedTuple):
     units: tuple[Level, ...]  # of its flat index
     start: str | float  # "init" or "bias", which are drawn, or the number itself
     learned: bool = True  # not measured
+    beside: bool = False  # its numbers stand in the rows of the parameter before it, one row per entry of the first axis
 
 
 class Weights(NamedTuple):
@@ -65,7 +66,7 @@ class Place(NamedTuple):
     """Where a layer stands."""
 
     text: str  # the layer as written
-    shape: tuple[int, ...]  # of what goes in: channel, height, width, or feature
+    shape: tuple[int, ...]  # of what goes in: (channel, height, width), (feature, position) or (feature,)
     kept: tuple[tuple[int, ...], ...]  # shapes that branches remember
     shifted: bool  # a batch norm follows: a bias would do nothing
 
@@ -107,12 +108,16 @@ class Run(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """An entry. Images of a stack run as [batch, model * channel, h, w], vectors as [model or 1, batch, feature]."""
+    """An entry.
+
+    Images of a stack run as [batch, model * channel, h, w], sequences as [model, batch, position, feature], vectors as
+    [model or 1, batch, feature].
+    """
 
     notation: str  # words of sizes, with what they are where they are left out; empty if users cannot write it
     make: Callable[[Place, dict[str, Any]], Made]
     apply: Callable[[Op, Tensor, list[Tensor], Run], Tensor] | None = None  # None where there is a route
-    ranks: tuple[int, ...] = (3,)  # of the shapes that it takes: 3 an image, 1 a vector
+    ranks: tuple[int, ...] = (3,)  # of the shapes that it takes: 3 an image, 2 a sequence, 1 a vector
     names: tuple[str, str] = ("", "")  # of its parameters, and of those within a shortcut
     # What goes on, of what comes in, of all that branches remember (a list, changed in place), and of how two are joined.
     # The same way for tensors, shapes and units.

@@ -4,7 +4,8 @@ Units are told by levels: permutations whose mixed-radix product permutes them. 
 what `add` joins moves together (PermutationSpec of Git Re-Basin: Ainsworth et al. 2023); after a flatten each unit's pixels
 move as one block. Around a convolution in groups, groups are permuted, and units within a group, in all groups the same way;
 so for a depthwise convolution incoming and outgoing units move together. Groups of which one does not divide the other, on the
-same units, keep them where they are. Inputs and outputs of the network stay in place.
+same units, keep them where they are. Heads of attention are groups: they move, and features within a head, in all heads the same
+way. Channels of a shortcut that zeros are put around stay in place, and so do inputs and outputs of the network.
 """
 
 from functools import reduce
@@ -104,10 +105,10 @@ def permutation_map(spec: NetSpec, permutations: list[Int[Tensor, "view _unit"]]
     """Index map whose `gather` over flat weights permutes them: unit k of a layer becomes its old unit permutation[k].
 
     All that belongs to units moves with them: rows, biases, norms with their running statistics, columns of the layers above.
-    Raises InputError if there is no hidden layer.
+    Raises InputError if no unit may move.
     """
     if not permutations:
-        raise InputError("a network without hidden layers has no permuted views: use views: original")
+        raise InputError("a network without hidden units that may move has no permuted views: use views: original")
     symmetry, num = symmetry_of(spec), len(permutations[0])
     moves = dict(zip(symmetry.free, permutations, strict=True))
     maps, offset = [], 0

@@ -203,6 +203,6 @@ def flops_decode(layout: Layout, hidden: int, embedding_levels: int = 40) -> int
 def flops_inference(spec: NetSpec) -> int:
     """Operations of one image through the network, a multiply-add counted as 2: of convolutions and linear layers.
 
-    Left out: biases, batch norm, activations, pooling, additions.
+    Left out: biases, norms, activations, pooling, additions, products within attention.
     """
     return sum(2 * prod((*op.weights.weight_shape, *op.made.shape[1:])) for op in spec.ops if op.weights is not None)

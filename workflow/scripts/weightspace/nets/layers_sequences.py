@@ -1,0 +1,32 @@
+"""Layers of sequences: position embeddings and attention (Vaswani et al. 2017; Dosovitskiy et al. 2021)."""
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+from weightspace.errors import InputError
+from weightspace.nets.steps import IN, Level, Made, Op, Parameter, Place, Run
+
+
+def position_embedding(place: Place, sizes: dict[str, int]) -> Made:
+    """Numbers that are added, for each position and feature; they start at 0."""
+    features, positions = place.shape
+    return Made(place.shape, (Parameter("embedding", (positions, features), (Level("", positions), *IN), 0.0),))
+
+
+def attention(place: Place, sizes: dict[str, int]) -> Made:
+    """Attention among positions, of features that are queries, keys and values, each of them head after head.
+
+    Heads may be permuted, and features within a head, in all heads the same way, and queries, keys and values alike.
+    """
+    features, positions, heads = *place.shape, sizes["heads"]
+    if features % (3 * heads):
+        raise InputError(f"layer {place.text!r} cannot divide {features} features into three times {heads} heads")
+    units = Level("head", heads), Level("within", features // (3 * heads))
+    return Made((features // 3, positions), takes=(Level("", 3), *units), gives=units)
+
+
+def run_attention(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
+    """softmax(q k' / sqrt(width of a head)) v for all models and heads at once."""
+    folded = rearrange(hidden, "m b n (three h d) -> three (m b) h n d", three=3, h=op.sizes["heads"])
+    return rearrange(F.scaled_dot_product_attention(*folded), "(m b) h n d -> m b n (h d)", m=len(hidden))
