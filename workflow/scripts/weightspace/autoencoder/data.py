@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
-from weightspace.checkpoints import ZooWeights, which_learned
+from weightspace.checkpoints import Zoo, which_learned
 from weightspace.errors import InputError
 
 
@@ -31,9 +31,9 @@ class Checkpoints(NamedTuple):
 
 
 def checkpoints_by_split(
-    config: AutoencoderSettings | BaselineConfig, zoo: ZooWeights, models: pa.Table, device: torch.device
+    config: AutoencoderSettings | BaselineConfig, zoo: Zoo, models: pa.Table, device: torch.device
 ) -> dict[str, Checkpoints]:
-    """Checkpoints of train, val and test models.
+    """Checkpoints of train, val and test models; no others are read.
 
     Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
@@ -52,6 +52,6 @@ def checkpoints_by_split(
             raise InputError(
                 f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
             )
-        places = torch.tensor([zoo.epochs.index(epoch) for epoch in rows["epoch"]])
-        splits[split] = Checkpoints(zoo.weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
+        places = list(zip(rows["model"].tolist(), rows["epoch"].tolist(), strict=True))
+        splits[split] = Checkpoints(zoo.checkpoints(places).to(device), rows)
     return splits

@@ -27,7 +27,12 @@ class ZooConfig(Cell):
     optimizer: Literal["adam", "sgd"] = Field("adam", description="adam: L2-coupled weight decay; sgd: with momentum")
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     batch_size: PositiveInt = Field(32, description="images per step and model")
-    epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs whose checkpoints are kept, the last one included")
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs that models are measured at, the last one included")
+    weights: Literal["read", "all"] | list[NonNegativeInt] = Field(
+        "read",
+        description="epochs whose weights are stored; read: those that a cell of the scenario reads, and the last; all: all of "
+        "`epochs`; a list: these, whoever reads them. A zoo is trained anew where this changes",
+    )
     val_share: Share = Field(0.15, description="fraction of the models")
     test_share: Share = Field(0.25, description="fraction of the models")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
@@ -37,6 +42,8 @@ class ZooConfig(Cell):
     def _epochs_increase(self) -> "ZooConfig":
         if any(later <= earlier for earlier, later in pairwise(self.epochs)):
             raise ValueError("epochs must increase")
+        if not set(self.storable) <= set(self.epochs):
+            raise ValueError("weights must be among epochs")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
         if self.num_models > MOST_MODELS:
@@ -44,6 +51,11 @@ class ZooConfig(Cell):
         if self.num_shards > self.num_models:
             raise ValueError(f"num_shards is {self.num_shards} for {self.num_models} models")
         return self
+
+    @property
+    def storable(self) -> list[int]:
+        """Epochs whose weights something may read."""
+        return self.epochs if isinstance(self.weights, str) else sorted(self.weights)
 
     @property
     def num_models(self) -> int:

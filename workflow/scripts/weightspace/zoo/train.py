@@ -1,17 +1,19 @@
 """Train a population of small networks as stacks, and measure its models."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weightspace.checkpoints import ZooWeights, in_range
+from weightspace.checkpoints import Zoo, ZooWriter, in_range
 from weightspace.ensemble import Moments, Recipe, evaluate, learning_bar, train_epoch, zero_moments
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.nets.forward import unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.progress import Progress
@@ -37,19 +39,19 @@ class ZooTask(NamedTuple):
     config: ZooConfig
     spec: NetSpec
     images: ImageSet
+    stored: list[int]  # epochs whose weights are stored
 
 
-def make_task(config: ZooConfig, images: ImageSet) -> ZooTask:
-    """The zoo's architecture for the shape and classes of its images."""
-    return ZooTask(
-        config, build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes)), images
-    )
+def make_task(config: ZooConfig, images: ImageSet, stored: Sequence[int] | None = None) -> ZooTask:
+    """The zoo's architecture for the shape and classes of its images; weights of all measured epochs are stored, or of some."""
+    spec = build_spec(config.architecture, config.activation, images.train_x.shape[1:], len(images.classes))
+    return ZooTask(config, spec, images, list(config.epochs if stored is None else stored))
 
 
 class TrainedModels(NamedTuple):
-    """What training leaves of some models at the epochs that are kept."""
+    """What is known of some models at the epochs that are measured; their weights are in the parts that training wrote."""
 
-    weights: Float[Tensor, "model epoch weight"]
+    in_range: Bool[Tensor, "model epoch"]  # whether the weights can be computed with
     measures: Float[Tensor, "model epoch measure"]  # in the order of MEASURES; not finite where a model diverged
 
 
@@ -60,22 +62,22 @@ class Stack(NamedTuple):
     moments: Moments
     epoch: int  # the last one done; -1 before the untrained models are measured
     step: int
+    kept: Float[Tensor, "model stored weight"]  # at the epochs that are stored; not a number at those to come
 
 
-def shard_weights(task: ZooTask, models: list[Member], trained: TrainedModels) -> ZooWeights:
-    """What the file of a shard holds."""
-    bar = learning_bar(task.images.train_y)
-    return ZooWeights(task.spec, task.config.epochs, [member.model for member in models], bar, trained.weights)
+def shard_writer(task: ZooTask, folder: str | Path) -> ZooWriter:
+    """What writes the weights of a shard."""
+    return ZooWriter(folder, task.spec, task.stored, learning_bar(task.images.train_y))
 
 
-def train_models(task: ZooTask, models: list[Member], state: TrainingState) -> TrainedModels:
-    """Train models in stacks of at most `stack_size`; a killed run goes on from `state`.
+def train_models(task: ZooTask, models: list[Member], state: TrainingState, writer: ZooWriter) -> TrainedModels:
+    """Train models in stacks of at most `stack_size`, each a part that is written when it is trained; a killed run goes on.
 
     When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on
     its stack (bit for bit in stacks of two or more on a CPU, to rounding in a stack of one).
     """
     epochs = task.config.epochs
-    trained, stack, start, size = _resume(task, len(models), state)
+    trained, stack, start, size = _resume(task, len(models), state, writer)
     begun = start * epochs[-1] + (len(stack.weights) * max(stack.epoch, 0) if stack else 0)
     progress = Progress("model epochs", len(models) * epochs[-1], begun)
     while start < len(models):
@@ -83,10 +85,13 @@ def train_models(task: ZooTask, models: list[Member], state: TrainingState) -> T
         try:
             for current in train_stack(task, models[part], stack or new_stack(task, models[part])):
                 if current.epoch in epochs:
-                    trained.weights[part, epochs.index(current.epoch)] = current.weights.cpu()
+                    trained.in_range[part, epochs.index(current.epoch)] = in_range(current.weights).cpu()
                     trained.measures[part, epochs.index(current.epoch)] = measure(task, current.weights).cpu()
+                if current.epoch in task.stored:
+                    current.kept[:, task.stored.index(current.epoch)] = current.weights.cpu()
                 _save(state, trained, current, start, size)
                 progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
+            writer.write([member.model for member in models[part]], unflatten(task.spec, current.kept))
             start = part.stop
         except torch.OutOfMemoryError as error:
             size = (part.stop - part.start) // 2
@@ -98,27 +103,31 @@ def train_models(task: ZooTask, models: list[Member], state: TrainingState) -> T
 
 
 def _save(state: TrainingState, trained: TrainedModels, stack: Stack, start: int, size: int) -> None:
-    tensors = {"kept_weights": trained.weights, "kept_measures": trained.measures, "weights": stack.weights}
+    tensors = trained._asdict() | {"weights": stack.weights, "kept": stack.kept}
     state.save_if_due(lambda: tensors | stack.moments._asdict(), start=start, size=size, epoch=stack.epoch, step=stack.step)
 
 
-def _resume(task: ZooTask, num_models: int, state: TrainingState) -> tuple[TrainedModels, Stack | None, int, int]:
-    """What is trained so far, the stack in training, the first of its models, and the size of stacks."""
-    shape = (num_models, len(task.config.epochs))
-    if (saved := state.load()) is None:
-        weights, measures = torch.full((*shape, task.spec.num_weights), torch.nan), torch.full((*shape, len(MEASURES)), torch.nan)
-        return TrainedModels(weights, measures), None, 0, task.config.stack_size
+def _resume(
+    task: ZooTask, num_models: int, state: TrainingState, writer: ZooWriter
+) -> tuple[TrainedModels, Stack | None, int, int]:
+    """What is known so far, the stack in training, the first of its models, and the size of stacks."""
+    saved = state.load()
+    if saved is None or not writer.go_on(saved[1]["start"]):
+        shape = (num_models, len(task.config.epochs))
+        trained = TrainedModels(torch.zeros(shape, dtype=torch.bool), torch.full((*shape, len(MEASURES)), torch.nan))
+        return trained, None, 0, task.config.stack_size
     tensors, place = saved
     weights, first, second = (tensors[name].to(task.images.train_x.device) for name in ("weights", *Moments._fields))
-    trained = TrainedModels(tensors["kept_weights"], tensors["kept_measures"])
-    return trained, Stack(weights, Moments(first, second), place["epoch"], place["step"]), place["start"], place["size"]
+    stack = Stack(weights, Moments(first, second), place["epoch"], place["step"], tensors["kept"])
+    return TrainedModels(*(tensors[name] for name in TrainedModels._fields)), stack, place["start"], place["size"]
 
 
 def new_stack(task: ZooTask, models: list[Member]) -> Stack:
     """Models before their first step; those that share an init tensor start from the same weights."""
     rows = [initial_weights(task.spec, m.init, generator_for("init", *m.init_identity(task.config))) for m in models]
     weights = torch.stack(rows).to(task.images.train_x.device)
-    return Stack(weights, zero_moments(weights), epoch=-1, step=0)
+    kept = torch.full((len(models), len(task.stored), task.spec.num_weights), torch.nan)
+    return Stack(weights, zero_moments(weights), epoch=-1, step=0, kept=kept)
 
 
 def train_stack(task: ZooTask, models: list[Member], stack: Stack) -> Iterator[Stack]:
@@ -158,7 +167,7 @@ def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels
     A checkpoint diverged if a measure is not finite, or a weight is not or is so large that its square is not.
     """
     rows = []
-    finite = in_range(trained.weights) & trained.measures.isfinite().all(-1)
+    finite = trained.in_range & trained.measures.isfinite().all(-1)
     for n, member in enumerate(models):
         for e, epoch in enumerate(config.epochs):
             measures = dict(zip(MEASURES, trained.measures[n, e].tolist(), strict=True))
@@ -183,15 +192,12 @@ def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
     return rows
 
 
-def join_shards(shards: list[ZooWeights], tables: list[pa.Table]) -> tuple[ZooWeights, pa.Table]:
-    """The checkpoints and the table of all models, in the order of their indices.
+def join_shards(shards: list[Zoo], tables: list[pa.Table]) -> tuple[Zoo, pa.Table]:
+    """A zoo of the parts of all shards, and the table of all models, in the order of their indices.
 
     Raises InputError if a model is missing or there twice.
     """
-    models = torch.tensor([model for shard in shards for model in shard.models])
-    order = models.argsort()
-    if models[order].tolist() != list(range(len(models))):
-        raise InputError(f"the shards do not hold models 0 to {len(models) - 1}, each once")
-    weights = torch.cat([shard.weights for shard in shards])[order]
-    table = pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
-    return shards[0]._replace(models=models[order].tolist(), weights=weights), table
+    zoo = shards[0]._replace(parts=[part for shard in shards for part in shard.parts])
+    if zoo.models != list(range(len(zoo.models))):
+        raise InputError(f"the shards do not hold models 0 to {len(zoo.models) - 1}, each once")
+    return zoo, pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
