@@ -83,15 +83,16 @@ def train_models(task: ZooTask, models: list[Member], state: TrainingState, writ
     while start < len(models):
         part = slice(start, min(start + size, len(models)))
         try:
-            for current in train_stack(task, models[part], stack or new_stack(task, models[part])):
+            stack = stack or new_stack(task, models[part])
+            for current in train_stack(task, models[part], stack):
                 if current.epoch in epochs:
                     trained.in_range[part, epochs.index(current.epoch)] = in_range(current.weights).cpu()
                     trained.measures[part, epochs.index(current.epoch)] = measure(task, current.weights).cpu()
                 if current.epoch in task.stored:
-                    current.kept[:, task.stored.index(current.epoch)] = current.weights.cpu()
+                    stack.kept[:, task.stored.index(current.epoch)] = current.weights.cpu()
                 _save(state, trained, current, start, size)
                 progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
-            writer.write([member.model for member in models[part]], unflatten(task.spec, current.kept))
+            writer.write([member.model for member in models[part]], unflatten(task.spec, stack.kept))
             start = part.stop
         except torch.OutOfMemoryError as error:
             size = (part.stop - part.start) // 2
