@@ -41,7 +41,7 @@ rule train_zoo:
         gpu=GPUS,
         device=settings.device,
     params:
-        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json", exclude={"weights"}),
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
         stored=lambda w: stored_epochs(settings, w.zoo),
         version=VERSION["zoo"],
     script:

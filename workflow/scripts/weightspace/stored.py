@@ -25,13 +25,18 @@ def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) 
     return num_models * num_epochs * spec.num_weights * BYTES / 1e6
 
 
-def told_sizes(scenario: Scenario, names: Collection[str]) -> Iterator[str]:
-    """One sentence per zoo: how many models, which epochs, and how large their weights will be on disk."""
+def told_sizes(scenario: Scenario, names: Collection[str], free: float) -> Iterator[str]:
+    """One sentence per zoo: its models and stored epochs, and their size on disk; if fewer bytes are free, that too."""
     for name in sorted(names):
         zoo, epochs = scenario.zoos[name], stored_epochs(scenario, name)
         size = 1e6 * weights_mb(scenario, name, zoo.num_models, len(epochs))
-        unit = next((unit for unit, num in UNITS.items() if size >= num), "kB")
+        lacking = f", where only {_told(free)} are free" if free < size else ""
         yield (
             f"zoo {name!r}: {zoo.num_models:,} models, weights of {len(epochs)} of {len(zoo.epochs)} measured epochs "
-            f"({', '.join(map(str, epochs))}): {size / UNITS[unit]:.1f} {unit} on disk"
+            f"({', '.join(map(str, epochs))}): {_told(size)} on disk{lacking}"
         )
+
+
+def _told(size: float) -> str:
+    unit = next((unit for unit, num in UNITS.items() if size >= num), "kB")
+    return f"{size / UNITS[unit]:.1f} {unit}"

@@ -28,8 +28,9 @@ class ZooConfig(Cell):
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     batch_size: PositiveInt = Field(32, description="images per step and model")
     epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs that models are measured at, the last one included")
-    weights: Literal["read", "all"] | list[NonNegativeInt] = Field(
+    weights: Literal["read", "all"] | Annotated[list[NonNegativeInt], Field(min_length=1), Once] = Field(
         "read",
+        exclude=True,  # a job is told the epochs
         description="epochs whose weights are stored; read: those that a cell of the scenario reads, and the last; all: all of "
         "`epochs`; a list: these, whoever reads them. A zoo is trained anew where this changes",
     )
