@@ -15,7 +15,9 @@ from weightspace.errors import InputError
 from weightspace.store import load_tensors
 
 KEPT = [  # what training leaves
-    "zoo/tiny/shards/0.safetensors",
+    "zoo/tiny/shards/0/manifest.safetensors",
+    "zoo/tiny/shards/0/0000000.safetensors",
+    "zoo/tiny/shards/0/0000024.safetensors",
     "zoo/tiny/shards/0.parquet",
     "zoo/tiny/weights.safetensors",
     "zoo/tiny/models.parquet",
@@ -23,7 +25,7 @@ KEPT = [  # what training leaves
     "autoencoder/behavior/seed-0/losses.parquet",
     "autoencoder/behavior/seed-0/metrics.parquet",
 ]
-ZOO_STATE, AUTOENCODER_STATE = f"{KEPT[0]}.state", f"{KEPT[4]}.state"
+ZOO_STATE, AUTOENCODER_STATE = "zoo/tiny/shards/0.state", "autoencoder/behavior/seed-0/model.safetensors.state"
 ARGUMENTS = ("--cores", "1", f"results/smoke/{KEPT[-1]}")
 
 
@@ -160,14 +162,17 @@ def flip_accuracy(path):
 
 SEED = "autoencoder/contrast_structure/seed-0"
 DAMAGE = {  # a file, what happens to it, the output of the rule that reads it
-    "images, one bit": ("images/digits.safetensors", flip, "zoo/tiny/shards/0.safetensors"),
-    "images, cut": ("images/digits.safetensors", cut, "zoo/tiny/shards/0.safetensors"),
+    "images, one bit": ("images/digits.safetensors", flip, "zoo/tiny/shards/0.parquet"),
+    "images, cut": ("images/digits.safetensors", cut, "zoo/tiny/shards/0.parquet"),
     "a shard's table, one bit": (
         "zoo/tiny/shards/1.parquet",
         flip_accuracy,
         "zoo/tiny/models.parquet",
     ),
-    "weights, one bit": ("zoo/tiny/weights.safetensors", flip, f"{SEED}/model.safetensors"),
+    "a shard's manifest, one bit": ("zoo/tiny/shards/1/manifest.safetensors", flip, "zoo/tiny/models.parquet"),
+    "a zoo's index, one bit": ("zoo/tiny/weights.safetensors", flip, f"{SEED}/model.safetensors"),
+    "weights, one bit": ("zoo/tiny/shards/1/0000000.safetensors", flip, f"{SEED}/metrics.parquet"),
+    "weights, cut": ("zoo/tiny/shards/1/0000000.safetensors", cut, f"{SEED}/model.safetensors"),
     "models, one bit": ("zoo/tiny/models.parquet", flip_accuracy, f"{SEED}/model.safetensors"),
     "models, cut": ("zoo/tiny/models.parquet", cut, f"{SEED}/model.safetensors"),
     "an autoencoder, one bit": (f"{SEED}/model.safetensors", flip, f"{SEED}/metrics.parquet"),
@@ -191,7 +196,13 @@ def test_a_damaged_file_stops_its_reader_with_one_sentence(name, damage, output,
 # Valid files in wrong places
 
 COPIES = {  # kind: the run of Snakemake that it is tried in, a file's place, what is put there, the output whose job reads it
-    "a shard": (0, "zoo/tiny/shards/0.safetensors", "zoo/tiny/shards/1.safetensors", "zoo/tiny/metrics.parquet"),
+    "a shard": (0, "zoo/tiny/shards/0", "zoo/tiny/shards/1", "zoo/tiny/metrics.parquet"),
+    "a part of a shard": (
+        1,
+        "zoo/tiny/shards/0/0000000.safetensors",
+        "zoo/tiny/shards/1/0000000.safetensors",
+        "baseline/noise/metrics.parquet",
+    ),
     "an autoencoder": (1, f"{SEED}/model.safetensors", f"{SEED[:-1]}1/model.safetensors", f"{SEED}/metrics.parquet"),
     "teachers": (
         1,
@@ -290,7 +301,7 @@ def exchanged(smoke, tmp_path_factory):
 def test_a_valid_file_in_a_wrong_place_is_one_sentence_of_its_reader(place, source, exchanged):
     lines = [line.partition(" (log: ")[0] for line in exchanged[place].splitlines()]
     (error,) = {line for line in lines if line.startswith(f"error: results/smoke/{place}: ")}
-    assert f"holds results/smoke/{source}" in error or "is not the file that the manifest beside it says" in error
+    assert f"holds results/smoke/{source}" in error or re.search("is not the file that the (manifest|index) .* says", error)
     assert "Traceback" not in exchanged[place]
 
 

@@ -5,6 +5,7 @@ rule train_autoencoder:
     input:
         images=lambda w: f"<results>/images/{settings.zoos[settings.autoencoders[w.autoencoder].zoo].images}.safetensors",
         weights=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/weights.safetensors",
+        parts=lambda w: parts_of(settings.autoencoders[w.autoencoder].zoo),
         models=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/models.parquet",
     output:
         model="<results>/autoencoder/{autoencoder}/seed-{seed}/model.safetensors",
@@ -14,7 +15,7 @@ rule train_autoencoder:
     benchmark:
         "<benchmarks>/train_autoencoder/{autoencoder}-{seed}.tsv"
     resources:
-        mem_mb=mem_scaled(2500),
+        mem_mb=mem_scaled(2500, lambda w: read_mb(settings.autoencoders[w.autoencoder])),
         runtime=training_minutes,
         gpu=GPUS,
         device=settings.device,
@@ -30,6 +31,7 @@ rule evaluate_autoencoder:
     input:
         images=rules.train_autoencoder.input.images,
         weights=rules.train_autoencoder.input.weights,
+        parts=rules.train_autoencoder.input.parts,
         models=rules.train_autoencoder.input.models,
         model=rules.train_autoencoder.output.model,
     output:
@@ -39,7 +41,7 @@ rule evaluate_autoencoder:
     benchmark:
         "<benchmarks>/evaluate_autoencoder/{autoencoder}-{seed}.tsv"
     resources:
-        mem_mb=mem_scaled(2500),
+        mem_mb=mem_scaled(2500, lambda w: read_mb(settings.autoencoders[w.autoencoder])),
         runtime=60,
         device=settings.device,
     params:
@@ -53,6 +55,7 @@ rule evaluate_baseline:
     input:
         images=lambda w: f"<results>/images/{settings.zoos[settings.baselines[w.baseline].zoo].images}.safetensors",
         weights=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/weights.safetensors",
+        parts=lambda w: parts_of(settings.baselines[w.baseline].zoo),
         models=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/models.parquet",
     output:
         metrics="<results>/baseline/{baseline}/metrics.parquet",
@@ -61,7 +64,7 @@ rule evaluate_baseline:
     benchmark:
         "<benchmarks>/evaluate_baseline/{baseline}.tsv"
     resources:
-        mem_mb=mem_scaled(2500),
+        mem_mb=mem_scaled(2500, lambda w: read_mb(settings.baselines[w.baseline])),
         runtime=60,
         device=settings.device,
     params:

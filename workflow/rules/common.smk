@@ -2,6 +2,7 @@
 
 import os
 import sys
+from math import ceil
 from pathlib import Path
 
 SOURCES = Path(str(workflow.current_basedir)).parents[1]
@@ -16,6 +17,7 @@ from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import SIDE_TABLES, figure_named
 from weightspace.stages import STAGES, VERSION
+from weightspace.stored import stored_epochs, told_sizes, weights_mb
 
 
 def found(path):
@@ -42,9 +44,9 @@ SCENARIO = options.scenario
 GPUS = int(settings.device == "cuda")  # that a training job asks a cluster for
 
 
-def mem_scaled(mem_mb):
-    """Memory that doubles with every retry; more where a scenario's images take more."""
-    return lambda wildcards, attempt: (mem_mb + settings.images_mem_mb) * 2 ** (attempt - 1)
+def mem_scaled(mem_mb, weights_mb=lambda wildcards: 0):
+    """Memory that doubles with every retry; more where a scenario's images, or the weights that a job holds, take more."""
+    return lambda wildcards, attempt: (mem_mb + settings.images_mem_mb + int(weights_mb(wildcards))) * 2 ** (attempt - 1)
 
 
 def training_minutes(wildcards, attempt):

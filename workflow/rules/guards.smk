@@ -3,6 +3,7 @@
 import atexit
 import fcntl
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -44,8 +45,16 @@ def say_errors_last():
             atexit.register(print, f"error: {sentence.strip()} (log: {log})", file=sys.stderr)
 
 
+def say_sizes_of_zoos():
+    """Print what the zoos that are to be trained will take on disk."""
+    training = {job.wildcards.zoo for job in workflow.dag.needrun_jobs() if job.rule.name == "train_zoo"}
+    for sentence in told_sizes(settings, training, shutil.disk_usage(".").free):
+        print(sentence, file=sys.stderr)
+
+
 onstart:
     hold_scenario()
+    say_sizes_of_zoos()
     refuse_jobs_that_fit_no_partition()
 
 

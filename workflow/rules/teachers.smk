@@ -7,6 +7,7 @@ rule make_teachers:
             "<results>/images/{}.safetensors", settings.training_of(settings.teachers[w.teacher]), "images"
         ),
         zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
+        parts=lambda w: [folder for zoo in files_named("{}", settings.teachers[w.teacher], "zoo") for folder in parts_of(zoo)],
     output:
         teachers="<results>/teacher/{teacher}/teachers.safetensors",
     log:

@@ -17,7 +17,7 @@ with rule_log(snakemake.log[0]):
     job, device = job_of(snakemake), choose_device(snakemake.resources.device)
     source = Source(params.scenario, "autoencoder", wildcards.autoencoder, int(wildcards.seed))
     config, zoo = AutoencoderSettings(**params.autoencoder), read_zoo(inputs.weights)
-    train = checkpoints_by_split(config, zoo, read_table(inputs.models), device)["train"]
+    train = checkpoints_by_split(config, zoo, read_table(inputs.models), device, ["train"])["train"]
     data = autoencoder_data(config, zoo.spec, train, read_images(inputs.images, device))
     with resumable(job, output.model) as state:
         trained = train_autoencoder(data, source, state)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 import weightspace.autoencoder.train
+from planted_zoos import stored_zoo
 from torch import nn
 from weightspace.autoencoder.data import Checkpoints, checkpoints_by_split
 from weightspace.autoencoder.evaluate import (
@@ -35,7 +36,6 @@ from weightspace.autoencoder.train import (
     train_autoencoder,
 )
 from weightspace.behavior import DISTANCES
-from weightspace.checkpoints import ZooWeights
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
@@ -535,24 +535,24 @@ def test_the_mean_over_others_leaves_the_own_out():
 # checkpoints
 
 
-def planted_zoo(splits, diverged=(), order=None):
-    """Checkpoints and table of a zoo whose weights are model + epoch / 10."""
-    weights = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
-    weights = weights.expand(-1, -1, SPEC.num_weights).contiguous()
+def planted_zoo(folder, splits, diverged=(), order=None, weights=None):
+    """Checkpoints and table of a zoo whose weights are model + epoch / 10, or others."""
+    numbers = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
+    weights = numbers.expand(-1, -1, SPEC.num_weights).contiguous() if weights is None else weights
     rows = [
         {"model": model, "epoch": epoch, "split": split, "diverged": (model, epoch) in diverged, "init_tensor": str(model % 2),
          "train_accuracy": 0.9, "test_accuracy": model / 100 + epoch, "generalization_gap": model / 50 - epoch}
         for model, split in enumerate(splits) for epoch in EPOCHS
     ]  # fmt: skip
     rows = [rows[n] for n in order] if order else rows
-    return ZooWeights(SPEC, EPOCHS, list(range(len(splits))), 0.5, weights), pa.Table.from_pylist(rows)
+    return stored_zoo(folder / "zoo", SPEC, EPOCHS, weights), pa.Table.from_pylist(rows)
 
 
 SPLITS = ["train", "val", "test", "train", "test", "val", "train", "test", "train"]
 
 
-def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone():
-    splits = checkpoints_by_split(config_of(), *planted_zoo(SPLITS), torch.device("cpu"))
+def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone(tmp_path):
+    splits = checkpoints_by_split(config_of(), *planted_zoo(tmp_path, SPLITS), torch.device("cpu"))
     assert {m: name for name, part in splits.items() for m in part.models} == dict(enumerate(SPLITS))
     assert sum(len(part.models) for part in splits.values()) == len(SPLITS)
     for part in splits.values():
@@ -562,8 +562,9 @@ def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone():
         assert part.at_epoch(5).weights[:, 0].tolist() == pytest.approx([model + 0.5 for model in part.models])
 
 
-def test_diverged_checkpoints_are_left_out_and_said_to_be(capsys):
-    splits = checkpoints_by_split(config_of(), *planted_zoo(SPLITS, {(0, 5), (3, 3), (3, 5), (4, 0)}), torch.device("cpu"))
+def test_diverged_checkpoints_are_left_out_and_said_to_be(tmp_path, capsys):
+    zoo = planted_zoo(tmp_path, SPLITS, {(0, 5), (3, 3), (3, 5), (4, 0)})
+    splits = checkpoints_by_split(config_of(), *zoo, torch.device("cpu"))
     assert "left out 3 diverged of 18 checkpoints, of models 0, 3\n" in capsys.readouterr().out
     assert list(zip(splits["train"].properties["model"], splits["train"].properties["epoch"], strict=True)) == [
         (0, 3), (6, 3), (6, 5), (8, 3), (8, 5),
@@ -571,22 +572,22 @@ def test_diverged_checkpoints_are_left_out_and_said_to_be(capsys):
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_a_split_without_models_is_named(split):
+def test_a_split_without_models_is_named(tmp_path, split):
     others = [name for name in SPLITS if name != split]
     with pytest.raises(InputError, match=f"'planted' has 0 usable {split} models"):
-        checkpoints_by_split(config_of(), *planted_zoo(others), torch.device("cpu"))
+        checkpoints_by_split(config_of(), *planted_zoo(tmp_path, others), torch.device("cpu"))
 
 
-def test_one_test_model_is_too_few_to_compare_it_with_others():
+def test_one_test_model_is_too_few_to_compare_it_with_others(tmp_path):
     with pytest.raises(InputError, match="test"):
-        checkpoints_by_split(config_of(), *planted_zoo(["train", "train", "val", "val", "test"]), torch.device("cpu"))
+        checkpoints_by_split(config_of(), *planted_zoo(tmp_path, ["train", "train", "val", "val", "test"]), torch.device("cpu"))
 
 
 def evaluated(tmp_path, order=None, **changes):
     """Rows and splits of a trained autoencoder on a zoo of random models."""
-    zoo, table = planted_zoo(SPLITS * 2, order=order)
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
-    splits = checkpoints_by_split(config_of(), zoo._replace(weights=weights), table, torch.device("cpu"))
+    zoo = planted_zoo(tmp_path, SPLITS * 2, order=order, weights=weights)
+    splits = checkpoints_by_split(config_of(), *zoo, torch.device("cpu"))
     problem = autoencoder_data(config_of(**changes), SPEC, splits["train"], planted_images())
     write_autoencoder(tmp_path / "model", problem, run(problem, tmp_path / "state")[1], 0)
     stored = read_autoencoder(tmp_path / "model")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from corner_images import planted_images
 from planted_predictors import DyingState, KilledError
-from weightspace.checkpoints import ZooWeights
+from planted_zoos import stored_zoo
 from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
 from weightspace.images.tensors import normalize
@@ -144,20 +144,20 @@ def test_teachers_that_diverged_are_an_error(state):
 # from a zoo
 
 
-def a_zoo():
-    """Five models at epochs 0 and 2."""
+@pytest.fixture
+def zoo(tmp_path):
+    """Five models at epochs 0 and 2, in two parts."""
     spec = build_spec(LINEAR, "tanh", (1, 4, 4), 3)
-    weights = torch.randn(5, 2, spec.num_weights)
-    return ZooWeights(spec, [0, 2], list(range(5)), 0.4, weights)
+    return stored_zoo(tmp_path / "zoo", spec, [0, 2], torch.randn(5, 2, spec.num_weights), [3, 2])
 
 
 def zoo_config(**changes):
     return ZooTeachers(**{"kind": "zoo", "zoo": "tiny", "models": [3, 1], "epoch": 2} | changes)
 
 
-def test_zoo_teachers_are_the_named_models_in_order():
-    zoo = a_zoo()
-    torch.testing.assert_close(zoo_teachers(zoo_config(), zoo).weights, zoo.weights[[3, 1], 1].double(), rtol=0, atol=0)
+def test_zoo_teachers_are_the_named_models_in_order(zoo):
+    expected = zoo.read(range(5), [0, 2])[[3, 1], 1].double()
+    torch.testing.assert_close(zoo_teachers(zoo_config(), zoo).weights, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -165,30 +165,30 @@ def test_zoo_teachers_are_the_named_models_in_order():
     [({"epoch": 1}, "'tiny' keeps epochs 0, 2, not 1"), ({"models": [0, 5]}, "'tiny' has models 0 to 4, no 5")],
     ids=str,
 )
-def test_a_model_or_epoch_that_the_zoo_lacks_is_named(changes, told):
+def test_a_model_or_epoch_that_the_zoo_lacks_is_named(changes, told, zoo):
     with pytest.raises(InputError, match=told):
-        zoo_teachers(zoo_config(**changes), a_zoo())
+        zoo_teachers(zoo_config(**changes), zoo)
 
 
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, 3e37])
-def test_a_diverged_model_is_no_teacher(broken):
-    zoo = a_zoo()
-    zoo.weights[1, 1, 0] = broken
+def test_a_diverged_model_is_no_teacher(broken, zoo, tmp_path):
+    weights = zoo.read(zoo.models, zoo.epochs)
+    weights[1, 1, 0] = broken
     with pytest.raises(InputError, match="model 1 diverged"):
-        zoo_teachers(zoo_config(), zoo)
+        zoo_teachers(zoo_config(), stored_zoo(tmp_path / "broken", zoo.spec, zoo.epochs, weights))
 
 
 # all kinds
 
 
-def test_make_teachers_makes_each_kind(state):
-    zoo = a_zoo()
+def test_make_teachers_makes_each_kind(state, zoo):
     small = planted_images()
     small = small._replace(train_x=small.train_x[..., :4, :4])
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
     torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
     assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
-    torch.testing.assert_close(make_teachers(zoo_config(), "zooed", small, zoo, state).weights, zoo.weights[[3, 1], 1].double())
+    member = make_teachers(zoo_config(), "zooed", small, zoo, state)
+    torch.testing.assert_close(member.weights, zoo.read([3, 1], [2])[:, 0].double())
     box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
     assert box.spec is None
     assert box.weights.shape == (1, 0)

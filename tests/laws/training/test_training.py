@@ -26,7 +26,7 @@ from weightspace.recovery.teachers import trained_teachers
 from weightspace.store import TrainingState
 from weightspace.training import DistillationTeachers, Trainee, batches, new_stack, task_of, train, train_stack
 from weightspace.zoo.settings import ZooConfig
-from weightspace.zoo.train import make_task, members, train_models
+from weightspace.zoo.train import make_task, members, shard_writer, train_models
 
 NORMED = ["conv 4 3", "batch_norm", "activation", "conv 6 3 1 2", "batch_norm", "activation", "flatten", "linear classes"]
 PLAIN = ["conv 3 3", "activation", "flatten", "dropout 0.3", "linear classes"]
@@ -363,7 +363,10 @@ def test_a_cell_says_of_its_newer_settings_only_what_it_changes(extra):
 def zoo_by(state, **changes):
     rates = {f"{name}s": [changes.pop(name, default)] for name, default in (("learning_rate", 0.01), ("weight_decay", 0.1))}
     config = ZooConfig(inits=["normal"], num_seeds=2, epochs=[3], **rates, **changes)
-    return train_models(make_task(config, planted_images()), members(config), state).weights
+    task, models = make_task(config, planted_images()), members(config)
+    writer = shard_writer(task, f"{state.path}.parts")
+    train_models(task, models, state, writer)
+    return writer.finish().read(range(len(models)), config.epochs)
 
 
 def teachers_by(state, **changes):

@@ -2,12 +2,14 @@
 
 from contextlib import suppress
 from itertools import combinations
+from typing import NamedTuple
 
 import pytest
 import torch
 import weightspace.training
 from corner_images import planted_images
-from weightspace.checkpoints import read_zoo, which_learned, write_zoo
+from torch import Tensor
+from weightspace.checkpoints import in_range, read_zoo, which_learned, write_index
 from weightspace.ensemble import learning_bar
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import forward, unflatten
@@ -20,11 +22,12 @@ from weightspace.zoo.metrics import METRICS
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.train import (
     MEASURES,
+    TrainedModels,
     join_shards,
     make_task,
     members,
     models_table,
-    shard_weights,
+    shard_writer,
     split_of,
     train_models,
     trainee,
@@ -44,12 +47,22 @@ def config_of(**changes):
     } | changes)  # fmt: skip
 
 
+class Trained(NamedTuple):
+    """What training leaves of some models, and their weights, read from its parts."""
+
+    in_range: Tensor
+    measures: Tensor
+    weights: Tensor
+
+
 def train(config, path, models=None, key="run"):
     """Models of a zoo, trained or gone on with, and their table."""
     task = make_task(config, planted_images())
     models = members(config) if models is None else models
-    trained = train_models(task, models, TrainingState(path, key))
-    return trained, models_table(config, models, trained)
+    writer = shard_writer(task, f"{path}.parts")
+    trained = train_models(task, models, TrainingState(path, key), writer)
+    weights = writer.finish().read([member.model for member in models], config.epochs)
+    return Trained(*trained, weights), models_table(config, models, trained)
 
 
 def start_of(config):
@@ -118,8 +131,9 @@ def test_a_larger_share_of_one_split_takes_no_model_out_of_it(share):
 @pytest.mark.slow
 def test_training_learns(tmp_path):
     trained, _ = train(config_of(inits=["kaiming_normal"], weight_decays=[0.0], epochs=[0, 40]), tmp_path / "state")
-    loss = trained.measures[..., MEASURES.index("train_loss")]
-    accuracy = trained.measures[..., MEASURES.index("train_accuracy")]
+    measures = trained.measures
+    loss = measures[..., MEASURES.index("train_loss")]
+    accuracy = measures[..., MEASURES.index("train_accuracy")]
     assert (loss[:, 1] < loss[:, 0]).all()
     assert accuracy[:, 1].mean() > 0.9 > 0.6 > accuracy[:, 0].mean()
 
@@ -134,15 +148,14 @@ def test_joined_shards_are_the_zoo_trained_as_one(tmp_path, num_shards, architec
     spec = make_task(config, planted_images()).spec
     shards, tables = [], []
     for shard in range(num_shards):
-        models = members(config)[shard::num_shards]
-        trained, part = train(config, tmp_path / f"{shard}", models)
-        shards.append(shard_weights(make_task(config, planted_images()), models, trained))
-        tables.append(part)
-    write_zoo(tmp_path / "zoo", join_shards(shards[::-1], tables[::-1])[0])
-    zoo, joined = read_zoo(tmp_path / "zoo"), join_shards(shards[::-1], tables[::-1])[1]
-    assert torch.equal(zoo.weights, whole.weights)
+        tables.append(train(config, tmp_path / f"{shard}", members(config)[shard::num_shards])[1])
+        shards.append(read_zoo(tmp_path / f"{shard}.parts"))
+    zoo, joined = join_shards(shards[::-1], tables[::-1])
+    write_index(tmp_path / "zoo", zoo)
+    zoo = read_zoo(tmp_path / "zoo")
+    assert torch.equal(zoo.read(zoo.models, zoo.epochs), whole.weights)
     assert joined.equals(table)
-    assert zoo[:3] == (spec, config.epochs, list(range(config.num_models)))
+    assert (zoo.spec, zoo.epochs, zoo.models) == (spec, config.epochs, list(range(config.num_models)))
 
 
 @pytest.mark.slow
@@ -168,6 +181,7 @@ def test_a_model_that_diverged_is_a_row_like_others(tmp_path):
     healthy = [member.model for member in members(config) if member.learning_rate == 0.01]
     alone, _ = train(config, tmp_path / "alone", [members(config)[n] for n in healthy])
     assert torch.equal(alone.weights, trained.weights[healthy])
+    assert torch.equal(trained.in_range, in_range(trained.weights))
 
 
 @pytest.mark.slow
@@ -175,7 +189,8 @@ def test_a_checkpoint_of_finite_weights_beyond_any_sense_diverged(tmp_path):
     config = config_of()
     trained, _ = train(config, tmp_path / "state")
     trained.weights[2, 1, 0], trained.weights[3, 2, 0], trained.measures[4, 0, 0] = 3e37, 1e15, torch.inf
-    table = models_table(config, members(config), trained).to_pandas()
+    known = TrainedModels(in_range(trained.weights), trained.measures)
+    table = models_table(config, members(config), known).to_pandas()
     assert table.loc[table["diverged"], ["model", "epoch"]].to_numpy().tolist() == [[2, 1], [4, 0]]
 
 
@@ -184,12 +199,12 @@ def test_a_checkpoint_of_finite_weights_beyond_any_sense_diverged(tmp_path):
 def test_it_is_said_how_many_models_learned_more_than_a_constant_answer(tmp_path, num_learned, told):
     """By the last epoch, on train images; one that diverged has not."""
     config = config_of()
-    trained, _ = train(config, tmp_path / "state")
+    trained = TrainedModels(*train(config, tmp_path / "state")[0][:2])
     bar = learning_bar(torch.tensor([0, 0, 1, 2]).repeat(100))  # a little above 1/2
     trained.measures[:, :, MEASURES.index("train_accuracy")] = 0.99
     trained.measures[num_learned:, -1, MEASURES.index("train_accuracy")] = bar - 1e-3
     assert which_learned(models_table(config, members(config), trained), bar).startswith(told)
-    trained.weights[0, -1] = torch.nan
+    trained.in_range[0, -1] = False
     left = which_learned(models_table(config, members(config), trained), bar)
     assert left.startswith(f"{num_learned - 1} of 16" if num_learned > 1 else "none of 16")
 
@@ -269,7 +284,8 @@ def train_killed(config, path, monkeypatch, epochs, key="run"):
     with monkeypatch.context() as patch:
         patch.setattr(weightspace.training, "Progress", Deadly)
         with suppress(KilledError):
-            train_models(make_task(config, planted_images()), members(config), Eager(path, key))
+            task = make_task(config, planted_images())
+            train_models(task, members(config), Eager(path, key), shard_writer(task, f"{path}.parts"))
     assert Deadly.left == 0
 
 

@@ -1,39 +1,133 @@
-"""Checkpoints of a zoo's models as one file: what trains a zoo writes it, what learns from a zoo reads it."""
+"""Checkpoints of a zoo's models on disk, in parts: what makes a zoo writes all of them, what learns from it reads some."""
 
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from weightspace.jobs import Job
-from weightspace.nets.forward import flatten, unflatten
+from weightspace.errors import InputError
+from weightspace.jobs import MANIFEST, Job
 from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.parts import Part, read_checkpoints, read_part, write_part
 from weightspace.store import load_tensors, save_tensors
 
 
-class ZooWeights(NamedTuple):
-    """Checkpoints of all models of a zoo, or of one shard."""
+class Zoo(NamedTuple):
+    """A zoo on disk, or some of its models: what its index says. Weights are read when they are asked for."""
 
+    path: Path  # of the index
     spec: NetSpec
-    epochs: list[int]  # that are kept
-    models: list[int]  # their indices in the zoo
+    epochs: list[int]  # whose weights are stored
     bar: float  # train accuracy above which a model has learned more than a constant answer
-    weights: Float[Tensor, "model epoch weight"]
+    parts: list[Part]
+
+    @property
+    def models(self) -> list[int]:
+        """Indices of the models that are stored, in order."""
+        return sorted(model for part in self.parts for model in part.models)
+
+    def read(self, models: Iterable[int], epochs: Iterable[int]) -> Float32[Tensor, "model epoch weight"]:
+        """Flat weights of every one of these models at every one of these epochs; see `checkpoints`."""
+        models, epochs = list(models), list(epochs)
+        return self.checkpoints(list(product(models, epochs))).view(len(models), len(epochs), -1)
+
+    def checkpoints(self, places: Sequence[tuple[int, int]]) -> Float32[Tensor, "checkpoint weight"]:
+        """Flat weights at (model, epoch) places, in their order; nothing else is read.
+
+        Raises InputError naming the index if a place is not stored, or the part that is damaged or another's.
+        """
+        part_of = {model: part for part in self.parts for model in part.models}
+        wanted: dict[Path, list[int]] = {}
+        for n, (model, epoch) in enumerate(places):
+            if model not in part_of:
+                raise InputError(f"{self.path}: has {len(part_of)} models, and no model {model}")
+            if epoch not in self.epochs:
+                raise InputError(f"{self.path}: has weights of epochs {', '.join(map(str, self.epochs))}, not of {epoch}")
+            wanted.setdefault(part_of[model].path, []).append(n)
+        weights = torch.empty(len(places), self.spec.num_weights)
+        for numbers in wanted.values():
+            chosen = [places[n] for n in numbers]
+            found = read_checkpoints(part_of[chosen[0][0]], self.spec.shapes, chosen)
+            for n, values in zip(numbers, found, strict=True):
+                weights[n] = values
+        return weights
 
 
-def write_zoo(path: str | Path, zoo: ZooWeights, job: Job | None = None) -> None:
-    """Write checkpoints, each parameter as [model, epoch, *shape], to one file, whole or not at all."""
-    about = {"spec": zoo.spec.description, "epochs": zoo.epochs, "models": zoo.models, "bar": zoo.bar}
-    save_tensors(path, unflatten(zoo.spec, zoo.weights), about, job)
+def read_zoo(path: str | Path) -> Zoo:
+    """A zoo by its index, or by the folder that a `ZooWriter` left; raises InputError naming the index if it is damaged."""
+    path = Path(path, MANIFEST) if Path(path).is_dir() else Path(path)
+    _, about = load_tensors(path)
+    parts = [Part(path.parent / file, *rest) for file, *rest in about["parts"]]
+    return Zoo(path, build_spec(**about["spec"]), about["epochs"], about["bar"], parts)
 
 
-def read_zoo(path: str | Path) -> ZooWeights:
-    """Inverse of `write_zoo`; raises InputError naming the file if it is damaged."""
-    tensors, metadata = load_tensors(path)
-    spec = build_spec(**metadata["spec"])
-    return ZooWeights(spec, *(metadata[name] for name in ("epochs", "models", "bar")), flatten(spec, tensors))
+def write_index(path: str | Path, zoo: Zoo, job: Job | None = None, place: Path | None = None) -> None:
+    """Write what a zoo is and where its parts lie, relative to the index; `place` is where the index will lie, if it is moved."""
+    start = (place or Path(path)).parent
+    parts = [[Path(os.path.relpath(part.path, start)).as_posix(), *part[1:]] for part in zoo.parts]
+    about = {"spec": zoo.spec.description, "epochs": zoo.epochs, "bar": zoo.bar, "parts": parts}
+    save_tensors(path, {}, about, job, place)
+
+
+class ZooWriter:
+    """Writes checkpoints part by part into a folder that appears, whole, when it is finished.
+
+    Until then they lie in `<folder>.partial`, where a job that was killed finds them.
+    """
+
+    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float) -> None:
+        self.folder = Path(folder)
+        self.partial = self.folder.with_name(f"{self.folder.name}.partial")
+        self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [])
+
+    @property
+    def num_models(self) -> int:
+        """Models written so far."""
+        return sum(len(part.models) for part in self.zoo.parts)
+
+    def go_on(self, num_models: int = 0) -> bool:
+        """Keep the first models that a killed job wrote and remove the rest; whether they are all there, else none is kept."""
+        paths = sorted(self.partial.glob("*"))
+        kept = [path for path in paths if path.stem.isdecimal() and int(path.stem) < num_models]
+        try:
+            self.zoo = self.zoo._replace(parts=[read_part(path) for path in kept])
+        except InputError as error:
+            print(f"starting over: {error}")
+            return self.go_on() and False
+        if self.num_models != num_models:
+            print(f"starting over: {self.partial} does not hold the first {num_models} models")
+            return self.go_on() and False
+        for path in set(paths) - set(kept):
+            path.unlink()
+        return True
+
+    def write(self, models: Sequence[int], parameters: dict[str, Float32[Tensor, "..."]]) -> None:
+        """Write one part: some models, by their indices in the zoo, each parameter as [model, epoch, *shape], float32."""
+        shapes = {name: (len(models), len(self.zoo.epochs), *shape) for name, shape in self.zoo.spec.shapes.items()}
+        if {name: tuple(values.shape) for name, values in parameters.items()} != shapes:
+            raise ValueError(f"parameters are not of the shapes {shapes}")
+        if not self.zoo.parts:
+            self.go_on()
+        path = self.partial / f"{self.num_models:07d}.safetensors"
+        ordered = {name: parameters[name] for name in shapes}
+        self.zoo.parts.append(write_part(path, list(models), self.zoo.epochs, ordered))
+
+    def finish(self, job: Job | None = None) -> Zoo:
+        """Put the folder, with a manifest that is its index, in its place."""
+        parts = [part._replace(path=self.folder / part.path.name) for part in self.zoo.parts]
+        zoo = self.zoo._replace(parts=parts)
+        write_index(self.partial / MANIFEST, zoo, job, zoo.path)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.partial.replace(self.folder)
+        return zoo
 
 
 def which_learned(models: pa.Table, bar: float) -> str:

@@ -122,15 +122,18 @@ class Scenario(Settings):
                 raise ValueError(f"{key}: there is no cell {name!r} in {section}, only {known}")
         return self
 
-    @model_validator(mode="after")
-    def _epochs_are_kept(self) -> "Scenario":
+    @cached_property
+    def read_of_zoos(self) -> dict[str, tuple[str, list[int]]]:
+        """What reads weights of a zoo, by its key: the zoo's name, and the epochs."""
         learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
         learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
-        for name, cell in self.teachers.items():
-            if isinstance(cell, ZooTeachers):
-                learners[f"teachers.{name}.epoch"] = (cell.zoo, [cell.epoch])
-        for key, (zoo, epochs) in learners.items():
-            if missing := set(epochs) - set(self.zoos[zoo].epochs):
+        teachers = {name: cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
+        return learners | {f"teachers.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in teachers.items()}
+
+    @model_validator(mode="after")
+    def _epochs_are_kept(self) -> "Scenario":
+        for key, (zoo, epochs) in self.read_of_zoos.items():
+            if missing := set(epochs) - set(self.zoos[zoo].storable):
                 raise ValueError(f"{key}: zoo {zoo!r} keeps no epoch {min(missing)}")
             if any(later <= earlier for earlier, later in pairwise(epochs)):
                 raise ValueError(f"{key}: epochs must increase")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,30 +18,51 @@ from weightspace.errors import InputError
 from weightspace.jobs import Job
 
 
-def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, object], job: Job | None = None) -> None:
-    """Write tensors and JSON-able metadata to one safetensors file, whole or not at all; with a job it says who it is."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def save_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, object], job: Job | None = None, place: Path | None = None
+) -> None:
+    """Write tensors and JSON-able metadata to one safetensors file, whole or not at all; with a job it says who it is.
+
+    `place` is where the file will lie, if it is moved with its folder.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(metadata, sort_keys=True)
     entry = f"{_digest(tensors, text)} {text}"  # one entry, since safetensors writes several in any order
+    write_whole(Path(path), tensors, f"{entry}\n{job.said_of(place or path)}" if job else entry)
+
+
+def write_whole(path: Path, tensors: dict[str, Tensor], entry: str) -> None:
+    """Write a safetensors file with one entry of text, by a temporary file and a rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"weightspace": f"{entry}\n{job.said_of(path)}" if job else entry})
+    save_file(tensors, partial, {"weightspace": entry})
     partial.chmod(0o666 & ~_umask())  # safetensors writes 0600
     partial.replace(path)
 
 
-def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict]:
-    """Tensors and metadata of `path`; raises InputError naming the file if it is cut, altered or not ours."""
+@contextmanager
+def opened(path: str | Path, framework: Literal["pt", "np"]) -> Iterator[safe_open]:
+    """An open safetensors file; raises InputError naming it if it is missing, cut, or lacks what the block asks it for."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            digest, _, text = (file.metadata() or {}).get("weightspace", "").partition(" ")
-            text, _, _ = text.partition("\n")  # after it stands who the file is
+        with safe_open(path, framework) as file:
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def digest_and_text(file: safe_open) -> tuple[str, str]:
+    """What the header of an open file says: digest of its content, and its metadata as JSON."""
+    digest, _, text = (file.metadata() or {}).get("weightspace", "").partition(" ")
+    return digest, text.partition("\n")[0]  # after it stands who the file is
+
+
+def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict]:
+    """Tensors and metadata of `path`; raises InputError naming the file if it is cut, altered or not ours."""
+    with opened(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        digest, text = digest_and_text(file)
     if digest != _digest(tensors, text):
         raise InputError(f"{path}: its content is not what was written (sha256 differs)")
     return {name: t.to(device) for name, t in tensors.items()}, json.loads(text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -47,10 +47,11 @@ class Task(NamedTuple):
     spec: NetSpec
     recipe: Recipe
     images: ImageSet
-    epochs: list[int]  # that are kept, the last one included; 0 is before training
+    epochs: list[int]  # after which models are measured, the last one included; 0 is before training
+    stored: list[int]  # of these, whose weights are kept
     averaged_epochs: int = 0  # last ones, whose mean weights are kept too
     bias: float | None = BIAS  # that biases start at; None: uniform in +-1 / sqrt(fan_in)
-    measure: Callable[[NetSpec, ImageSet, Tensor], Tensor] | None = None  # [model, measure] of weights, at each kept epoch
+    measure: Callable[[NetSpec, ImageSet, Tensor], Tensor] | None = None  # [model, measure] of weights, at each of `epochs`
     num_measures: int = 0
     teacher: DistillationTeachers | None = None  # whose answers are learned in place of labels
     counts_anew: bool = False  # dropout is drawn by epoch and step in it, not by the step of the whole training
@@ -74,32 +75,52 @@ class Stack(NamedTuple):
     weights: Float[Tensor, "model weight"]
     moments: Moments
     summed: Float[Tensor, "model summed"]  # weights over the epochs that are averaged; of width 0 where none is
-    epoch: int  # the last one done; -1 before the untrained models are kept
+    kept: Float[Tensor, "model stored weight"]  # on the CPU; not a number at epochs to come
+    epoch: int  # the last one done; -1 before the untrained models are measured
     step: int
 
 
 class Trained(NamedTuple):
     """What training leaves of some models."""
 
-    weights: Float[Tensor, "model epoch weight"]  # of the epochs that are kept
+    weights: Float[Tensor, "model stored weight"]  # of width 0 where a store took them
     measures: Float[Tensor, "model epoch measure"]
     averaged: Float[Tensor, "model summed"]  # mean of the last epochs; its running statistics are the mean ones, not its own
 
 
-def task_of(recipe: Recipe, images: ImageSet, epochs: Sequence[int], **rest: object) -> Task:
-    """The task of a recipe, whose networks fit the shape and classes of the images."""
+@runtime_checkable
+class Store(Protocol):
+    """Where weights are written, stack by stack."""
+
+    def go_on(self, num_models: int) -> bool:
+        """Whether those of the first models are there, as a killed training left them; all others are removed."""
+
+    def write(self, models: slice, weights: Float[Tensor, "model stored weight"]) -> None:
+        """Write those of a stack that is trained."""
+
+
+def task_of(recipe: Recipe, images: ImageSet, epochs: Sequence[int], stored: Sequence[int] | None = None, **rest: object) -> Task:
+    """The task of a recipe, whose networks fit the images; weights of all epochs are kept, or of some."""
     spec = build_spec(recipe.architecture, recipe.activation, images.train_x.shape[1:], len(images.classes))
-    return Task(spec, recipe, images, list(epochs), **rest)
+    return Task(spec, recipe, images, list(epochs), list(epochs if stored is None else stored), **rest)
 
 
-def train(task: Task, models: Sequence[Trainee], state: TrainingState | None = None, stack_size: int | None = None) -> Trained:
+def train(
+    task: Task,
+    models: Sequence[Trainee],
+    state: TrainingState | None = None,
+    stack_size: int | None = None,
+    store: Store | None = None,
+) -> Trained:
     """Train models in stacks of at most `stack_size` (None: all as one); a killed run goes on from `state`.
+
+    Their weights go to a `store`, if there is one, as soon as a stack is trained.
 
     When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack: on a CPU bit for bit
     in stacks of two or more, but to rounding in a stack of one, and with batch norms or means over pixels.
     """
     epochs = task.epochs
-    trained, stack, start, size = _resume(task, models, state, stack_size or len(models))
+    trained, stack, start, size = _resume(task, state, store) or _begun(task, models, stack_size, store)
     begun = start * epochs[-1] + (len(stack.weights) * max(stack.epoch, 0) if stack else 0)
     progress = Progress("model epochs", len(models) * epochs[-1], begun)
     while start < len(models):
@@ -108,15 +129,19 @@ def train(task: Task, models: Sequence[Trainee], state: TrainingState | None = N
             own = task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[part]))
             stack = stack or new_stack(own, models[part])
             for current in train_stack(own, models[part], stack):
-                if current.epoch in epochs:
-                    trained.weights[part, epochs.index(current.epoch)] = current.weights.cpu()
-                    if task.measure:
-                        measures = task.measure(task.spec, task.images, current.weights)
-                        trained.measures[part, epochs.index(current.epoch)] = measures.cpu()
+                if current.epoch in task.stored:
+                    stack.kept[:, task.stored.index(current.epoch)] = current.weights.cpu()
+                if task.measure and current.epoch in epochs:
+                    measures = task.measure(task.spec, task.images, current.weights)
+                    trained.measures[part, epochs.index(current.epoch)] = measures.cpu()
                 if state:
                     _save(state, trained, current, start, size)
                 progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
             trained.averaged[part] = (stack.summed / max(1, task.averaged_epochs)).cpu()
+            if store:
+                store.write(part, stack.kept)
+            else:
+                trained.weights[part] = stack.kept
             start = part.stop
         except torch.OutOfMemoryError as error:
             size = (part.stop - part.start) // 2
@@ -128,25 +153,38 @@ def train(task: Task, models: Sequence[Trainee], state: TrainingState | None = N
 
 
 def _save(state: TrainingState, trained: Trained, stack: Stack, start: int, size: int) -> None:
-    tensors = {f"kept_{name}": tensor for name, tensor in trained._asdict().items()}
-    tensors |= {"weights": stack.weights, "summed": stack.summed, **stack.moments._asdict()}
+    tensors = {f"trained_{name}": tensor for name, tensor in trained._asdict().items()}
+    tensors |= {"weights": stack.weights, "summed": stack.summed, "kept": stack.kept, **stack.moments._asdict()}
     state.save_if_due(lambda: tensors, start=start, size=size, epoch=stack.epoch, step=stack.step)
 
 
-def _resume(
-    task: Task, models: Sequence[Trainee], state: TrainingState | None, size: int
-) -> tuple[Trained, Stack | None, int, int]:
-    """What is trained so far, the stack in training, the first of its models, and the size of stacks."""
+class _Place(NamedTuple):
+    """Where a training is."""
+
+    trained: Trained
+    stack: Stack | None  # in training
+    start: int  # the first of its models
+    size: int  # of stacks
+
+
+def _begun(task: Task, models: Sequence[Trainee], stack_size: int | None, store: Store | None) -> _Place:
+    num, width = len(models), 0 if store else task.spec.num_weights
+    shapes = [(num, len(task.stored), width), (num, len(task.epochs), task.num_measures), (num, _summed_width(task))]
+    return _Place(Trained(*(torch.full(shape, torch.nan) for shape in shapes)), None, 0, stack_size or num)
+
+
+def _resume(task: Task, state: TrainingState | None, store: Store | None) -> _Place | None:
+    """As the state of a killed run says; None where there is none, or where the store lacks what it had written."""
     if state is None or (saved := state.load()) is None:
-        num, kept = len(models), len(task.epochs)
-        shapes = [(num, kept, task.spec.num_weights), (num, kept, task.num_measures), (num, _summed_width(task))]
-        return Trained(*(torch.full(shape, torch.nan) for shape in shapes)), None, 0, size
+        return None
     tensors, place = saved
-    trained = Trained(*(tensors[f"kept_{name}"] for name in Trained._fields))
+    if store and not store.go_on(place["start"]):
+        return None
     names = ("weights", "summed", *Moments._fields)
     weights, summed, first, second = (tensors[name].to(task.images.train_x.device) for name in names)
-    stack = Stack(weights, Moments(first, second), summed, place["epoch"], place["step"])
-    return trained, stack, place["start"], place["size"]
+    stack = Stack(weights, Moments(first, second), summed, tensors["kept"], place["epoch"], place["step"])
+    trained = Trained(*(tensors[f"trained_{name}"] for name in Trained._fields))
+    return _Place(trained, stack, place["start"], place["size"])
 
 
 def _summed_width(task: Task) -> int:
@@ -164,7 +202,8 @@ def new_stack(task: Task, models: Sequence[Trainee]) -> Stack:
     rows = [initial_weights(task.spec, model.init, generator_for(*model.start), task.bias) for model in models]
     weights = torch.stack(rows).to(task.images.train_x.device)
     summed = weights.new_zeros(len(weights), _summed_width(task))
-    return Stack(weights, zero_moments(weights), summed, epoch=-1, step=0)
+    kept = torch.full((len(weights), len(task.stored), task.spec.num_weights), torch.nan)
+    return Stack(weights, zero_moments(weights), summed, kept, epoch=-1, step=0)
 
 
 def train_stack(task: Task, models: Sequence[Trainee], stack: Stack) -> Iterator[Stack]:

@@ -1,5 +1,6 @@
 """The zoo as an autoencoder sees it: checkpoints of the chosen epochs, by split, with their properties."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import pandas as pd
@@ -9,8 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
-from weightspace.checkpoints import ZooWeights, which_learned
+from weightspace.checkpoints import Zoo, which_learned
 from weightspace.errors import InputError
+
+SPLITS = ("train", "val", "test")
 
 
 class Checkpoints(NamedTuple):
@@ -31,9 +34,13 @@ class Checkpoints(NamedTuple):
 
 
 def checkpoints_by_split(
-    config: AutoencoderSettings | BaselineConfig, zoo: ZooWeights, models: pa.Table, device: torch.device
+    config: AutoencoderSettings | BaselineConfig,
+    zoo: Zoo,
+    models: pa.Table,
+    device: torch.device,
+    wanted: Collection[str] = SPLITS,
 ) -> dict[str, Checkpoints]:
-    """Checkpoints of train, val and test models.
+    """Checkpoints of train, val and test models, or of those splits alone that are wanted; no others are read.
 
     Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
@@ -45,13 +52,14 @@ def checkpoints_by_split(
         print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints, of models {lost}")
     table = table[~table["diverged"]]
     splits = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         rows = table[table["split"] == split].sort_values(["model", "epoch"], ignore_index=True)
         usable = int((rows["epoch"] == config.epochs[-1]).sum())
         if usable < 2:
             raise InputError(
                 f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
             )
-        places = torch.tensor([zoo.epochs.index(epoch) for epoch in rows["epoch"]])
-        splits[split] = Checkpoints(zoo.weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
+        if split in wanted:
+            places = list(zip(rows["model"].tolist(), rows["epoch"].tolist(), strict=True))
+            splits[split] = Checkpoints(zoo.checkpoints(places).to(device), rows)
     return splits

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float64
 from torch import Generator, Tensor
 
-from weightspace.checkpoints import ZooWeights, in_range
+from weightspace.checkpoints import Zoo, in_range
 from weightspace.ensemble import evaluate, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
@@ -39,7 +39,7 @@ def make_teachers(
     config: SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher,
     name: str,
     images: ImageSet | None,
-    zoo: ZooWeights | None,
+    zoo: Zoo | None,
     state: TrainingState,
 ) -> Teachers:
     """Teachers of any kind; `name` is the cell's, `images` and `zoo` are there where the kind needs them."""
@@ -164,13 +164,13 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
     return Teachers(task.spec, weights.double(), [True] * config.num)
 
 
-def zoo_teachers(config: ZooTeachers, zoo: ZooWeights) -> Teachers:
+def zoo_teachers(config: ZooTeachers, zoo: Zoo) -> Teachers:
     """Models of a zoo at one epoch; raises InputError if a model or the epoch is not in its file, or a model diverged."""
     if config.epoch not in zoo.epochs:
         raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, zoo.epochs))}, not {config.epoch}")
     if max(config.models) >= len(zoo.models):
         raise InputError(f"zoo {config.zoo!r} has models 0 to {len(zoo.models) - 1}, no {max(config.models)}")
-    weights = zoo.weights[config.models, zoo.epochs.index(config.epoch)]
+    weights = zoo.checkpoints([(model, config.epoch) for model in config.models])
     if not (usable := in_range(weights)).all():
         raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~usable).nonzero()[0])]} diverged")
     return Teachers(zoo.spec, weights.double(), [True] * len(weights))

@@ -22,7 +22,13 @@ class ZooConfig(Recipe):
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
     weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="0: none")
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
-    epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs whose checkpoints are kept, the last one included")
+    epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs that models are measured at, the last one included")
+    weights: Literal["read", "all"] | Annotated[list[NonNegativeInt], Field(min_length=1), Once] = Field(
+        "read",
+        exclude=True,  # a job is told the epochs
+        description="epochs whose weights are stored; read: those that a cell of the scenario reads, and the last; all: all of "
+        "`epochs`; a list: these, whoever reads them. A zoo is trained anew where this changes",
+    )
     val_share: Share = Field(0.15, description="fraction of the models")
     test_share: Share = Field(0.25, description="fraction of the models")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
@@ -32,6 +38,8 @@ class ZooConfig(Recipe):
     def _epochs_increase(self) -> "ZooConfig":
         if any(later <= earlier for earlier, later in pairwise(self.epochs)):
             raise ValueError("epochs must increase")
+        if not set(self.storable) <= set(self.epochs):
+            raise ValueError("weights must be among epochs")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
         if self.num_models > MOST_MODELS:
@@ -39,6 +47,11 @@ class ZooConfig(Recipe):
         if self.num_shards > self.num_models:
             raise ValueError(f"num_shards is {self.num_shards} for {self.num_models} models")
         return self
+
+    @property
+    def storable(self) -> list[int]:
+        """Epochs whose weights something may read."""
+        return self.epochs if isinstance(self.weights, str) else sorted(self.weights)
 
     @property
     def num_models(self) -> int:

@@ -1,18 +1,23 @@
 """Train a population of small networks, and measure its models."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weightspace.checkpoints import ZooWeights, in_range
+from weightspace.checkpoints import Zoo, ZooWriter, in_range
 from weightspace.ensemble import evaluate, learning_bar
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.store import TrainingState
 from weightspace.table import Source
-from weightspace.training import Task, Trained, Trainee, task_of, train
+from weightspace.training import Task, Trainee, task_of, train
 from weightspace.zoo.members import Member, members, split_of, too_few
 from weightspace.zoo.settings import ZooConfig
 
@@ -26,9 +31,9 @@ def shard_members(config: ZooConfig, shard: int) -> list[Member]:
     return members(config)[shard :: config.num_shards]
 
 
-def make_task(config: ZooConfig, images: ImageSet) -> Task:
-    """What the models of a zoo learn; its images lie on the device that trains."""
-    return task_of(config, images, config.epochs, measure=measure, num_measures=len(MEASURES))
+def make_task(config: ZooConfig, images: ImageSet, stored: Sequence[int] | None = None) -> Task:
+    """What the models of a zoo learn; its images lie on the device that trains. Weights of all epochs are stored, or of some."""
+    return task_of(config, images, config.epochs, stored, measure=measure, num_measures=len(MEASURES) + 1)
 
 
 def trainee(config: ZooConfig, member: Member) -> Trainee:
@@ -37,30 +42,52 @@ def trainee(config: ZooConfig, member: Member) -> Trainee:
     return Trainee(member.init, *draws, member.learning_rate, member.weight_decay)
 
 
-def train_models(task: Task, models: list[Member], state: TrainingState) -> Trained:
-    """Train models of a zoo; a killed run goes on from `state`. Measures are not finite where a model diverged."""
-    return train(task, [trainee(task.recipe, member) for member in models], state, task.recipe.stack_size)
+class Shard(NamedTuple):
+    """Where the weights of some models of a zoo are written."""
+
+    writer: ZooWriter
+    models: list[Member]
+
+    def go_on(self, num_models: int) -> bool:
+        return self.writer.go_on(num_models)
+
+    def write(self, models: slice, weights: Float[Tensor, "model stored weight"]) -> None:
+        self.writer.write([member.model for member in self.models[models]], unflatten(self.writer.zoo.spec, weights))
 
 
-def shard_weights(task: Task, models: list[Member], trained: Trained) -> ZooWeights:
-    """What the file of a shard holds."""
-    bar = learning_bar(task.images.train_y)
-    return ZooWeights(task.spec, task.epochs, [member.model for member in models], bar, trained.weights)
+def shard_writer(task: Task, folder: str | Path) -> ZooWriter:
+    """What writes the weights of a shard."""
+    return ZooWriter(folder, task.spec, task.stored, learning_bar(task.images.train_y))
 
 
-def measure(spec: NetSpec, images: ImageSet, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model measure"]:
-    """Loss and accuracy on train, val and test images, in the order of MEASURES."""
+class TrainedModels(NamedTuple):
+    """What is known of some models at the epochs that are measured; their weights are in the parts that training wrote."""
+
+    in_range: Bool[Tensor, "model epoch"]  # whether the weights can be computed with
+    measures: Float[Tensor, "model epoch measure"]  # in the order of MEASURES; not finite where a model diverged
+
+
+def train_models(task: Task, models: list[Member], state: TrainingState, writer: ZooWriter) -> TrainedModels:
+    """Train models of a zoo and write their weights; a killed run goes on from `state`."""
+    trainees = [trainee(task.recipe, member) for member in models]
+    measures = train(task, trainees, state, task.recipe.stack_size, Shard(writer, models)).measures
+    return TrainedModels(measures[..., -1] == 1, measures[..., :-1])
+
+
+def measure(spec: NetSpec, images: ImageSet, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model measure_and_one"]:
+    """Loss and accuracy on train, val and test images, in the order of MEASURES; then 1 for weights that are in range."""
     splits = [(images.train_x, images.train_y), (images.val_x, images.val_y), (images.test_x, images.test_y)]
-    return torch.stack([column for x, y in splits for column in evaluate(spec, weights, normalize(x, images), y)], dim=1)
+    columns = [column for x, y in splits for column in evaluate(spec, weights, normalize(x, images), y)]
+    return torch.stack([*columns, in_range(weights).to(weights.dtype)], dim=1)
 
 
-def models_table(config: ZooConfig, models: list[Member], trained: Trained) -> pa.Table:
+def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels) -> pa.Table:
     """One row per model and epoch: identity, init tensor, measures, gap (train - test accuracy), diverged, split.
 
     A checkpoint diverged if a measure is not finite, or a weight is not or is so large that its square is not.
     """
     rows = []
-    finite = in_range(trained.weights) & trained.measures.isfinite().all(-1)
+    finite = trained.in_range & trained.measures.isfinite().all(-1)
     for n, member in enumerate(models):
         for e, epoch in enumerate(config.epochs):
             measures = dict(zip(MEASURES, trained.measures[n, e].tolist(), strict=True))
@@ -85,15 +112,12 @@ def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
     return rows
 
 
-def join_shards(shards: list[ZooWeights], tables: list[pa.Table]) -> tuple[ZooWeights, pa.Table]:
-    """The checkpoints and the table of all models, in the order of their indices.
+def join_shards(shards: list[Zoo], tables: list[pa.Table]) -> tuple[Zoo, pa.Table]:
+    """A zoo of the parts of all shards, and the table of all models, in the order of their indices.
 
     Raises InputError if a model is missing or there twice.
     """
-    models = torch.tensor([model for shard in shards for model in shard.models])
-    order = models.argsort()
-    if models[order].tolist() != list(range(len(models))):
-        raise InputError(f"the shards do not hold models 0 to {len(models) - 1}, each once")
-    weights = torch.cat([shard.weights for shard in shards])[order]
-    table = pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])
-    return shards[0]._replace(models=models[order].tolist(), weights=weights), table
+    zoo = shards[0]._replace(parts=[part for shard in shards for part in shard.parts])
+    if zoo.models != list(range(len(zoo.models))):
+        raise InputError(f"the shards do not hold models 0 to {len(zoo.models) - 1}, each once")
+    return zoo, pa.concat_tables(tables).sort_by([("model", "ascending"), ("epoch", "ascending")])

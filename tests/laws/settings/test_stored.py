@@ -1,0 +1,72 @@
+"""Which weights of a zoo are stored, and how much disk they take, is known from the settings."""
+
+import pytest
+import torch
+from planted_zoos import stored_zoo
+from small_scenario import changed, read
+from weightspace.errors import InputError
+from weightspace.nets.spec import build_spec
+from weightspace.stored import stored_epochs, told_sizes, weights_mb
+
+
+def scenario_of(folder, epochs, **zoo):
+    """The small scenario, whose autoencoder, baseline and teachers read one epoch each."""
+    content = changed("zoos.digits.epochs", [0, 1, 2, 3, 4, 5])
+    content["zoos"]["digits"] |= zoo
+    content["autoencoders"]["plain"]["epochs"] = [epochs[0]]
+    content["baselines"] = {"pca": {"zoo": "digits", "epochs": [epochs[1]], "kind": "pca", "numbers": 3}}
+    content["teachers"]["member"]["epoch"] = epochs[2]
+    content["zoos"]["unread"] = content["zoos"]["digits"] | {"weights": "read"}
+    return read(folder, content)
+
+
+@pytest.mark.parametrize("epochs", [(1, 2, 4), (4, 4, 4), (5, 0, 5)], ids=str)
+def test_weights_are_stored_of_epochs_that_something_reads_and_of_the_last(tmp_path, epochs):
+    scenario = scenario_of(tmp_path, epochs)
+    assert stored_epochs(scenario, "digits") == sorted({*epochs, 5})
+    assert stored_epochs(scenario, "unread") == [5]
+
+
+@pytest.mark.parametrize(("weights", "stored"), [("all", [0, 1, 2, 3, 4, 5]), ([4, 1, 2], [1, 2, 4])], ids=str)
+def test_a_zoo_may_say_itself_which_are_stored(tmp_path, weights, stored):
+    assert stored_epochs(scenario_of(tmp_path, (1, 2, 4), weights=weights), "digits") == stored
+
+
+WRONG = {
+    "read and not stored": ([2, 4], "autoencoders.plain.epochs: zoo 'digits' keeps no epoch 1"),
+    "not measured": ([1, 2, 4, 7], "weights must be among epochs"),
+    "twice": ([1, 1, 2, 4], "names 1 twice"),
+    "none": ([], "zoos.digits.weights: .* at least 1 item"),
+    "a word": ("some", "zoos.digits.weights: Input should be 'read' or 'all'"),
+}
+
+
+@pytest.mark.parametrize(("weights", "told"), WRONG.values(), ids=WRONG)
+def test_weights_that_are_read_and_not_stored_are_one_sentence(tmp_path, weights, told):
+    with pytest.raises(InputError, match=told) as error:
+        scenario_of(tmp_path, (1, 2, 4), weights=weights)
+    assert "\n" not in str(error.value)
+
+
+def test_the_size_is_that_of_the_files_without_their_headers(tmp_path):
+    scenario = scenario_of(tmp_path, (1, 2, 4))
+    zoo = scenario.zoos["digits"]
+    spec = build_spec(zoo.architecture, zoo.activation, (1, 8, 8), 10)
+    epochs = stored_epochs(scenario, "digits")
+    stored = stored_zoo(tmp_path / "zoo", spec, epochs, torch.zeros(zoo.num_models, len(epochs), spec.num_weights), [1, 3])
+    contents = [part.path.read_bytes() for part in stored.parts]
+    on_disk = sum(len(content) - 8 - int.from_bytes(content[:8], "little") for content in contents)
+    assert weights_mb(scenario, "digits", zoo.num_models, len(epochs)) == pytest.approx(on_disk / 1e6, rel=1e-12)
+
+
+def test_a_zoo_of_resnets_is_told_with_its_size_and_that_the_disk_is_too_small(tmp_path):
+    """An epoch of 200 of 11,175,370 learned weights (gray, 10 classes) and 9,600 running statistics takes 8.95 GB."""
+    scenario = scenario_of(tmp_path, (4, 4, 4), architecture="resnet18", num_seeds=200)
+    (told,) = told_sizes(scenario, ["digits"], 30e9)
+    assert told == "zoo 'digits': 200 models, weights of 2 of 6 measured epochs (4, 5): 17.9 GB on disk"
+    (told,) = told_sizes(scenario, ["digits"], 5e9)
+    assert told.endswith("17.9 GB on disk, where only 5.0 GB are free")
+    assert [line.partition(":")[0] for line in told_sizes(scenario, ["unread", "digits"], 1e12)] == [
+        "zoo 'digits'",
+        "zoo 'unread'",
+    ]

@@ -1,0 +1,42 @@
+"""What zoos take on disk and in memory: the epochs whose weights are stored, and their size, from the settings alone."""
+
+from collections.abc import Collection, Iterator
+
+from weightspace.nets.spec import build_spec
+from weightspace.scenario import Scenario
+
+BYTES = 4  # of a weight, as it is stored
+UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
+
+
+def stored_epochs(scenario: Scenario, name: str) -> list[int]:
+    """Epochs of a zoo whose weights are stored: the listed ones, or those that a cell reads, and the last."""
+    zoo = scenario.zoos[name]
+    if zoo.weights != "read":
+        return zoo.storable
+    return sorted({zoo.epochs[-1]}.union(*(epochs for other, epochs in scenario.read_of_zoos.values() if other == name)))
+
+
+def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) -> float:
+    """Size of the weights of so many models of a zoo at so many epochs, in MB of 10^6 bytes."""
+    zoo = scenario.zoos[name]
+    images = scenario.images[zoo.images]
+    spec = build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
+    return num_models * num_epochs * spec.num_weights * BYTES / 1e6
+
+
+def told_sizes(scenario: Scenario, names: Collection[str], free: float) -> Iterator[str]:
+    """One sentence per zoo: its models and stored epochs, and their size on disk; if fewer bytes are free, that too."""
+    for name in sorted(names):
+        zoo, epochs = scenario.zoos[name], stored_epochs(scenario, name)
+        size = 1e6 * weights_mb(scenario, name, zoo.num_models, len(epochs))
+        lacking = f", where only {_told(free)} are free" if free < size else ""
+        yield (
+            f"zoo {name!r}: {zoo.num_models:,} models, weights of {len(epochs)} of {len(zoo.epochs)} measured epochs "
+            f"({', '.join(map(str, epochs))}): {_told(size)} on disk{lacking}"
+        )
+
+
+def _told(size: float) -> str:
+    unit = next((unit for unit, num in UNITS.items() if size >= num), "kB")
+    return f"{size / UNITS[unit]:.1f} {unit}"
