@@ -1,5 +1,6 @@
 """Checkpoints as token sequences: one token per output unit, incoming weights then bias, zero-padded."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -73,11 +74,19 @@ class Scale(NamedTuple):
         return weights * self.std + self.mean
 
 
-def layer_scale(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"]) -> Scale:
+def within_checkpoints(weights: Float[Tensor, "checkpoint weight"]) -> Float[Tensor, ""]:
+    """Root of the mean variance within a checkpoint (SANE, 888543c, dataset_tokens.py:295-357): means may differ at will."""
+    return weights.var(dim=1).mean().sqrt()
+
+
+DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {"total": torch.std, "within": within_checkpoints}
+
+
+def layer_scale(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], deviation: str = "total") -> Scale:
     """Mean and deviation of each layer's weights and biases over all checkpoints."""
     pieces = weights.split([layer.size for layer in spec.layers], dim=1)
     sizes = torch.tensor([layer.size for layer in spec.layers], device=weights.device)
-    mean, std = (torch.stack([measure(piece) for piece in pieces]) for measure in (torch.mean, torch.std))
+    mean, std = (torch.stack([measure(piece) for piece in pieces]) for measure in (torch.mean, DEVIATIONS[deviation]))
     return Scale(mean.repeat_interleave(sizes), std.repeat_interleave(sizes))
 
 
@@ -103,7 +112,13 @@ class Codec(NamedTuple):
         return Codec(self.spec, self.layout.to(device), Scale(*(tensor.to(device) for tensor in self.scale)))
 
 
-def make_codec(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], token_size: int | None, standardize: bool) -> Codec:
+def make_codec(
+    spec: NetSpec,
+    weights: Float[Tensor, "checkpoint weight"],
+    token_size: int | None,
+    standardize: bool,
+    deviation: str = "total",
+) -> Codec:
     """Codec for a spec, its scale measured on `weights` (training checkpoints) or left out."""
-    scale = layer_scale(spec, weights) if standardize else identity_scale(spec)
+    scale = layer_scale(spec, weights, deviation) if standardize else identity_scale(spec)
     return Codec(spec, token_layout(spec, token_size), scale)
