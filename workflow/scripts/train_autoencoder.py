@@ -21,5 +21,5 @@ with rule_log(snakemake.log[0]):
     data = autoencoder_data(config, zoo.spec, train, read_images(inputs.images, device))
     with resumable(job, output.model) as state:
         trained = train_autoencoder(data, source, state)
-        write_metrics(output.metrics, loss_metrics(source, trained), METRICS, job)
+        write_metrics(output.metrics, loss_metrics(source, trained, config), METRICS, job)
         write_autoencoder(output.model, data, trained, source.seed, job)

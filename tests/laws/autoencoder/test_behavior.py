@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from weightspace.behavior import DISTANCES, agreement, distance, mixed_queries, noise_queries, output_distance
+from weightspace.behavior import DISTANCES, agreement, distance, mixed_queries, noise_queries, output_distance, raw_cross_entropy
 
 distances = pytest.mark.parametrize("measure", DISTANCES.values(), ids=DISTANCES)
 pytestmark = pytest.mark.usefixtures("float64")
@@ -17,14 +17,27 @@ def seeded(seed=0):
 # distances
 
 
-@distances
-def test_equal_logits_are_at_distance_0_and_stationary(measure):
+@pytest.mark.parametrize("name", sorted(set(DISTANCES) - {"raw_cross_entropy"}))
+def test_equal_logits_are_stationary_at_distance_0_or_at_their_own_entropy(name):
     target = torch.randn(3, 6, 4)
     logits = target.clone().requires_grad_()
-    loss = measure(logits, target)
+    loss = DISTANCES[name](logits, target)
     loss.backward()
-    assert loss.abs() < 1e-14
+    entropy = -(target.softmax(-1) * target.log_softmax(-1)).sum(-1).mean()
+    assert (loss - (entropy if name == "soft_cross_entropy" else 0)).abs() < 1e-14
     assert logits.grad.abs().max() < 1e-14
+
+
+def test_with_logits_as_its_target_a_cross_entropy_is_not_stationary_there_and_has_no_least_value():
+    target = torch.randn(3, 6, 4)
+    logits = target.clone().requires_grad_()
+    raw_cross_entropy(logits, target).backward()
+    assert logits.grad.abs().max() > 1e-3
+    lowered = torch.zeros(4)  # the published loss rewards a class ever less likely, where its target logit is negative
+    lowered[0] = -1
+    target[..., 0] = -target[..., 0].abs()
+    values = [raw_cross_entropy(target + 10.0**power * lowered, target) for power in range(1, 6)]
+    assert all(after < before - 1 for before, after in zip(values, values[1:], strict=False))
 
 
 @distances
@@ -37,11 +50,12 @@ def test_other_logits_are_at_a_positive_distance_with_a_gradient(measure):
     assert (logits.grad.norm(dim=(1, 2)) > 0).all()
 
 
-@distances
-def test_a_shift_that_the_softmax_does_not_see_changes_nothing(measure):
+@pytest.mark.parametrize("name", DISTANCES)
+def test_a_shift_that_the_softmax_does_not_see_changes_nothing_but_logits_as_targets(name):
     logits, target = torch.randn(2, 3, 6, 4)
     shift, other = torch.randn(2, 3, 6, 1)
-    torch.testing.assert_close(measure(logits + shift, target + other), measure(logits, target))
+    shifted = DISTANCES[name](logits + shift, target + other * (name != "raw_cross_entropy"))
+    torch.testing.assert_close(shifted, DISTANCES[name](logits, target))
 
 
 @distances
@@ -80,7 +94,18 @@ def slow_distillation(logits, target):
     return 4 * sum(q * math.log(q / p) for p, q in zip(ours, theirs, strict=True))
 
 
-SLOW = {"softmax_mse": slow_softmax_mse, "logit_mse": slow_logit_mse, "distillation": slow_distillation}
+def slow_raw_cross_entropy(logits, target):
+    """Cross-entropy whose target is logits (Meynent et al. 2025, 2.4: the published code)."""
+    return -sum(q * math.log(p) for p, q in zip(softmax(logits), target, strict=True))
+
+
+SLOW = {
+    "softmax_mse": slow_softmax_mse,
+    "logit_mse": slow_logit_mse,
+    "distillation": slow_distillation,
+    "soft_cross_entropy": lambda logits, target: slow_raw_cross_entropy(logits, softmax(target)),
+    "raw_cross_entropy": slow_raw_cross_entropy,
+}
 
 
 @pytest.mark.parametrize("name", DISTANCES)

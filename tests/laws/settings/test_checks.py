@@ -86,6 +86,8 @@ UNFIT = {  # setting, its value, what is said of it
     "an init per model": ("zoos.tiny.shared_inits", 40, "zoo 'tiny' has a test model that shares its init with no train model"),
     "nothing to permute": (
         "zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden layers"),
+    "too few positions": (
+        "autoencoders.plain.position_tables", {"sequence": 14, "layer": 2, "unit": 9}, "networks of zoo 'tiny' have 10 pos"),
     "a network that nothing holds": (
         "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "the network would have 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
@@ -115,6 +117,7 @@ UNFIT = {  # setting, its value, what is said of it
 ELSEWHERE = {  # setting and how its value begins: the key that is named
     ("originals.nets.architecture", "['con"): "predictors.held.kernel_sizes",
     ("zoos.tiny.test_share", "0.001"): "zoos.tiny.num_seeds",
+    ("autoencoders.plain.position_tables", "{'seq"): "autoencoders.plain.position_tables.unit",
     ("zoos.tiny.shared_inits", "None"): "baselines.mean.kind",
     ("zoos.tiny.shared_inits", "40"): "baselines.mean.kind",
     ("zoos.tiny.architecture", "['con"): "(autoencoders.plain.zoo|zoos.tiny.architecture)",

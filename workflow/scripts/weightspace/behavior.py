@@ -19,16 +19,37 @@ def logit_mse(logits: Float[Tensor, "*stack query class"], target: Float[Tensor,
     return (difference - difference.mean(-1, keepdim=True)).square().mean()
 
 
-def distillation(logits: Float[Tensor, "*stack query class"], target: Float[Tensor, "*stack query class"]) -> Float[Tensor, ""]:
-    """T^2 KL(softmax(target / T) || softmax(logits / T)) with T = 2, mean over queries."""
-    divergence = F.kl_div((logits / 2).log_softmax(-1), (target / 2).log_softmax(-1), reduction="none", log_target=True)
-    return 4 * divergence.sum(-1).mean()
+def distillation(
+    logits: Float[Tensor, "*stack query class"], target: Float[Tensor, "*stack query class"], temperature: float = 2.0
+) -> Float[Tensor, ""]:
+    """T^2 KL(softmax(target / T) || softmax(logits / T)), mean over queries."""
+    ours, theirs = ((outputs / temperature).log_softmax(-1) for outputs in (logits, target))
+    return temperature**2 * F.kl_div(ours, theirs, reduction="none", log_target=True).sum(-1).mean()
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "*stack query class"], target: Float[Tensor, "*stack query class"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the softmax outputs with the target's, mean over queries: least at the target, where it is its entropy."""
+    return raw_cross_entropy(logits, target.softmax(-1))
+
+
+def raw_cross_entropy(
+    logits: Float[Tensor, "*stack query class"], target: Float[Tensor, "*stack query class"]
+) -> Float[Tensor, ""]:
+    """The same with the logits themselves in the place of the target's probabilities: unbounded below.
+
+    So the published code has it (Structure Is Not Enough, 727c3a9, def_loss.py:206-212).
+    """
+    return -(target * logits.log_softmax(-1)).sum(-1).mean()
 
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "softmax_mse": softmax_mse,
     "logit_mse": logit_mse,
     "distillation": distillation,
+    "soft_cross_entropy": soft_cross_entropy,
+    "raw_cross_entropy": raw_cross_entropy,
 }
 
 

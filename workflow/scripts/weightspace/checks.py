@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
+from weightspace.nets.steps import Weights
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -67,6 +68,7 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
                 f"autoencoders.{name}.views",
                 f"networks of zoo {cell.zoo!r} have no hidden layers to permute, only views: original",
             )
+        yield from _position_problems(scenario, f"autoencoders.{name}.position_tables", cell)
     for name, cell in scenario.baselines.items():
         yield from _baseline_problems(scenario.zoos[cell.zoo], f"baselines.{name}.kind", cell)
     for name, cell in scenario.recoveries.items():
@@ -78,8 +80,25 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
+    return len(_layers_of(scenario, zoo)) > 1
+
+
+def _layers_of(scenario: Scenario, zoo: str) -> list[Weights]:
     images = scenario.images[scenario.zoos[zoo].images]
-    return len(build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers) > 1
+    return build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers
+
+
+def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
+    """Tables that have no row for some position of a zoo's tokens."""
+    if cell.position_tables is None:
+        return
+    layers = _layers_of(scenario, cell.zoo)
+    size = cell.token_size or max(layer.row for layer in layers)
+    tokens = sum(layer.out * -(-layer.row // size) for layer in layers)
+    needed = {"sequence": tokens, "layer": len(layers), "unit": max(layer.out for layer in layers)}
+    for name, rows in needed.items():
+        if getattr(cell.position_tables, name) < rows:
+            yield f"{key}.{name}", f"networks of zoo {cell.zoo!r} have {rows} positions"
 
 
 def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:

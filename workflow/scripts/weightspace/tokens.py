@@ -1,5 +1,6 @@
 """Checkpoints as token sequences: one token per output unit, incoming weights then bias, zero-padded."""
 
+from collections.abc import Callable
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -103,13 +104,23 @@ class Scale(NamedTuple):
         return weights * self.std + self.mean
 
 
-def layer_scale(spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], batch_norm: BatchNormTokens = "all") -> Scale:
+def within_checkpoints(weights: Float[Tensor, "checkpoint weight"]) -> Float[Tensor, ""]:
+    """Root of the mean variance within a checkpoint (SANE, 888543c, dataset_tokens.py:295-357): means may differ at will."""
+    return weights.var(dim=1).mean().sqrt()
+
+
+DEVIATIONS: dict[str, Callable[[Tensor], Tensor]] = {"total": torch.std, "within": within_checkpoints}
+
+
+def layer_scale(
+    spec: NetSpec, weights: Float[Tensor, "checkpoint weight"], batch_norm: BatchNormTokens = "all", deviation: str = "total"
+) -> Scale:
     """Mean and deviation of each layer's rows over all checkpoints; 0 and 1 where there are no tokens, 1 where all are equal."""
     rows = rows_of(spec, batch_norm)
     sizes = torch.tensor([each.index.numel() for each in rows], device=weights.device)
     tokens = torch.tensor([each.tokens for each in rows], device=weights.device)
     pieces = weights.split([each.index.numel() for each in rows], dim=1)
-    mean, std = (torch.stack([measure(piece) for piece in pieces]) for measure in (torch.mean, torch.std))
+    mean, std = (torch.stack([measure(piece) for piece in pieces]) for measure in (torch.mean, DEVIATIONS[deviation]))
     mean, std = mean.where(tokens, 0), std.where(tokens & (std > 0), 1)
     return Scale(mean.repeat_interleave(sizes), std.repeat_interleave(sizes))
 
@@ -145,7 +156,8 @@ def make_codec(
     token_size: int | None,
     standardize: bool,
     batch_norm: BatchNormTokens = "all",
+    deviation: str = "total",
 ) -> Codec:
     """Codec for a spec, its scale measured on `weights` (training checkpoints) or left out."""
-    scale = layer_scale(spec, weights, batch_norm) if standardize else identity_scale(spec)
+    scale = layer_scale(spec, weights, batch_norm, deviation) if standardize else identity_scale(spec)
     return Codec(spec, token_layout(spec, token_size, batch_norm), scale)

@@ -20,7 +20,7 @@ from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
-from weightspace.tokens import Codec
+from weightspace.tokens import Codec, layer_scale
 
 
 class HeldOutNetworks(NamedTuple):
@@ -151,12 +151,29 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
 
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet, source: Source) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
-    codec, size = stored.codec, stored.config.evaluation_batch
-    originals = held_out_networks(splits, stored.config.epochs[-1])
-    rebuilt = reconstruct(codec, stored.trained, originals.weights, size)
+    codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
+    originals = held_out_networks(splits, config.epochs[-1])
+    rebuilt = rebuild_test(stored, codecs["test"], splits["test"])
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
-    rows = metric_rows(source, originals.models, reconstruction_metrics(codec.spec, originals, rebuilt, images))
-    return rows + metric_rows(source, splits["test"].models, probe_metrics(codec, encoders, splits, size))
+    rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
+    return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
+
+
+def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Codec:
+    """What turns a split into tokens and back: with the scale of the train models, or, as SANE's code, with its own."""
+    config, codec = stored.config, stored.codec
+    if config.scale_from == "train" or not config.standardize:
+        return codec
+    return codec._replace(scale=layer_scale(codec.spec, weights, deviation=config.scale_deviation))
+
+
+def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints) -> Rebuilt:
+    """Reconstructions of the test networks at the last epoch, encoded beside each other or beside all epochs, as published."""
+    epoch, size = stored.config.epochs[-1], stored.config.evaluation_batch
+    if stored.config.evaluation_mates == "last_epoch":
+        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, size)
+    last = torch.tensor((test.properties["epoch"] == epoch).to_numpy())
+    return Rebuilt(*(values[last] for values in reconstruct(codec, stored.trained, test.weights, size)))
 
 
 def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:

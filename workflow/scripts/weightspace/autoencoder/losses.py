@@ -10,7 +10,7 @@ from torch import Tensor
 
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderSettings
-from weightspace.behavior import DISTANCES
+from weightspace.behavior import DISTANCES, distillation
 from weightspace.nets.forward import forward
 from weightspace.tokens import Codec
 
@@ -42,22 +42,41 @@ def structure_loss(
     tokens: Float[Tensor, "model token feature"],
     target: Float[Tensor, "model token feature"],
     mask: Bool[Tensor, "token feature"],
+    mean: str = "weights",
 ) -> Float[Tensor, ""]:
-    """Mean squared error over the entries that hold weights; padding counts neither above nor below."""
+    """Mean squared error over the entries that hold weights; padding counts neither above nor below.
+
+    With `mean: entries`, as published, the mean is over all entries: 0 stands in place of what is decoded at padding, and
+    counts as an error where the target is not 0 there.
+    """
+    if mean == "entries":
+        return (tokens * mask - target).square().mean()
     return ((tokens - target) * mask).square().sum() / (mask.sum() * len(tokens))
+
+
+def cycle_loss(
+    embeddings: Float[Tensor, "model token embedding"], again: Float[Tensor, "model token embedding"]
+) -> Float[Tensor, ""]:
+    """Norm over the tokens of the difference between codes and the codes of what is decoded from them, mean over the rest."""
+    return torch.linalg.vector_norm(embeddings - again, dim=1).mean()
 
 
 def behavior_loss(step: Step) -> Float[Tensor, ""]:
     """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
     logits = forward(step.codec.spec, step.codec.to_weights(step.decoded), step.queries.unsqueeze(0))
-    return DISTANCES[step.config.behavior_distance](logits, step.targets.repeat(len(logits) // len(step.targets), 1, 1))
+    targets = step.targets.repeat(len(logits) // len(step.targets), 1, 1)
+    if step.config.behavior_distance == "distillation":
+        return distillation(logits, targets, step.config.distillation_temperature)
+    return DISTANCES[step.config.behavior_distance](logits, targets)
 
 
 LOSSES: dict[str, Callable[[Step], Float[Tensor, ""]]] = {
     "contrast": lambda step: contrast_loss(*step.model.head(step.embeddings).chunk(2), step.config.temperature),
-    "structure": lambda step: structure_loss(step.decoded, step.tokens, step.codec.layout.mask),
+    "structure": lambda step: structure_loss(step.decoded, step.tokens, step.codec.layout.mask, step.config.structure_mean),
     "behavior": behavior_loss,
+    "cycle": lambda step: cycle_loss(step.embeddings[: len(step.decoded)], step.model.encode(step.decoded)),
 }
+UNSCALED = ("cycle",)  # whose first value divides nothing, as published
 
 
 def losses_of(step: Step) -> dict[str, Float[Tensor, ""]]:
@@ -69,11 +88,11 @@ def losses_of(step: Step) -> dict[str, Float[Tensor, ""]]:
 def total_loss(
     losses: Mapping[str, Float[Tensor, ""]], config: AutoencoderSettings, scale: Mapping[str, float] | None = None
 ) -> Float[Tensor, ""]:
-    """Weighted sum; each loss divided by its entry in `scale`, if there is one.
+    """Weighted sum; each loss divided by its entry in `scale`, if there is one, with the sign of that.
 
-    The published total is gamma C + (1 - gamma) (beta S + (1 - beta) B) with each part divided by its first
-    value: weights gamma, (1 - gamma) beta and (1 - gamma) (1 - beta), with `loss_scale: first_batch`.
+    The published total is gamma C + (1 - gamma) (beta S + (1 - beta) B) + lambda cycle, with C, S and B each divided by its
+    first value: weights gamma, (1 - gamma) beta, (1 - gamma) (1 - beta) and lambda, with `loss_scale: first_batch`.
     """
-    if scale is not None:
-        losses = {name: loss / max(scale[name], 1e-12) for name, loss in losses.items()}
-    return sum(weight * losses[name] for name, weight in config.loss_weights.items())
+    divisors = {name: value if abs(value) > 1e-12 else 1e-12 for name, value in (scale or {}).items()}
+    scaled = {name: loss / divisors[name] if name in divisors else loss for name, loss in losses.items()}
+    return sum(weight * scaled[name] for name, weight in config.loss_weights.items())

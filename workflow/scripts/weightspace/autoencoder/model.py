@@ -1,10 +1,13 @@
 """The transformer autoencoder over tokens (Meynent et al. 2025, section 2.2; SANE, section 3.1)."""
 
+from math import sqrt
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
-from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.settings import AutoencoderSettings, PositionTables
+from weightspace.errors import InputError
 from weightspace.tokens import TokenLayout
 
 
@@ -13,24 +16,25 @@ class Autoencoder(nn.Module):
 
     Encoder and decoder share the learned positions: sequence and layer in one half of the width, unit in the other.
     With `attention: tokens` a model attends over its own tokens; with `batch`, each token attends over the same token of
-    the other models in the batch: the axis of the published code (Structure Is Not Enough, 727c3a9), and nothing else of its
-    transformers. Its torch layers are post-norm with ReLU, have no last layer norm, dropout of 0.1 in the decoder, a feedforward
-    of 2048 whatever the width, and the same input projection in all layers. Its GPT-2 layers have no biases, no last layer norm,
-    and attention in N(0, 0.02).
+    the other models in the batch. The published code (Structure Is Not Enough, 727c3a9, def_AE.py) has two kinds of layers:
+    torch's (`attention: batch`, `layers: post_norm`, `layer_init: copied`, `decoder_dropout: 0.1`, `feedforward: 2048`), and
+    those of GPT-2, which SANE uses (`layers: gpt2`, `layer_init: gpt2`, `feedforward` 4 x width). Neither has a `final_norm`.
+
+    Raises InputError if `position_tables` have fewer rows than the networks have positions.
     """
 
     def __init__(self, config: AutoencoderSettings, layout: TokenLayout, generator: Generator) -> None:
         super().__init__()
         num_tokens, token_size = layout.index.shape
         self.register_buffer("positions", layout.positions, persistent=False)
-        sizes = (layout.positions.amax(0) + 1).tolist()
-        self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in sizes[:2])
-        self.unit = nn.Embedding(sizes[2], config.width // 2)
+        tables = _tables(config, layout)
+        self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in (tables.sequence, tables.layer))
+        self.unit = nn.Embedding(tables.unit, config.width // 2)
         self.tokenizer = nn.Linear(token_size, config.width)
         self.encoder = _transformer(config)
         self.compress = nn.Linear(config.width, config.latent)
         self.expand = nn.Linear(config.latent, config.width)
-        self.decoder = _transformer(config)
+        self.decoder = _transformer(config, config.decoder_dropout)
         self.detokenizer = nn.Linear(config.width, token_size)
         self.head = nn.Sequential(
             nn.Flatten(),
@@ -41,7 +45,7 @@ class Autoencoder(nn.Module):
             nn.LayerNorm(config.projection),
             nn.ReLU(),
         )
-        _initialize(self, generator)
+        _initialize(self, config, generator)
 
     def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model token embedding"]:
         return self.compress(self.encoder(self.tokenizer(tokens) + self._position()))
@@ -54,29 +58,47 @@ class Autoencoder(nn.Module):
         return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
 
 
-def _transformer(config: AutoencoderSettings) -> nn.TransformerEncoder:
+def _tables(config: AutoencoderSettings, layout: TokenLayout) -> PositionTables:
+    needed = dict(zip(PositionTables.model_fields, (layout.positions.amax(0) + 1).tolist(), strict=True))
+    tables = config.position_tables or PositionTables(**needed)
+    for name, size in needed.items():
+        if getattr(tables, name) < size:
+            raise InputError(f"position_tables.{name} is {getattr(tables, name)}, but the networks have {size} positions")
+    return tables
+
+
+def _transformer(config: AutoencoderSettings, dropout: float = 0.0) -> nn.TransformerEncoder:
+    post_norm, biases = config.layers == "post_norm", config.layers != "gpt2"
     layer = nn.TransformerEncoderLayer(
         config.width,
         config.heads,
         config.feedforward,
-        dropout=0.0,
-        activation="gelu",
-        norm_first=True,
+        dropout=dropout,
+        activation="relu" if post_norm else "gelu",
+        norm_first=not post_norm,
         batch_first=config.attention == "tokens",
+        bias=biases,
     )
-    return nn.TransformerEncoder(layer, config.depth, nn.LayerNorm(config.width), enable_nested_tensor=False)
+    last = nn.LayerNorm(config.width, bias=biases) if config.final_norm else None
+    return nn.TransformerEncoder(layer, config.depth, last, enable_nested_tensor=False)
 
 
 @torch.no_grad()
-def _initialize(module: nn.Module, generator: Generator) -> None:
-    """As published: matrices and tables N(0, 0.02), the attention's input projection Xavier-uniform, biases 0."""
-    for name, parameter in module.named_parameters():
-        if name.endswith("in_proj_weight"):
+def _initialize(model: Autoencoder, config: AutoencoderSettings, generator: Generator) -> None:
+    """As published: matrices and tables N(0, 0.02), biases 0; attention's input and the layers' outputs by `layer_init`."""
+    of_gpt2 = config.layer_init == "gpt2"
+    for name, parameter in model.named_parameters():
+        if name.endswith("in_proj_weight") and not of_gpt2:
             nn.init.xavier_uniform_(parameter, generator=generator)
         elif parameter.ndim > 1:
-            nn.init.normal_(parameter, std=0.02, generator=generator)
+            is_output = of_gpt2 and name.endswith(("out_proj.weight", "linear2.weight"))
+            nn.init.normal_(parameter, std=0.02 / sqrt(2 * config.depth) if is_output else 0.02, generator=generator)
         elif name.endswith("bias"):
             nn.init.zeros_(parameter)
+    if config.layer_init == "copied":  # as torch's TransformerEncoder copies its one layer; the rest is drawn for each
+        for stack in (model.encoder, model.decoder):
+            for layer in stack.layers:
+                layer.self_attn.in_proj_weight.copy_(stack.layers[0].self_attn.in_proj_weight)
 
 
 def embed(model: Autoencoder, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model embedding"]:
@@ -85,7 +107,12 @@ def embed(model: Autoencoder, tokens: Float[Tensor, "model token feature"]) -> F
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """AdamW's groups: decay on matrices, none on vectors."""
+    """AdamW's groups: decay on matrices, tables of positions among them, none on vectors, as published."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def without_dropout(config: AutoencoderSettings) -> AutoencoderSettings:
+    """Settings of an autoencoder that is measured: dropout belongs to training."""
+    return config.model_copy(update={"decoder_dropout": 0.0})

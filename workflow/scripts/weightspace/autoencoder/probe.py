@@ -9,15 +9,20 @@ from torch import Tensor
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.metrics import TARGETS
 from weightspace.autoencoder.model import Autoencoder, embed
+from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.nets.spec import NetSpec
 from weightspace.tokens import Codec
 
-PENALTIES = np.logspace(3, -5, 17)  # Meynent et al. 2025, T4
+PENALTIES = {  # 17 from 1,000 to 0.00001 (Meynent et al. 2025, T4): equal steps, or those of the published code
+    "standardized": np.logspace(3, -5, 17),
+    "raw": np.array([number for power in range(2, -6, -1) for number in (10 * 10.0**power, 3 * 10.0**power)] + [1e-5]),
+}
+PERCENTILES = [0.01, 0.25, 0.5, 0.75, 0.99]
 
 
 @torch.no_grad()
 def probe_metrics(
-    codec: Codec, encoders: dict[str, Autoencoder], splits: dict[str, Checkpoints], batch_size: int
+    codecs: dict[str, Codec], encoders: dict[str, Autoencoder], splits: dict[str, Checkpoints], config: AutoencoderSettings
 ) -> dict[str, Float64[np.ndarray, " model"]]:
     """`probe_error_<target>_<features>` for each encoder's embedding and for the weight statistics, `probe_deviation_<target>`.
 
@@ -26,10 +31,10 @@ def probe_metrics(
     """
     weights = {split: checkpoints.weights for split, checkpoints in splits.items()}
     features = {
-        name: {split: _embeddings(codec, encoder, stack, batch_size) for split, stack in weights.items()}
+        name: {split: _embeddings(codecs[split], encoder, stack, config.evaluation_batch) for split, stack in weights.items()}
         for name, encoder in encoders.items()
     }
-    statistics = {split: weight_statistics(codec.spec, stack) for split, stack in weights.items()}
+    statistics = {split: STATISTICS[config.probe_statistics](codecs[split], stack) for split, stack in weights.items()}
     features["weight_statistics"] = {split: values.double().numpy(force=True) for split, values in statistics.items()}
     models = splits["test"].properties["model"].to_numpy()
     metrics = {}
@@ -38,7 +43,7 @@ def probe_metrics(
         if np.ptp(targets["test"]) == 0:
             print(f"no probe for {target}: it is {targets['test'][0]} for all test models")
             continue
-        errors = {f"error_{target}_{name}": probe(values, targets) for name, values in features.items()}
+        errors = {f"error_{target}_{name}": probe(values, targets, config.probe_features) for name, values in features.items()}
         errors[f"deviation_{target}"] = np.square(targets["test"] - targets["test"].mean())
         metrics |= {f"probe_{name}": pd.Series(each).groupby(models).sum().to_numpy() for name, each in errors.items()}
     return metrics
@@ -55,11 +60,22 @@ def weight_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> 
     """14 numbers per layer (Unterthiner et al. 2020): mean, variance, percentiles 1, 25, 50, 75, 99 of weights and of biases."""
     pieces = []
     for layer in spec.layers:
-        both = weights[:, layer.offset : layer.offset + layer.size].split([layer.size - layer.out, layer.out], dim=1)
-        for values in both:
-            percentiles = values.quantile(weights.new_tensor([0.01, 0.25, 0.5, 0.75, 0.99]), dim=1).T
-            pieces += [values.mean(1, keepdim=True), values.var(1, correction=0, keepdim=True), percentiles]
-    return torch.cat(pieces, dim=1)
+        pieces += weights[:, layer.offset : layer.offset + layer.size].split([layer.size - layer.out, layer.out], dim=1)
+    return torch.cat([_seven_numbers(values) for values in pieces], dim=1)
+
+
+def token_statistics(codec: Codec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
+    """The same 7 numbers of each layer's tokens, with their scale and their padding (SANE, downstream_baselines.py)."""
+    tokens, layers = codec.to_tokens(weights), codec.layout.positions[:, 1]
+    return torch.cat([_seven_numbers(tokens[:, layers == layer].flatten(1)) for layer in layers.unique()], dim=1)
+
+
+def _seven_numbers(values: Float[Tensor, "model number"]) -> Float[Tensor, "model 7"]:
+    percentiles = values.quantile(values.new_tensor(PERCENTILES), dim=1).T
+    return torch.cat([values.mean(1, keepdim=True), values.var(1, correction=0, keepdim=True), percentiles], dim=1)
+
+
+STATISTICS = {"weights": lambda codec, weights: weight_statistics(codec.spec, weights), "tokens": token_statistics}
 
 
 def ridge(x: Float64[np.ndarray, "n feature"], y: Float64[np.ndarray, " n"], penalty: float) -> Float64[np.ndarray, " weight"]:
@@ -73,15 +89,20 @@ def with_ones(x: Float64[np.ndarray, "n feature"]) -> Float64[np.ndarray, "n fea
 
 
 def probe(
-    features: dict[str, Float64[np.ndarray, "_ feature"]], targets: dict[str, Float64[np.ndarray, " _"]]
+    features: dict[str, Float64[np.ndarray, "_ feature"]],
+    targets: dict[str, Float64[np.ndarray, " _"]],
+    kind: str = "standardized",
 ) -> Float64[np.ndarray, " n"]:
     """Squared error of each test sample.
 
-    Fitted on train, the penalty chosen by the error on val; features are standardized by their train statistics.
+    Fitted on train, the penalty chosen by the error on val, of equal ones the largest; features are standardized by their
+    train statistics, or taken as they are where `kind` is `raw`.
     """
     mean, std = features["train"].mean(0), features["train"].std(0)
+    if kind == "raw":
+        mean, std = 0.0, np.ones_like(std)
     x = {split: (values - mean) / np.where(std > 1e-9 * np.abs(mean), std, 1) for split, values in features.items()}
-    fits = [ridge(x["train"], targets["train"], penalty) for penalty in PENALTIES]
+    fits = [ridge(x["train"], targets["train"], penalty) for penalty in PENALTIES[kind]]
     errors = [np.square(with_ones(x["val"]) @ fit - targets["val"]).mean() for fit in fits]
     prediction = with_ones(x["test"]) @ fits[int(np.argmin(errors))]
     return np.square(prediction - targets["test"])

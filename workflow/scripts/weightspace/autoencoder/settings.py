@@ -4,13 +4,22 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import Cell, CellName, Seeds
+from weightspace.settings import Cell, CellName, Seeds, Settings
 
 VIEWS = {  # how each view of a checkpoint is drawn
     "original": ["original"],
     "original_permuted": ["original", "permuted"],
     "permuted_permuted": ["permuted", "permuted"],
+    "stored": ["stored", "stored"],
 }
+
+
+class PositionTables(Settings):
+    """Rows of the learned tables of positions: how many different positions an autoencoder can tell apart."""
+
+    sequence: PositiveInt = Field(description="tokens of a network; published: 500, of LeNet-5 1,024")
+    layer: PositiveInt = Field(description="layers; published: 50, of LeNet-5 64")
+    unit: PositiveInt = Field(description="units of a layer; published: 100, of LeNet-5 128")
 
 
 class AutoencoderSettings(Cell):
@@ -21,23 +30,49 @@ class AutoencoderSettings(Cell):
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
     behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
-    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation"] = Field(
-        "softmax_mse", description="softmax_mse is the published one"
+    cycle_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of a code from that of its reconstruction")
+    structure_mean: Literal["weights", "entries"] = Field(
+        "weights", description="over which the squared error is a mean; entries: padding too, as published"
     )
-    loss_scale: Literal["none", "first_batch"] = Field("none", description="first_batch: divide each loss by its first value")
+    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation", "soft_cross_entropy", "raw_cross_entropy"] = Field(
+        "softmax_mse", description="softmax_mse is the published one; raw_cross_entropy: logits as targets, as the published code"
+    )
+    distillation_temperature: PositiveFloat = Field(2.0, description="of behavior_distance: distillation")
+    loss_scale: Literal["none", "first_batch"] = Field(
+        "none", description="first_batch: divide each loss but cycle by its first value"
+    )
     views: Literal[tuple(VIEWS)] = Field(
         "original_permuted",
-        description="of a checkpoint, per step; permutations are fresh and function-preserving",
+        description="of a checkpoint, per step; permutations are fresh; stored: two of a fixed number, as published",
+    )
+    stored_permutations: PositiveInt = Field(20, description="of views: stored; the original is one more")
+    permuted_padding: Literal["zeros", "first_weight"] = Field(
+        "zeros", description="what pads permuted views; first_weight: the network's own first weight, as the published code"
     )
     reconstruct: Literal["first", "both"] = Field(
         "first", description="views that structure and behavior are asked of; published: both"
     )
-    standardize: bool = Field(True, description="weights per layer to mean 0 and deviation 1 of the train models")
-    token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
-    attention: Literal["tokens", "batch"] = Field(
-        "tokens",
-        description="batch: across models at equal token, the axis of the published code; its layers differ otherwise too",
+    standardize: bool = Field(True, description="weights per layer to mean 0 and deviation 1")
+    scale_from: Literal["train", "split"] = Field(
+        "train", description="models whose mean and deviation are taken; split: each split's own, as SANE's code"
     )
+    scale_deviation: Literal["total", "within"] = Field(
+        "total", description="within: root of the mean variance within a checkpoint, as SANE's code"
+    )
+    token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
+    position_tables: PositionTables | None = Field(None, description="sizes; null: as many rows as the networks have positions")
+    attention: Literal["tokens", "batch"] = Field(
+        "tokens", description="batch: across models at equal token, the axis of the published torch layers"
+    )
+    layers: Literal["pre_norm", "post_norm", "gpt2"] = Field(
+        "pre_norm", description="norms before, GELU; post_norm: norms after, ReLU; gpt2: as pre_norm without biases"
+    )
+    final_norm: bool = Field(True, description="a layer norm after the last layer; published: none")
+    layer_init: Literal["xavier", "copied", "gpt2"] = Field(
+        "xavier",
+        description="of attention's input; copied: one draw for all layers; gpt2: normal, outputs scaled by 1 / sqrt(2 depth)",
+    )
+    decoder_dropout: float = Field(0.0, ge=0, lt=1, description="in training, in the decoder alone; published torch layers: 0.1")
     width: PositiveInt = Field(64, description="numbers per token inside the transformer")
     depth: PositiveInt = Field(2, description="layers of the encoder, and of the decoder")
     heads: PositiveInt = Field(4, description="attention heads")
@@ -47,13 +82,27 @@ class AutoencoderSettings(Cell):
     temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
     steps: PositiveInt = Field(description="optimizer steps")
     batch_size: PositiveInt = Field(32, description="checkpoints per step")
+    batches: Literal["independent", "epochs"] = Field(
+        "independent", description="epochs: each checkpoint once before any comes again, the rest dropped, as published"
+    )
     learning_rate: PositiveFloat = Field(1e-3, description="peak of the one-cycle schedule")
-    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="constant: as published")
+    schedule: Literal["one_cycle", "one_cycle_momentum", "constant"] = Field(
+        "one_cycle", description="one_cycle_momentum: beta1 from 0.95 to 0.85 and back, as SANE; constant: as Meynent et al."
+    )
     weight_decay: NonNegativeFloat = Field(3e-9, description="of AdamW, on matrices")
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of a step's gradient; null: any, as published")
     num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
     query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
+    evaluation_mates: Literal["last_epoch", "all_epochs"] = Field(
+        "last_epoch", description="all_epochs: networks are encoded beside their earlier epochs, as published"
+    )
+    probe_features: Literal["standardized", "raw"] = Field(
+        "standardized", description="raw: neither centered nor scaled, penalties 1 and 3 times powers of 10, as published"
+    )
+    probe_statistics: Literal["weights", "tokens"] = Field(
+        "weights", description="14 numbers per layer; tokens: 7 over its whole tokens, padding too, as SANE's code"
+    )
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "AutoencoderSettings":

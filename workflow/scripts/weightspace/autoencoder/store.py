@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from weightspace.autoencoder.model import Autoencoder
+from weightspace.autoencoder.model import Autoencoder, without_dropout
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.autoencoder.train import AutoencoderData, Trained
 from weightspace.jobs import Job
@@ -42,7 +42,8 @@ def read_autoencoder(path: str | Path, device: str | torch.device = "cpu") -> St
     tensors, metadata = load_tensors(path, device)
     config, spec, seed = AutoencoderSettings(**metadata["config"]), build_spec(**metadata["spec"]), metadata["seed"]
     layout = token_layout(spec, config.token_size)
-    trained, untrained = (Autoencoder(config, layout, generator_for("autoencoder", "init", seed)) for _ in range(2))
+    generators = (generator_for("autoencoder", "init", seed) for _ in range(2))
+    trained, untrained = (Autoencoder(without_dropout(config), layout, generator) for generator in generators)
     trained.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
     codec = Codec(spec, layout, Scale(tensors["scale.mean"], tensors["scale.std"])).to(device)
     return Stored(config, codec, trained.to(device), untrained.to(device))

@@ -1,6 +1,6 @@
 """Train one autoencoder over the checkpoints of a zoo."""
 
-from math import cos, inf, pi
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -8,9 +8,11 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.losses import LOSSES, Step, losses_of, total_loss
-from weightspace.autoencoder.model import Autoencoder, parameter_groups
+from weightspace.autoencoder.losses import LOSSES, UNSCALED, Step, losses_of, total_loss
+from weightspace.autoencoder.model import Autoencoder, parameter_groups, without_dropout
+from weightspace.autoencoder.schedule import learning_rate, momentum
 from weightspace.autoencoder.settings import VIEWS, AutoencoderSettings
+from weightspace.autoencoder.views import StoredPermutations, stored_permutations
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
@@ -18,6 +20,7 @@ from weightspace.nets.spec import NetSpec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.progress import Progress
 from weightspace.rng import generator_for
+from weightspace.seeds import seed_for
 from weightspace.store import TrainingState
 from weightspace.table import Source
 from weightspace.tokens import Codec, make_codec
@@ -33,13 +36,18 @@ class AutoencoderData(NamedTuple):
     weights: Float[Tensor, "checkpoint weight"]
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
+    stored: StoredPermutations | None = None  # where the settings say views: stored
 
 
 def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> AutoencoderData:
     """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
 
-    Raises InputError where a checkpoint answers a query with a number that is not finite.
+    Raises InputError where a checkpoint answers a query with a number that is not finite, or where there are fewer checkpoints
+    than in a batch that is to hold each once.
     """
+    if config.batches == "epochs" and len(train.weights) < config.batch_size:
+        told = f"batch_size {config.batch_size} is more than its {len(train.weights)} train checkpoints"
+        raise InputError(f"zoo {config.zoo!r}: {told}, so batches: epochs has none")
     device, weights = images.train_x.device, train.weights
     pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
     queries = normalize(images.train_x[pool.to(device)], images)
@@ -49,26 +57,65 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
         model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
         told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
         raise InputError(f"zoo {config.zoo!r}: {told}")
-    codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
-    return AutoencoderData(config, codec, weights, queries, targets)
+    codec = make_codec(spec, weights, config.token_size, config.standardize, deviation=config.scale_deviation).to(device)
+    stored = stored_permutations(spec, config.stored_permutations, len(weights)) if config.views == "stored" else None
+    return AutoencoderData(config, codec, weights, queries, targets, stored)
 
 
 def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
     """Losses of one step by name: a batch of checkpoints in one or two views, one draw of queries for all of them."""
     config, device = data.config, data.weights.device
     generator = generator_for("autoencoder", seed, step)
-    batch = torch.randint(len(data.weights), (config.batch_size,), generator=generator).to(device)
+    batch = draw_batch(data, step, seed, generator)
     query = torch.randperm(len(data.queries), generator=generator)[: config.num_queries].to(device)
-    views = [draw_view(data, batch, kind, generator) for kind in VIEWS[config.views]]
+    views = draw_views(data, batch, generator)
     if not config.contrast_weight and config.reconstruct == "first":
         views = views[:1]
-    tokens = data.codec.to_tokens(torch.cat(views))
+    tokens = torch.cat([view_tokens(data, batch, view) for view in views])
+    if config.decoder_dropout:  # the same after a resume; dropout draws from nothing but torch's own generator
+        torch.manual_seed(seed_for("dropout", seed, step))
     embeddings = model.encode(tokens)
     rebuilt = slice(config.batch_size if config.reconstruct == "first" else len(tokens))
     decoded = model.decode(embeddings[rebuilt])
     query = query[: data.targets.shape[1]]
     queries, targets = data.queries[query], data.targets[batch.unsqueeze(1), query]
     return losses_of(Step(config, data.codec, model, embeddings, tokens[rebuilt], decoded, queries, targets))
+
+
+def draw_batch(data: AutoencoderData, step: int, seed: int, generator: Generator) -> Int[Tensor, " model"]:
+    """Checkpoints of a step: drawn anew, or the next ones of an epoch's order."""
+    num, size = len(data.weights), data.config.batch_size
+    if data.config.batches == "independent":
+        return torch.randint(num, (size,), generator=generator).to(data.weights.device)
+    epoch, place = divmod(step, num // size)
+    order = torch.randperm(num, generator=generator_for("autoencoder", "epoch", seed, epoch))
+    return order[place * size : (place + 1) * size].to(data.weights.device)
+
+
+class View(NamedTuple):
+    """Checkpoints of a batch as an autoencoder may see them."""
+
+    weights: Float[Tensor, "model weight"]
+    permuted: bool
+
+
+def draw_views(data: AutoencoderData, batch: Int[Tensor, " model"], generator: Generator) -> list[View]:
+    """The views of a batch; of stored ones two different slots, the same for all its checkpoints."""
+    kinds = VIEWS[data.config.views]
+    if data.stored is None:
+        return [View(draw_view(data, batch, kind, generator), kind == "permuted") for kind in kinds]
+    slots = torch.randperm(data.stored.slots.shape[1], generator=generator)[: len(kinds)].tolist()
+    maps = [data.stored.maps[data.stored.slots[batch.cpu(), slot]].to(batch.device) for slot in slots]
+    return [View(data.weights[batch].gather(1, each), slot > 0) for each, slot in zip(maps, slots, strict=True)]
+
+
+def view_tokens(data: AutoencoderData, batch: Int[Tensor, " model"], view: View) -> Float[Tensor, "model token feature"]:
+    """Tokens of a view; where the settings say so, what pads a permuted one is the first weight of the original."""
+    tokens = data.codec.to_tokens(view.weights)
+    if not view.permuted or data.config.permuted_padding == "zeros":
+        return tokens
+    first = data.codec.scale.apply(data.weights[batch])[:, 0]
+    return tokens.where(data.codec.layout.mask, first.view(-1, 1, 1))
 
 
 def draw_view(
@@ -99,7 +146,7 @@ def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingStat
     config, device, seed = data.config, data.weights.device, source.seed
     model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
-    scale = _first_losses(data, model, seed) if config.loss_scale == "first_batch" else None
+    scale = _first_losses(data, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
     curves = torch.zeros(-(-config.steps // every), len(LOSSES) + 1, device=device)
     start = _restore(state.load(), model, optimizer, curves)
@@ -108,7 +155,7 @@ def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingStat
         losses = batch_losses(data, model, step, seed)
         total = total_loss(losses, config, scale)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+            group["lr"], group["betas"] = learning_rate(config, step), (momentum(config, step), 0.999)
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
@@ -133,24 +180,13 @@ def _check_finite(tensors: list[Tensor], source: Source, step: int) -> None:
         raise InputError(f"{source.stage} {source.cell!r}, seed {source.seed} diverged: {told}")
 
 
-def learning_rate(config: AutoencoderSettings, step: int) -> float:
-    """Rate at a step: constant, or one cycle (Smith and Topin 2019) equal to torch's OneCycleLR.
-
-    Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000.
-    """
-    if config.schedule == "constant":
-        return config.learning_rate
-    peak, warm, end = config.learning_rate, 0.3 * config.steps - 1, config.steps - 1
-    if step < warm:
-        first, last, share = peak / 25, peak, step / warm
-    else:
-        first, last, share = peak, peak / 25e4, (step - warm) / (end - warm)
-    return last + (first - last) * (1 + cos(pi * share)) / 2
-
-
 @torch.no_grad()
-def _first_losses(data: AutoencoderData, model: Autoencoder, seed: int) -> dict[str, float]:
-    return {name: float(loss) for name, loss in batch_losses(data, model, 0, seed).items()}
+def _first_losses(data: AutoencoderData, seed: int) -> dict[str, float]:
+    """Losses before the first step by which later ones are divided, without dropout."""
+    config = without_dropout(data.config)
+    model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(data.weights.device)
+    losses = batch_losses(data._replace(config=config), model, 0, seed)
+    return {name: float(loss) for name, loss in losses.items() if name not in UNSCALED}
 
 
 def _snapshot(model: Autoencoder, optimizer: torch.optim.Optimizer, curves: Tensor) -> dict[str, Tensor]:
@@ -180,11 +216,13 @@ def _restore(saved: tuple[dict, dict] | None, model: Autoencoder, optimizer: tor
     return place["step"]
 
 
-def loss_metrics(source: Source, trained: Trained) -> list[dict]:
-    """Rows of the loss curves."""
+def loss_metrics(source: Source, trained: Trained, config: AutoencoderSettings) -> list[dict]:
+    """Rows of the loss curves; of a loss outside the scaled total only where it has a weight."""
     names = [*LOSSES, "total"]
+    unused = [name for name in UNSCALED if not config.loss_weights[name]]
     return [
         source.row(f"loss_{name}", value, split="train", at=step)
         for step, values in zip(trained.steps, trained.curves.tolist(), strict=True)
         for name, value in zip(names, values, strict=True)
+        if name not in unused
     ]
