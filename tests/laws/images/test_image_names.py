@@ -107,7 +107,7 @@ def test_a_set_is_pinned_by_a_commit_and_by_hashes_that_are_such(name):
 
 
 def test_what_is_said_goes_before_what_the_table_says():
-    said = {"size": 28, "channels": 1, "crop": 28, "val_share": 0.1, "num_classes": 10, "limit": 5, "normalization": "half"}
+    said = {"size": 28, "channels": 1, "crop": 28, "val_share": 0.1, "num_classes": 5, "limit": 5, "normalization": "half"}
     config = ImagesConfig(source="svhn", **said)
     assert said.items() <= config.model_dump().items()
 
@@ -135,6 +135,8 @@ def test_what_the_hub_has_comes_back_with_the_names_of_its_classes(name, hub):
     assert sorted(x[:, 0, 0, 0].tolist()) == sorted(levels["train"])
     assert images.classes == next(iter(HUB[name][0].values()))
     assert len(y.unique()) == config.num_classes
+    files = [file.place for split in ("train", "test") for file in sorted(PUBLISHED[name].files(name, split))]
+    assert images.source.split(", ") == files  # whichever server sent them
 
 
 def test_a_set_is_fetched_once_and_its_hashes_are_recorded(hub):
