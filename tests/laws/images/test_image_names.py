@@ -112,8 +112,9 @@ def test_what_is_said_goes_before_what_the_table_says():
     assert said.items() <= config.model_dump().items()
 
 
-def test_the_number_of_classes_is_that_of_the_label():
-    assert ImagesConfig(source="cifar100", label_column="coarse_label").num_classes == 20
+@pytest.mark.parametrize(("column", "number"), [(None, 100), ("fine_label", 100), ("coarse_label", 20), ("label", 100)])
+def test_the_number_of_classes_is_that_of_the_column(column, number):
+    assert ImagesConfig(source="cifar100", label_column=column).num_classes == number
 
 
 # the hub
