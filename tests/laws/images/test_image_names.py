@@ -107,13 +107,14 @@ def test_a_set_is_pinned_by_a_commit_and_by_hashes_that_are_such(name):
 
 
 def test_what_is_said_goes_before_what_the_table_says():
-    said = {"size": 28, "channels": 1, "crop": 28, "val_share": 0.1, "num_classes": 10, "limit": 5, "normalization": "half"}
+    said = {"size": 28, "channels": 1, "crop": 28, "val_share": 0.1, "num_classes": 5, "limit": 5, "normalization": "half"}
     config = ImagesConfig(source="svhn", **said)
     assert said.items() <= config.model_dump().items()
 
 
-def test_the_number_of_classes_is_that_of_the_label():
-    assert ImagesConfig(source="cifar100", label_column="coarse_label").num_classes == 20
+@pytest.mark.parametrize(("column", "number"), [(None, 100), ("fine_label", 100), ("coarse_label", 20), ("label", 100)])
+def test_the_number_of_classes_is_that_of_the_column(column, number):
+    assert ImagesConfig(source="cifar100", label_column=column).num_classes == number
 
 
 # the hub
@@ -135,6 +136,8 @@ def test_what_the_hub_has_comes_back_with_the_names_of_its_classes(name, hub):
     assert sorted(x[:, 0, 0, 0].tolist()) == sorted(levels["train"])
     assert images.classes == next(iter(HUB[name][0].values()))
     assert len(y.unique()) == config.num_classes
+    files = [file.place for split in ("train", "test") for file in sorted(PUBLISHED[name].files(name, split))]
+    assert images.source.split(", ") == files  # whichever server sent them
 
 
 def test_a_set_is_fetched_once_and_its_hashes_are_recorded(hub):

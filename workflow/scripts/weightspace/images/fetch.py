@@ -67,14 +67,14 @@ def _lock(file: HubFile) -> Path:
 
 def _recorded(file: HubFile) -> str | None:
     """The hash that a file had at its first download; raises InputError naming the lock if it cannot be read."""
-    return _read_lock(_lock(file)).get(f"{file.repo}/{file.revision}/{file.path}")
+    return _read_lock(_lock(file)).get(file.place)
 
 
 def _record(file: HubFile, digest: str) -> None:
     """Add the hash of a file to the lock of its image set."""
     path = _lock(file)
     path.parent.mkdir(parents=True, exist_ok=True)
-    recorded = _read_lock(path) | {f"{file.repo}/{file.revision}/{file.path}": digest}
+    recorded = _read_lock(path) | {file.place: digest}
     partial = path.with_suffix(f".{digest[:16]}.partial")
     partial.write_text(json.dumps(recorded, indent=2, sort_keys=True) + "\n")
     partial.replace(path)

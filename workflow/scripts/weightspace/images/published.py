@@ -16,6 +16,11 @@ class HubFile(NamedTuple):
     sha256: str | None  # None: the one recorded at the first download
 
     @property
+    def place(self) -> str:
+        """What it is called wherever it is fetched from."""
+        return f"{self.repo}/{self.revision}/{self.path}"
+
+    @property
     def url(self) -> str:
         """Where it is fetched from."""
         return f"{os.environ.get('HF_ENDPOINT', HUB).rstrip('/')}/datasets/{self.repo}/resolve/{self.revision}/{self.path}"

@@ -69,8 +69,8 @@ class ImagesConfig(Cell):
         """What is not said of a set by name is as its entry says."""
         if not isinstance(given, dict) or not (published := PUBLISHED.get(str(given.get("source")))):
             return given
-        label = given.get("label_column") or next(iter(published.labels))
-        classes = {"num_classes": published.labels[label]} if label in published.labels else {}
+        usual = next(iter(published.labels.values()))
+        classes = {"num_classes": published.labels.get(str(given.get("label_column")), usual)}
         filled = published.defaults | classes | given
         if filled.get("normalization") == "published" and published.normalization:
             filled["normalization"] = published.normalization

@@ -73,7 +73,7 @@ def _name(file: str | Path | RemoteFile | HubFile, images_dir: Path) -> str:
     """A file as settings name it."""
     if isinstance(file, Path):
         return str(file.relative_to(images_dir))
-    return file if isinstance(file, str) else file.url
+    return file if isinstance(file, str) else file.place if isinstance(file, HubFile) else file.url
 
 
 def _joined_sha256(paths: list[Path]) -> str:
