@@ -548,7 +548,7 @@ def test_the_mean_over_others_leaves_the_own_out():
 
 
 def planted_zoo(folder, splits, diverged=(), order=None, weights=None):
-    """Checkpoints and table of a zoo whose weights are model + epoch / 10, or others."""
+    """Checkpoints, a part per model, and table of a zoo whose weights are model + epoch / 10, or others."""
     numbers = torch.arange(len(splits)).view(-1, 1, 1) + torch.tensor(EPOCHS).view(1, -1, 1) / 10
     weights = numbers.expand(-1, -1, SPEC.num_weights).contiguous() if weights is None else weights
     rows = [
@@ -557,7 +557,7 @@ def planted_zoo(folder, splits, diverged=(), order=None, weights=None):
         for model, split in enumerate(splits) for epoch in EPOCHS
     ]  # fmt: skip
     rows = [rows[n] for n in order] if order else rows
-    return stored_zoo(folder / "zoo", SPEC, EPOCHS, weights), pa.Table.from_pylist(rows)
+    return stored_zoo(folder / "zoo", SPEC, EPOCHS, weights, [1] * len(splits)), pa.Table.from_pylist(rows)
 
 
 SPLITS = ["train", "val", "test", "train", "test", "val", "train", "test", "train"]
@@ -572,6 +572,15 @@ def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone(tmp_p
         assert part.weights[:, 0].tolist() == pytest.approx(expected.tolist())
         assert sorted(set(part.properties["epoch"])) == [3, 5]
         assert part.at_epoch(5).weights[:, 0].tolist() == pytest.approx([model + 0.5 for model in part.models])
+
+
+def test_no_weights_are_read_of_splits_that_are_not_wanted(tmp_path):
+    zoo, table = planted_zoo(tmp_path, SPLITS)
+    for part, split in zip(zoo.parts, SPLITS, strict=True):
+        if split != "train":
+            part.path.unlink()
+    splits = checkpoints_by_split(config_of(), zoo, table, torch.device("cpu"), ["train"])
+    assert {name: part.models for name, part in splits.items()} == {"train": [0, 3, 6, 8]}
 
 
 def test_diverged_checkpoints_are_left_out_and_said_to_be(tmp_path, capsys):

@@ -25,7 +25,7 @@ class Zoo(NamedTuple):
     path: Path  # of the index
     spec: NetSpec
     epochs: list[int]  # whose weights are stored
-    bar: float  # train accuracy above which a model has learned more than a constant answer
+    bar: float | None  # train accuracy above which a model has learned more than a constant answer; None: not known
     parts: list[Part]
 
     @property
@@ -82,7 +82,7 @@ class ZooWriter:
     Until then they lie in `<folder>.partial`, where a job that was killed finds them.
     """
 
-    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float) -> None:
+    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float | None) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
         self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [])
@@ -94,25 +94,27 @@ class ZooWriter:
 
     def go_on(self, num_models: int = 0) -> bool:
         """Keep the first models that a killed job wrote and remove the rest; whether they are all there, else none is kept."""
-        paths = sorted(self.partial.glob("*"))
-        kept = [path for path in paths if path.stem.isdecimal() and int(path.stem) < num_models]
+        parts, lost = [], f"{self.partial} does not hold the first {num_models} models"
         try:
-            self.zoo = self.zoo._replace(parts=[read_part(path) for path in kept])
+            found = {int(path.stem): path for path in self.partial.glob("*.safetensors") if path.stem.isdecimal()}
+            parts = [read_part(path) for start, path in sorted(found.items()) if start < num_models]
         except InputError as error:
-            print(f"starting over: {error}")
-            return self.go_on() and False
-        if self.num_models != num_models:
-            print(f"starting over: {self.partial} does not hold the first {num_models} models")
-            return self.go_on() and False
-        for path in set(paths) - set(kept):
+            lost = str(error)
+        whole = sum(len(part.models) for part in parts) == num_models
+        if not whole:
+            print(f"starting over: {lost}")
+        self.zoo = self.zoo._replace(parts=parts if whole else [])
+        for path in set(self.partial.glob("*")) - {part.path for part in self.zoo.parts}:
             path.unlink()
-        return True
+        return whole
 
     def write(self, models: Sequence[int], parameters: dict[str, Float32[Tensor, "..."]]) -> None:
         """Write one part: some models, by their indices in the zoo, each parameter as [model, epoch, *shape], float32."""
         shapes = {name: (len(models), len(self.zoo.epochs), *shape) for name, shape in self.zoo.spec.shapes.items()}
         if {name: tuple(values.shape) for name, values in parameters.items()} != shapes:
             raise ValueError(f"parameters are not of the shapes {shapes}")
+        if any(values.dtype != torch.float32 for values in parameters.values()):
+            raise ValueError("parameters are not float32")
         if not self.zoo.parts:
             self.go_on()
         path = self.partial / f"{self.num_models:07d}.safetensors"

@@ -15,6 +15,7 @@ from torch import Tensor
 from weightspace.errors import InputError
 from weightspace.store import digest_and_text, opened, write_whole
 
+AGAIN = "remove its folder, and the next run makes it again"
 Shapes = dict[str, tuple[int, ...]]  # of a model's parameters, by name, in the order of its flat weights
 
 
@@ -51,17 +52,17 @@ def read_checkpoints(part: Part, shapes: Shapes, places: Sequence[tuple[int, int
     with opened(part.path, "np") as file:  # for PyTorch it would map the whole file as its own memory
         found, digests = _header(part.path, file)
         if found != part:
-            raise InputError(f"{part.path}: is not the file that the index of its zoo says")
+            raise InputError(f"{part.path}: is not the file that the index of its zoo says: {AGAIN}")
         slices = {name: file.get_slice(name) for name in shapes}
         for name, shape in shapes.items():
             if (slices[name].get_dtype(), slices[name].get_shape()) != ("F32", [len(part.models), len(part.epochs), *shape]):
-                raise InputError(f"{part.path}: {name} is not of the shape that its zoo says")
+                raise InputError(f"{part.path}: {name} is not of the shape that its zoo says: {AGAIN}")
         rows = {model: row for row, model in enumerate(part.models)}
         for model, epoch in places:
             row, column = rows[model], part.epochs.index(epoch)
             weights = np.concatenate([values[row, column].ravel() for values in slices.values()])
             if sha256(weights).hexdigest() != digests[row][column]:
-                raise InputError(f"{part.path}: model {model} at epoch {epoch} is not what was written (sha256 differs)")
+                raise InputError(f"{part.path}: model {model} at epoch {epoch} is not what was written: {AGAIN}")
             yield torch.from_numpy(weights)
 
 
