@@ -393,6 +393,7 @@ SWITCHES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES.values(), ids=SWITCHES)
 def test_each_switch_changes_what_is_learned(tmp_path, switch):
     trained = []

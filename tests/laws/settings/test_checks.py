@@ -87,7 +87,7 @@ UNFIT = {  # setting, its value, what is said of it
     "nothing to permute": (
         "zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden layers"),
     "too few positions": (
-        "autoencoders.plain.position_tables", {"sequence": 14, "layer": 2, "unit": 9}, "networks of zoo 'tiny' have 10 pos"),
+        "autoencoders.plain.position_tables", {"sequence": 14, "layer": 2, "unit": 9}, "9 rows are too few for 10 positions"),
     "a network that nothing holds": (
         "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "the network would have 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from weightspace.autoencoder.model import too_small
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
-from weightspace.nets.spec import build_spec
-from weightspace.nets.steps import Weights
+from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -19,6 +19,7 @@ from weightspace.recovery.settings import (
 )
 from weightspace.scenario import Scenario
 from weightspace.settings import told
+from weightspace.tokens import token_layout
 from weightspace.zoo.members import lonely_init, too_few
 from weightspace.zoo.settings import ZooConfig
 
@@ -80,25 +81,20 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 
 def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
-    return len(_layers_of(scenario, zoo)) > 1
+    return len(_spec_of(scenario, zoo).layers) > 1
 
 
-def _layers_of(scenario: Scenario, zoo: str) -> list[Weights]:
+def _spec_of(scenario: Scenario, zoo: str) -> NetSpec:
     images = scenario.images[scenario.zoos[zoo].images]
-    return build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers
+    return build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes)
 
 
 def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
     """Tables that have no row for some position of a zoo's tokens."""
-    if cell.position_tables is None:
-        return
-    layers = _layers_of(scenario, cell.zoo)
-    size = cell.token_size or max(layer.row for layer in layers)
-    tokens = sum(layer.out * -(-layer.row // size) for layer in layers)
-    needed = {"sequence": tokens, "layer": len(layers), "unit": max(layer.out for layer in layers)}
-    for name, rows in needed.items():
-        if getattr(cell.position_tables, name) < rows:
-            yield f"{key}.{name}", f"networks of zoo {cell.zoo!r} have {rows} positions"
+    if cell.position_tables is not None:
+        layout = token_layout(_spec_of(scenario, cell.zoo), cell.token_size)
+        for name, problem in too_small(cell.position_tables, layout).items():
+            yield f"{key}.{name}", f"{problem} of the networks of zoo {cell.zoo!r}"
 
 
 def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:

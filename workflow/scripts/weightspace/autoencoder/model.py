@@ -27,7 +27,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         num_tokens, token_size = layout.index.shape
         self.register_buffer("positions", layout.positions, persistent=False)
-        tables = _tables(config, layout)
+        tables = config.position_tables or needed_tables(layout)
+        for name, problem in too_small(tables, layout).items():
+            raise InputError(f"position_tables.{name}: {problem}")
         self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in (tables.sequence, tables.layer))
         self.unit = nn.Embedding(tables.unit, config.width // 2)
         self.tokenizer = nn.Linear(token_size, config.width)
@@ -58,13 +60,16 @@ class Autoencoder(nn.Module):
         return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
 
 
-def _tables(config: AutoencoderSettings, layout: TokenLayout) -> PositionTables:
-    needed = dict(zip(PositionTables.model_fields, (layout.positions.amax(0) + 1).tolist(), strict=True))
-    tables = config.position_tables or PositionTables(**needed)
-    for name, size in needed.items():
-        if getattr(tables, name) < size:
-            raise InputError(f"position_tables.{name} is {getattr(tables, name)}, but the networks have {size} positions")
-    return tables
+def needed_tables(layout: TokenLayout) -> PositionTables:
+    """As many rows as there are positions."""
+    return PositionTables(**dict(zip(PositionTables.model_fields, (layout.positions.amax(0) + 1).tolist(), strict=True)))
+
+
+def too_small(tables: PositionTables, layout: TokenLayout) -> dict[str, str]:
+    """What is wrong with each table that has fewer rows than the tokens have positions, by its name."""
+    needed = needed_tables(layout).model_dump()
+    few = {name: rows for name, rows in tables.model_dump().items() if rows < needed[name]}
+    return {name: f"{rows} rows are too few for {needed[name]} positions" for name, rows in few.items()}
 
 
 def _transformer(config: AutoencoderSettings, dropout: float = 0.0) -> nn.TransformerEncoder:

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from weightspace.nets.spec import build_spec
 
-FOLDER = Path(__file__).parents[2] / "golden" / "peers"
+FOLDER = Path(__file__).parent / "golden" / "peers"
 CNN = build_spec("cnn", "tanh", (1, 28, 28), 10)  # the zoo's class CNN, 2,464 weights
 OURS = {  # their names of an autoencoder's parts, and ours
     "encoder_comp": "compress", "decoder_comp": "expand", "pe.pe1": "sequence", "pe.pe2": "layer", "pe.pe3": "unit",
