@@ -31,7 +31,7 @@ class Figure(NamedTuple):
 
 FIGURES = [
     Figure(
-        "zoo_accuracy", "zoo", "zoo.figures:plot_zoo_accuracy", "metrics", "accuracy over epochs",
+        "zoo_accuracy", "zoo", "zoo.figures.accuracy:plot_zoo_accuracy", "metrics", "accuracy over epochs",
         "How the models of each zoo learn: median accuracy on test and training images at the kept epochs, with bands "
         "over models on test images. The number of models, of diverged ones among them, the mean of the last epoch with "
         "its 95 % bootstrap interval and the highest accuracy are written in. The highest is a maximum over all models on "
