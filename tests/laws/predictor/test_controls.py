@@ -3,6 +3,7 @@
 import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
+from weightspace.ensemble import recalibrated
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import build_spec
@@ -14,7 +15,7 @@ from weightspace.predictor.kernels import layout_of
 from weightspace.predictor.measure import evaluation_data
 from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.orders import order_kernels
-from weightspace.predictor.originals import Originals, recalibrated
+from weightspace.predictor.originals import Originals
 from weightspace.predictor.settings import ControlSettings
 from weightspace.predictor.train import PHASES, TrainedCell, make_task, train_predictors
 from weightspace.store import TrainingState

@@ -6,9 +6,10 @@ from math import log
 import pytest
 import torch
 import torch.nn.functional as F
+import weightspace.ensemble
 import weightspace.predictor.originals
 from torch import nn
-from weightspace.ensemble import evaluate
+from weightspace.ensemble import evaluate, recalibrated
 from weightspace.errors import InputError
 from weightspace.images.build import build_image_set
 from weightspace.images.settings import ImagesConfig
@@ -25,7 +26,6 @@ from weightspace.predictor.originals import (
     moved,
     neighbor_similarity,
     read_originals,
-    recalibrated,
     train_originals,
     write_originals,
 )
@@ -265,7 +265,7 @@ def test_recalibrated_networks_answer_in_use_as_in_training_on_the_same_images()
 
 @pytest.mark.usefixtures("float64")
 def test_recalibration_over_many_batches_is_torchs_cumulative_average(monkeypatch):
-    monkeypatch.setattr(weightspace.predictor.originals, "RECALIBRATION_BATCH", 10)
+    monkeypatch.setattr(weightspace.ensemble, "RECALIBRATION_BATCH", 10)
     spec = build_spec(LAYERS, "relu", (1, 6, 6), 3)
     weights, images = torch.randn(2, spec.num_weights), torch.randn(40, 1, 6, 6)
     changed = recalibrated(spec, weights, images)

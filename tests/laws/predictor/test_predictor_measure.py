@@ -4,6 +4,7 @@ import pytest
 import torch
 from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, random_net
 from scipy.stats import binomtest
+from weightspace.ensemble import recalibrated
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.steps import Training
@@ -27,7 +28,7 @@ from weightspace.predictor.measure import (
     with_train_statistics,
 )
 from weightspace.predictor.metrics import KERNELS_SCHEMA, METRICS, SPECTRA_SCHEMA
-from weightspace.predictor.originals import Originals, recalibrated
+from weightspace.predictor.originals import Originals
 from weightspace.table import Source
 
 SOURCE = Source("planted", "predictor", "cell", 7)

@@ -1,7 +1,7 @@
-"""Many networks as one: run a stack, measure it, train it with one optimizer."""
+"""Many networks as one: run a stack, measure it, train it with one optimizer, set its running statistics."""
 
 from collections.abc import Iterator
-from math import sqrt
+from math import ceil, sqrt
 from typing import NamedTuple
 
 import torch
@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.nets.forward import forward
+from weightspace.nets.forward import forward, move_statistics
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
 CHUNK = 2**15  # image passes per call of forward; more only fills the cache
+RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 DECAY_1, DECAY_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's defaults (Kingma and Ba 2015)
 
 
@@ -105,3 +106,20 @@ def learning_bar(labels: Int[Tensor, " image"]) -> float:
     """Accuracy of the best constant answer to so many images, plus three standard errors of it."""
     share = float(labels.bincount().max()) / len(labels)
     return share + 3 * sqrt(share * (1 - share) / len(labels))
+
+
+@torch.no_grad()
+def recalibrated(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "model weight"]:
+    """The same weights with the running statistics of these images: means over batches that count by their images.
+
+    Of at most RECALIBRATION_BATCH images they are the exact statistics of all of them.
+    """
+    changed, seen = weights.clone(), 0
+    for part in images.tensor_split(ceil(len(images) / RECALIBRATION_BATCH)):
+        statistics: dict[str, Tensor] = {}
+        forward(spec, weights, part.unsqueeze(0), training=Training(statistics))
+        seen += len(part)
+        move_statistics(spec, changed, statistics, len(part) / seen)
+    return changed

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from scipy.special import bdtr  # scipy.stats would take every job of predictors a second
 from torch import Tensor
 
-from weightspace.ensemble import learning_bar
+from weightspace.ensemble import learning_bar, recalibrated
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import NetSpec
@@ -20,7 +20,7 @@ from weightspace.predictor.distill import rebuilt
 from weightspace.predictor.kernels import Layout, layout_of, to_kernels
 from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.predictor.model import predict_all
-from weightspace.predictor.originals import Originals, divergence, recalibrated
+from weightspace.predictor.originals import Originals, divergence
 from weightspace.predictor.reconstruct import spec_of, target_of
 from weightspace.predictor.settings import PredictorSettings
 from weightspace.predictor.spectra import measure_layers, singular_values

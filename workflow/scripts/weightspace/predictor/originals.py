@@ -1,7 +1,7 @@
 """Originals: the classifiers whose weights predictors hold, trained as one stack by SGD with momentum."""
 
 from collections.abc import Iterator
-from math import ceil, prod
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,6 @@ from weightspace.store import TrainingState, load_tensors, save_tensors
 
 FRAME = 4  # black pixels around an image that is cropped
 MILESTONE_FACTOR = 0.1  # of the learning rate
-RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
 
 class Originals(NamedTuple):
@@ -206,20 +205,3 @@ def neighbor_similarity(spec: NetSpec, weights: Float[Tensor, "model weight"]) -
                 alike = -(one - other).abs().squeeze(3) if scalar else F.cosine_similarity(one, other, dim=3)
                 total = total + alike.sum((1, 2))
     return total
-
-
-@torch.no_grad()
-def recalibrated(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "model weight"]:
-    """The same weights with the running statistics of these images: means over batches that count by their images.
-
-    Of at most RECALIBRATION_BATCH images they are the exact statistics of all of them.
-    """
-    changed, seen = weights.clone(), 0
-    for part in images.tensor_split(ceil(len(images) / RECALIBRATION_BATCH)):
-        statistics: dict[str, Tensor] = {}
-        forward(spec, weights, part.unsqueeze(0), training=Training(statistics))
-        seen += len(part)
-        move_statistics(spec, changed, statistics, len(part) / seen)
-    return changed
