@@ -82,9 +82,9 @@ def test_of_many_permuted_copies_each_comes_back_to_the_one_reference(name):
 def test_a_network_that_is_aligned_already_stays_as_it_is():
     spec = spec_of("cnn_digits")
     weights = random_weights(spec, 3)
-    for given in (weights, weights + 0.1 * random_weights(spec, 3, seed=1)):
-        aligned = align(spec, given, weights)
-        assert torch.equal(aligned.weights, given)
+    for ours in (weights, weights + 0.1 * random_weights(spec, 3, seed=1)):
+        aligned = align(spec, ours, weights)
+        assert torch.equal(aligned.weights, ours)
         assert torch.equal(aligned.maps, torch.arange(spec.num_weights).expand(3, -1))
 
 
