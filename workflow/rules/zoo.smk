@@ -1,4 +1,4 @@
-"""Zoos: train them in shards, join the shards, measure."""
+"""Zoos: train them in shards, join the shards, measure; what lies between their models."""
 
 
 rule train_zoo:
@@ -47,3 +47,26 @@ rule join_zoo:
         version=VERSION["zoo"],
     script:
         "../scripts/join_zoo.py"
+
+
+rule align_zoo:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[settings.alignments[w.alignment].zoo].images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.alignments[w.alignment].zoo}/weights.safetensors",
+        models=lambda w: f"<results>/zoo/{settings.alignments[w.alignment].zoo}/models.parquet",
+    output:
+        metrics="<results>/alignment/{alignment}/metrics.parquet",
+    log:
+        "<logs>/align_zoo/{alignment}.log",
+    benchmark:
+        "<benchmarks>/align_zoo/{alignment}.tsv"
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        device=settings.device,
+    params:
+        alignment=lambda w: settings.alignments[w.alignment].model_dump(mode="json"),
+        scenario=SCENARIO,
+        version=VERSION["alignment"],
+    script:
+        "../scripts/align_zoo.py"

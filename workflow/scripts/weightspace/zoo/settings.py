@@ -48,3 +48,14 @@ class ZooConfig(Cell):
     @property
     def num_models(self) -> int:
         return len(self.inits) * len(self.learning_rates) * len(self.weight_decays) * self.num_seeds
+
+
+class AlignmentConfig(Cell):
+    """What lies between the test models of a zoo, before and after their units are permuted alike."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    epoch: NonNegativeInt = Field(description="zoo epoch whose checkpoints are aligned")
+    kind: Literal["same_init", "different_init"] = Field(description="models from one init tensor, or from as many as can be")
+    num: PositiveInt = Field(32, description="pairs, and soups of each size, at most; no model is in two of a size")
+    soups: Annotated[list[Annotated[int, Field(ge=2)]], Once] = Field([2, 4, 8, 16], description="models that are averaged")
+    canonical: bool = Field(False, description="first make scales (relu, leaky_relu) and signs (tanh, erf) of units equal")
