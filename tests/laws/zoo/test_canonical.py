@@ -5,14 +5,16 @@ import torch
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
+from weightspace.nets.symmetry import permutation_map, sample_permutations
+from weightspace.zoo.align import align
 from weightspace.zoo.canonical import canonical, joints
 
 SCALED = [name for name, each in ACTIVATIONS.items() if each.scaling]
-ODD = [name for name, each in ACTIVATIONS.items() if each.symmetry == "odd"]
+ODD = [name for name, each in ACTIVATIONS.items() if each.symmetry in ("odd", "odd_constant")]
 OTHERS = [name for name in ACTIVATIONS if name not in SCALED + ODD]
 LAYERS = {
     "mlp": ["flatten", "linear 6", "activation", "linear 5", "activation", "linear classes"],
-    "pools": ["conv 4 3 1", "pool 2", "activation", "conv 5 2", "activation", "avg_pool 2 1 1", "flatten", "linear classes"],
+    "pools": ["conv 4 3 1", "pool 2", "activation", "conv 5 2", "activation", "avg_pool 2", "flatten", "linear classes"],
     "means": ["conv 4 3 1", "activation", "conv 5 3 1 2", "activation", "mean", "linear 4", "activation", "linear classes"],
     "groups": ["conv 4 3 1", "activation", "conv 6 3 1 1 2", "activation", "conv 3 1", "activation", "mean", "linear classes"],
     "norms": ["conv 4 3", "batch_norm", "activation", "conv 5 2", "layer_norm", "activation", "flatten", "linear classes"],
@@ -22,8 +24,9 @@ LAYERS = {
     ],
     "dropout": ["conv 4 3", "dropout 0.5", "activation", "flatten", "linear 5", "linear classes"],
 }  # fmt: skip
-CHANGED = {  # how many layers' units have a factor, where the activation scales and where it is odd
-    "mlp": (2, 2), "pools": (2, 1), "means": (3, 3), "groups": (2, 2), "norms": (2, 2), "branch": (1, 1), "dropout": (2, 2),
+CHANGED = {  # how many layers' units have a factor: where the activation scales, is odd, is odd but for a constant
+    "mlp": (2, 2, 2), "pools": (2, 1, 1), "means": (3, 3, 2), "groups": (2, 2, 2), "norms": (2, 2, 2), "branch": (1, 1, 1),
+    "dropout": (2, 2, 1),
 }  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -45,13 +48,16 @@ def with_factors(spec, weights, draw):
     """The same functions: each joint's units times a factor, what reads them divided by it."""
     changed = weights.clone()
     named = unflatten(spec, changed)
-    for writer, reader in joints(spec, ACTIVATIONS[spec.activation]):
+    constant = ACTIVATIONS[spec.activation].constant
+    for writer, _, reader in joints(spec):
         units = writer.made.shape[0]
         factor = draw(len(weights), units)
         for each in (named[parameter.name] for parameter in writer.made.parameters if parameter.learned):
             each.mul_(factor.view(len(weights), units, *[1] * (each.dim() - 2)))
         read = named[reader.made.parameters[0].name]
         blocks = read.view(len(weights), len(read[0]), units, -1)
+        if constant:  # what reads constant - u in place of u
+            named[reader.made.parameters[1].name].add_(constant * (blocks.sum(3) * (factor < 0).unsqueeze(1)).sum(2))
         blocks.div_(factor.view(len(weights), 1, units, 1))
     return changed
 
@@ -94,7 +100,7 @@ def test_networks_without_such_a_symmetry_stay_as_they_are(name, activation):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_layers_that_are_changed_are_those_that_one_layer_alone_reads(name):
-    found = [len(list(joints(spec_of(name, activation), ACTIVATIONS[activation]))) for activation in ("relu", "tanh")]
+    found = [len(list(joints(spec_of(name, activation)))) for activation in ("relu", "tanh", "sigmoid")]
     assert tuple(found) == CHANGED[name]
 
 
@@ -124,7 +130,18 @@ def test_units_of_zeros_stay_and_the_given_weights_too(activation):
     assert not unflatten(spec, changed)["linear1.weight"][:, 2].any()
 
 
-def test_signs_are_not_turned_before_maxima_of_which_the_largest_would_be_another():
-    spec = build_spec(["conv 4 3 1", "activation", "pool 2", "flatten", "linear classes"], "tanh", (2, 6, 6), 3)
+@pytest.mark.parametrize(("activation", "layer"), [("tanh", "pool 2"), ("sigmoid", "pool 2"), ("sigmoid", "avg_pool 2 1")])
+def test_signs_are_not_turned_before_maxima_nor_constants_before_padding(activation, layer):
+    spec = build_spec(["conv 4 3 1", "activation", layer, "flatten", "linear classes"], activation, (2, 6, 6), 3)
     weights = random_weights(spec)
     assert torch.equal(canonical(spec, weights), weights)
+
+
+@pytest.mark.parametrize("activation", SCALED + ODD)
+def test_a_copy_with_other_factors_and_its_units_in_another_order_is_found_again(activation):
+    spec = spec_of("mlp", activation)
+    weights = random_weights(spec)
+    maps = permutation_map(spec, sample_permutations(spec, len(weights), torch.Generator().manual_seed(1)))
+    copies = with_factors(spec, weights, factors_for(activation)).gather(1, maps)
+    found = align(spec, canonical(spec, copies), canonical(spec, weights)).weights
+    torch.testing.assert_close(found, canonical(spec, weights), rtol=1e-9, atol=1e-9)

@@ -58,4 +58,4 @@ class AlignmentConfig(Cell):
     kind: Literal["same_init", "different_init"] = Field(description="models from one init tensor, or from as many as can be")
     num: PositiveInt = Field(32, description="pairs, and soups of each size, at most; no model is in two of a size")
     soups: Annotated[list[Annotated[int, Field(ge=2)]], Once] = Field([2, 4, 8, 16], description="models that are averaged")
-    canonical: bool = Field(False, description="first make scales (relu, leaky_relu) and signs (tanh, erf) of units equal")
+    canonical: bool = Field(False, description="first make units' scales (relu, leaky_relu) or signs (tanh, erf, sigmoid) equal")
