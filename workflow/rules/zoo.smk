@@ -49,6 +49,27 @@ rule join_zoo:
         "../scripts/join_zoo.py"
 
 
+rule measure_zoo:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[w.zoo].images}.safetensors",
+        weights=rules.join_zoo.output.weights,
+    output:
+        properties="<results>/zoo/{zoo}/properties.parquet",
+    log:
+        "<logs>/measure_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/measure_zoo/{zoo}.tsv"
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        device=settings.device,
+    params:
+        properties=lambda w: settings.zoos[w.zoo].properties,
+        version=VERSION["properties"],
+    script:
+        "../scripts/measure_zoo.py"
+
+
 rule align_zoo:
     input:
         images=lambda w: f"<results>/images/{settings.zoos[settings.alignments[w.alignment].zoo].images}.safetensors",

@@ -13,7 +13,7 @@ from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
-from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 
 SCENARIOS = ROOT / "config" / "scenarios"
 
@@ -45,6 +45,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
     remote = ImagesConfig(**PARQUET | {"train": {"url": "https://a/b", "sha256": "0" * 64}})
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
+        AlignmentConfig(zoo="digits", epoch=2, kind="different_init"),
         TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(scenario),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
     ]  # fmt: skip

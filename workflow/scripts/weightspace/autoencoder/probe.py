@@ -9,7 +9,7 @@ from torch import Tensor
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.metrics import TARGETS
 from weightspace.autoencoder.model import Autoencoder, embed
-from weightspace.nets.spec import NetSpec
+from weightspace.properties import weight_statistics
 from weightspace.tokens import Codec
 
 PENALTIES = np.logspace(3, -5, 17)  # Meynent et al. 2025, T4
@@ -49,17 +49,6 @@ def _embeddings(
 ) -> Float64[np.ndarray, "checkpoint embedding"]:
     embeddings = [embed(encoder, codec.to_tokens(batch)) for batch in weights.split(batch_size)]
     return torch.cat(embeddings).double().numpy(force=True)
-
-
-def weight_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
-    """14 numbers per layer (Unterthiner et al. 2020): mean, variance, percentiles 1, 25, 50, 75, 99 of weights and of biases."""
-    pieces = []
-    for layer in spec.layers:
-        both = weights[:, layer.offset : layer.offset + layer.size].split([layer.size - layer.out, layer.out], dim=1)
-        for values in both:
-            percentiles = values.quantile(weights.new_tensor([0.01, 0.25, 0.5, 0.75, 0.99]), dim=1).T
-            pieces += [values.mean(1, keepdim=True), values.var(1, correction=0, keepdim=True), percentiles]
-    return torch.cat(pieces, dim=1)
 
 
 def ridge(x: Float64[np.ndarray, "n feature"], y: Float64[np.ndarray, " n"], penalty: float) -> Float64[np.ndarray, " weight"]:

@@ -11,6 +11,7 @@ from weightspace.settings import ActivationName, Cell, CellName, Once, Share
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
+PROPERTIES = ("norms", "weight_statistics", "padded_weight_statistics", "calibration", "val_logits")
 
 
 class ZooConfig(Cell):
@@ -32,6 +33,10 @@ class ZooConfig(Cell):
     test_share: Share = Field(0.25, description="fraction of the models")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
     stack_size: PositiveInt = Field(64, description="models trained as one tensor; halved when the GPU's memory ends")
+
+    properties: Annotated[list[Literal[PROPERTIES]], Once] = Field(
+        [], exclude=True, description="what else is measured of each model at each kept epoch, into properties.parquet"
+    )
 
     @model_validator(mode="after")
     def _epochs_increase(self) -> "ZooConfig":

@@ -1,0 +1,67 @@
+"""Properties of a zoo's models at every kept epoch, beside the losses and accuracies of training, as one table."""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import pyarrow as pa
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.checkpoints import ZooWeights
+from weightspace.ensemble import outputs
+from weightspace.images.tensors import ImageSet, normalize
+from weightspace.nets.spec import NetSpec
+from weightspace.properties import calibration_error, padded_weight_statistics, weight_norms, weight_statistics
+
+AT_ONCE = 2**25  # weights that are measured together
+
+
+class Subjects(NamedTuple):
+    """Models at one epoch, and the images that they are asked about."""
+
+    spec: NetSpec
+    weights: Float[Tensor, "model weight"]
+    images: ImageSet
+
+
+def _norms(subjects: Subjects) -> dict[str, Tensor]:
+    spec, weights, _ = subjects
+    norms = weight_norms(spec, weights)
+    return {"norm": norms.norm(dim=1)} | {f"norm_{layer.name}": norm for layer, norm in zip(spec.layers, norms.T, strict=True)}
+
+
+def _logits(subjects: Subjects, split: str) -> Float[Tensor, "model image class"]:
+    return outputs(subjects.spec, subjects.weights, normalize(getattr(subjects.images, f"{split}_x"), subjects.images))
+
+
+def _calibration(subjects: Subjects) -> dict[str, Tensor]:
+    return {
+        f"{split}_calibration_error": calibration_error(_logits(subjects, split), getattr(subjects.images, f"{split}_y"))
+        for split in ("val", "test")
+    }
+
+
+MEASURES: dict[str, Callable[[Subjects], dict[str, Tensor]]] = {  # by the names that settings.PROPERTIES has
+    "norms": _norms,
+    "weight_statistics": lambda subjects: {"weight_statistics": weight_statistics(*subjects[:2])},
+    "padded_weight_statistics": lambda subjects: {"padded_weight_statistics": padded_weight_statistics(*subjects[:2])},
+    "calibration": _calibration,
+    "val_logits": lambda subjects: {"val_logits": _logits(subjects, "val").flatten(1)},  # image by image
+}
+
+
+@torch.no_grad()
+def properties_table(zoo: ZooWeights, images: ImageSet, wanted: Collection[str]) -> pa.Table:
+    """One row per model and epoch, in the order of `models.parquet`: model, epoch, then a column for each number or list."""
+    measures = [measure for name, measure in MEASURES.items() if name in wanted]
+    size, device = max(1, AT_ONCE // zoo.spec.num_weights), images.val_x.device
+    parts = []
+    for place in range(len(zoo.epochs)):
+        for weights in zoo.weights[:, place].split(size):
+            subjects = Subjects(zoo.spec, weights.to(device), images)
+            parts.append({name: values.cpu() for measure in measures for name, values in measure(subjects).items()})
+    keys = [(model, epoch) for epoch in zoo.epochs for model in zoo.models]
+    columns = {name: torch.cat([part[name] for part in parts]).tolist() for name in parts[0]}
+    table = pa.table({"model": [model for model, _ in keys], "epoch": [epoch for _, epoch in keys], **columns})
+    return table.sort_by([("model", "ascending"), ("epoch", "ascending")])
