@@ -13,7 +13,8 @@ from weightspace.images.tensors import normalize
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
-from weightspace.properties import calibration_error, padded_weight_statistics, weight_norms, weight_statistics
+from weightspace.properties import calibration_error, token_statistics, weight_norms, weight_statistics
+from weightspace.tokens import make_codec
 from weightspace.zoo.properties import MEASURES, properties_table
 from weightspace.zoo.settings import PROPERTIES
 
@@ -23,6 +24,11 @@ NORMED = build_spec(["conv 3 3", "batch_norm", "activation", "flatten", "linear 
 
 
 # statistics and norms
+
+
+def padded_statistics(spec, weights, token_size=None):
+    """Statistics of tokens without a scale."""
+    return token_statistics(make_codec(spec, weights, token_size, standardize=False), weights)
 
 
 def numpy_statistics(values):
@@ -60,7 +66,7 @@ def test_a_layer_without_biases_has_7_statistics():
 def test_padded_statistics_are_numpys_7_per_layer_of_rows_filled_with_zeros(token_size):
     weights, longest = torch.randn(5, SPEC.num_weights), max(layer.row for layer in SPEC.layers)
     size = token_size or longest
-    statistics = padded_weight_statistics(SPEC, weights, token_size)
+    statistics = padded_statistics(SPEC, weights, token_size)
     assert statistics.shape == (5, 7 * len(SPEC.layers))
     for model in range(5):
         named, expected = unflatten(SPEC, weights[model]), []
@@ -73,7 +79,7 @@ def test_padded_statistics_are_numpys_7_per_layer_of_rows_filled_with_zeros(toke
 
 def test_padding_pulls_quartile_and_median_of_the_last_layer_to_0():
     weights = torch.rand(3, SPEC.num_weights) + 1
-    padded, plain = padded_weight_statistics(SPEC, weights)[:, 17:19], weight_statistics(SPEC, weights)[:, 31:33]
+    padded, plain = padded_statistics(SPEC, weights)[:, 17:19], weight_statistics(SPEC, weights)[:, 31:33]
     assert (padded == 0).all()
     assert (plain > 1).all()
 
@@ -147,8 +153,8 @@ def test_the_table_has_each_model_and_epoch_once_with_what_was_asked_for():
         assert row["norm"] == pytest.approx(float(weights.norm()), rel=1e-5)
         assert row["norm_linear1"] == pytest.approx(float(weight_norms(zoo.spec, weights)[0, 0]), rel=1e-5)
         assert row["weight_statistics"] == pytest.approx(weight_statistics(zoo.spec, weights)[0].tolist(), rel=1e-4, abs=1e-6)
-        padded = padded_weight_statistics(zoo.spec, weights)[0].tolist()
-        assert row["padded_weight_statistics"] == pytest.approx(padded, rel=1e-4, abs=1e-6)
+        padded = padded_statistics(zoo.spec, weights)[0].tolist()
+        assert row["token_statistics"] == pytest.approx(padded, rel=1e-4, abs=1e-6)
         for split in ("val", "test"):
             x, y = (getattr(images, f"{split}_{part}") for part in ("x", "y"))
             logits = outputs(zoo.spec, weights, normalize(x, images))

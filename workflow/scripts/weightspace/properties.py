@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.nets.spec import NetSpec
-from weightspace.tokens import token_layout, tokenize
+from weightspace.tokens import Codec
 
 BINS = 15  # of confidence, of equal width (Guo et al. 2017, "On calibration of modern neural networks", section 2)
 
@@ -22,17 +22,13 @@ def weight_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> 
     return torch.cat(pieces, dim=1)
 
 
-def padded_weight_statistics(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], token_size: int | None = None
-) -> Float[Tensor, "model feature"]:
-    """7 numbers per layer, of its tokens as they are, weights, biases and the zeros of the padding together.
+def token_statistics(codec: Codec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
+    """The same 7 numbers of each layer's tokens, with their scale and their padding, whose zeros count as weights do.
 
-    The zeros count as weights do: so it is in SANE's code (downstream_baselines.py:27-80, 888543c), whose published statistics
-    these are.
+    Without a scale these are the statistics of SANE's code (downstream_baselines.py:27-80, 888543c), which it publishes.
     """
-    layout = token_layout(spec, token_size)
-    tokens, layers = tokenize(weights, layout), layout.positions[:, 1]
-    return torch.cat([_statistics(tokens[:, layers == layer].flatten(1)) for layer in range(len(spec.layers))], dim=1)
+    tokens, layers = codec.to_tokens(weights), codec.layout.positions[:, 1]
+    return torch.cat([_statistics(tokens[:, layers == layer].flatten(1)) for layer in layers.unique()], dim=1)
 
 
 def _statistics(values: Float[Tensor, "model value"]) -> Float[Tensor, "model 7"]:

@@ -12,7 +12,8 @@ from weightspace.checkpoints import ZooWeights
 from weightspace.ensemble import outputs
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec
-from weightspace.properties import calibration_error, padded_weight_statistics, weight_norms, weight_statistics
+from weightspace.properties import calibration_error, token_statistics, weight_norms, weight_statistics
+from weightspace.tokens import make_codec
 
 AT_ONCE = 2**25  # weights that are measured together
 
@@ -42,10 +43,15 @@ def _calibration(subjects: Subjects) -> dict[str, Tensor]:
     }
 
 
+def _token_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
+    codec = make_codec(spec, weights, token_size=None, standardize=False)
+    return token_statistics(codec.to(weights.device), weights)
+
+
 MEASURES: dict[str, Callable[[Subjects], dict[str, Tensor]]] = {  # by the names that settings.PROPERTIES has
     "norms": _norms,
     "weight_statistics": lambda subjects: {"weight_statistics": weight_statistics(*subjects[:2])},
-    "padded_weight_statistics": lambda subjects: {"padded_weight_statistics": padded_weight_statistics(*subjects[:2])},
+    "token_statistics": lambda subjects: {"token_statistics": _token_statistics(*subjects[:2])},
     "calibration": _calibration,
     "val_logits": lambda subjects: {"val_logits": _logits(subjects, "val").flatten(1)},  # image by image
 }

@@ -11,7 +11,7 @@ from weightspace.settings import ActivationName, Cell, CellName, Once, Share
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
-PROPERTIES = ("norms", "weight_statistics", "padded_weight_statistics", "calibration", "val_logits")
+PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "val_logits")
 
 
 class ZooConfig(Cell):
