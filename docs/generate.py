@@ -21,7 +21,10 @@ from weightspace.table import Metric  # noqa: E402
 TEMPLATE, SETTINGS, METRICS = ROOT / "docs/settings.template.md", ROOT / "config/README.md", ROOT / "docs/metrics.md"
 MADE = {"RecoveryBaselineConfig", "PredictorControlConfig"}  # not written by users, but made from what they write
 OF_CLAIMS = {"ClaimsFile", "Claim", "Region"}  # of another file than scenarios, known where the report is imported
-COUNTED = {"": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer"}
+COUNTED = {
+    "": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer",
+    "percent": "percent of the way", "models": "number of models",
+}  # fmt: skip
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
 IMAGE_COLUMNS = ["source", "on the hub", "revision", "images", "classes", "train, val, test", "constants", "as in"]
 ABOUT_METRICS = """# Metrics

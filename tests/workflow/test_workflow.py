@@ -22,7 +22,8 @@ RULES = {
 }
 RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
 PREDICTOR_FIGURES = [f"predictor_{name}" for name in ("error", "kernels", "rate", "rounds", "spectra")]
-FIGURES = ["claims", "collapse", "losses", *PREDICTOR_FIGURES, "probes", "reconstruction", *RECOVERY_FIGURES, "zoo_accuracy"]
+ZOO_FIGURES = ["zoo_accuracy", "zoo_alignment"]
+FIGURES = ["claims", "collapse", "losses", *PREDICTOR_FIGURES, "probes", "reconstruction", *RECOVERY_FIGURES, *ZOO_FIGURES]
 KINDS = ("pdf", "png", "html")
 DRAWN = ["judge_claims", "tell_recoveries", *(f"plot_figure figure={name}" for name in FIGURES)]
 REPORT = sorted(["all", "collect_metrics", "tabulate_timings", *DRAWN])
@@ -90,6 +91,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     found = set(table[["scenario", "stage", "cell", "seed"]].itertuples(index=False, name=None))
     cells = {("contrast_structure", 0), ("contrast_structure", 1), ("contrast_structure_behavior_softmax", 0)}
     expected = {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
+    expected |= {("smoke", "alignment", f"tiny_{kind}", 0) for kind in ("different", "same")}
     expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
@@ -107,6 +109,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
+    expected |= {"measure_zoo": 1, "align_zoo": 2}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
     expected |= {
         "train_originals": 2,
@@ -184,6 +187,7 @@ def test_a_new_seed_reruns_no_other_seed(finished):
 def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     finished.edit(lambda content: content["zoos"]["tiny"].update(batch_size=16))
     zoo = ["join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"]
+    zoo += ["measure_zoo zoo=tiny", *(f"align_zoo alignment=tiny_{kind}" for kind in ("different", "same"))]
     member = ["make_teachers teacher=member", *recovery_jobs(*ATTACK, cells=["member, seed=0"])]
     learners = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder")
     assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT + ["write_cells"])

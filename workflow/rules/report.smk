@@ -83,7 +83,8 @@ rule plot_figure:
 
 rule tabulate_timings:
     input:
-        metrics=rules.collect_metrics.output.metrics,  # of which every benchmarked job is upstream
+        metrics=rules.collect_metrics.output.metrics,  # with the properties, all that benchmarked jobs are upstream of
+        properties=[f"<results>/zoo/{name}/properties.parquet" for name, cell in settings.zoos.items() if cell.properties],
     output:
         timings="<results>/timings.parquet",
         markdown="<results>/timings.md",

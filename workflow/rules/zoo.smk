@@ -1,4 +1,4 @@
-"""Zoos: train them in shards, join the shards' tables; their weights stay where they were written."""
+"""Zoos: train them in shards, join the shards' tables, measure; what lies between their models. Weights stay where they are."""
 
 
 def parts_of(zoo):
@@ -70,3 +70,49 @@ rule join_zoo:
         version=VERSION["zoo"],
     script:
         "../scripts/join_zoo.py"
+
+
+rule measure_zoo:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[w.zoo].images}.safetensors",
+        weights=rules.join_zoo.output.weights,
+        parts=rules.join_zoo.input.parts,
+    output:
+        properties="<results>/zoo/{zoo}/properties.parquet",
+    log:
+        "<logs>/measure_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/measure_zoo/{zoo}.tsv"
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        device=settings.device,
+    params:
+        properties=lambda w: settings.zoos[w.zoo].properties,
+        version=VERSION["properties"],
+    script:
+        "../scripts/measure_zoo.py"
+
+
+rule align_zoo:
+    input:
+        images=lambda w: f"<results>/images/{settings.zoos[settings.alignments[w.alignment].zoo].images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.alignments[w.alignment].zoo}/weights.safetensors",
+        parts=lambda w: parts_of(settings.alignments[w.alignment].zoo),
+        models=lambda w: f"<results>/zoo/{settings.alignments[w.alignment].zoo}/models.parquet",
+    output:
+        metrics="<results>/alignment/{alignment}/metrics.parquet",
+    log:
+        "<logs>/align_zoo/{alignment}.log",
+    benchmark:
+        "<benchmarks>/align_zoo/{alignment}.tsv"
+    resources:
+        mem_mb=mem_scaled(2500),
+        runtime=60,
+        device=settings.device,
+    params:
+        alignment=lambda w: settings.alignments[w.alignment].model_dump(mode="json"),
+        scenario=SCENARIO,
+        version=VERSION["alignment"],
+    script:
+        "../scripts/align_zoo.py"

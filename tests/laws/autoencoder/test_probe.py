@@ -13,13 +13,11 @@ from weightspace.autoencoder.probe import (
     probe,
     probe_metrics,
     ridge,
-    weight_statistics,
     with_ones,
 )
 from weightspace.autoencoder.settings import AutoencoderConfig
-from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.nets.symmetry import permutation_map, sample_permutations
+from weightspace.properties import weight_statistics
 from weightspace.tokens import make_codec
 
 SPEC = build_spec(["conv 3 3", "activation", "flatten", "linear 4", "activation", "linear classes"], "relu", (1, 4, 4), 3)
@@ -116,29 +114,6 @@ def test_a_feature_that_is_constant_over_train_says_nothing(rng):
     extra["test"][::2] = 0.02
     more = {split: np.concatenate([x, extra[split]], axis=1) for split, x in features.items()}
     np.testing.assert_allclose(r2(more, targets), r2(features, targets), rtol=0.05)
-
-
-# features
-
-
-def numpy_statistics(values):
-    return [values.mean(), values.var(), *np.percentile(values, [1, 25, 50, 75, 99])]
-
-
-def test_weight_statistics_are_numpys_14_per_layer_without_padding():
-    weights = torch.randn(6, SPEC.num_weights)
-    statistics = weight_statistics(SPEC, weights)
-    assert statistics.shape == (6, 14 * len(SPEC.layers))
-    for model in range(6):
-        parameters = unflatten(SPEC, weights[model]).values()
-        expected = [number for parameter in parameters for number in numpy_statistics(parameter.numpy())]
-        np.testing.assert_allclose(statistics[model].numpy(), expected, rtol=1e-4, atol=1e-6)
-
-
-def test_weight_statistics_do_not_see_the_order_of_units():
-    weights = torch.randn(6, SPEC.num_weights)
-    maps = permutation_map(SPEC, sample_permutations(SPEC, 6, torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(weight_statistics(SPEC, weights.gather(1, maps)), weight_statistics(SPEC, weights))
 
 
 # whole

@@ -36,7 +36,7 @@ from weightspace.report.select import (
 from weightspace.report.style import write_figure
 from weightspace.report.timings import tabulate_timings
 from weightspace.table import SCHEMA, Source, read_metrics, write_metrics
-from weightspace.zoo.figures import num_diverged
+from weightspace.zoo.figures.accuracy import num_diverged
 from weightspace.zoo.metrics import METRICS as OF_ZOOS
 
 METRICS = [*OF_ZOOS, *OF_AUTOENCODERS]

@@ -28,6 +28,7 @@ def content():
             },
         },
         "autoencoders": {"plain": {"zoo": "tiny", "seeds": [0], "epochs": [1], "structure_weight": 1.0, "steps": 3}},
+        "alignments": {"lines": {"zoo": "tiny", "epoch": 1, "kind": "different_init"}},
         "baselines": {"mean": {"zoo": "tiny", "epochs": [1], "kind": "init_mean"}},
         "teachers": {
             "trained": {"kind": "trained", "images": "digits", "architecture": NET},
@@ -84,6 +85,9 @@ UNFIT = {  # setting, its value, what is said of it
         "zoos.tiny.test_share", 0.001, "40 models give 0 test models: raise num_seeds or the shares"),
     "no shared inits": ("zoos.tiny.shared_inits", None, "init_mean needs shared_inits of zoo 'tiny'"),
     "an init per model": ("zoos.tiny.shared_inits", 40, "zoo 'tiny' has a test model that shares its init with no train model"),
+    "an init for all, and pairs of different ones": (
+        "zoos.tiny.shared_inits", 1, "zoo 'tiny' has no two test models for different_init"),
+    "nothing to align": ("zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden"),
     "nothing to permute": (
         "zoos.tiny.architecture", ["flatten", "linear classes"], "networks of zoo 'tiny' have no hidden layers"),
     "too few positions": (
@@ -120,9 +124,10 @@ ELSEWHERE = {  # setting and how its value begins: the key that is named
     ("autoencoders.plain.position_tables", "{'seq"): "autoencoders.plain.position_tables.unit",
     ("zoos.tiny.shared_inits", "None"): "baselines.mean.kind",
     ("zoos.tiny.shared_inits", "40"): "baselines.mean.kind",
+    ("zoos.tiny.shared_inits", "1"): "alignments.lines.kind",
     ("zoos.tiny.architecture", "['con"): "(autoencoders.plain.zoo|zoos.tiny.architecture)",
     ("zoos.tiny.architecture", "['lay"): "autoencoders.plain.zoo",
-    ("zoos.tiny.architecture", "['fla"): "(autoencoders.plain.views|zoos.tiny.architecture)",
+    ("zoos.tiny.architecture", "['fla"): "(alignments.lines.zoo|autoencoders.plain.views|zoos.tiny.architecture)",
 }
 
 

@@ -14,7 +14,7 @@ from weightspace.options import Options, read_options, read_scenario
 from weightspace.recipe import Recipe
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
-from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 
 SCENARIOS = ROOT / "config" / "scenarios"
 
@@ -47,6 +47,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
     constants = ImagesConfig(source="svhn", normalization={"mean": [0.5], "std": [0.1, 0.2, 0.3]})
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
+        AlignmentConfig(zoo="digits", epoch=2, kind="different_init"),
         TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
         *settings_in(scenario),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
@@ -147,7 +148,8 @@ WRONG = {
     "Parquet without train": ("images.digits", {"source": "parquet", "test": "a.parquet"}, "images.digits:"),
     "columns of digits": ("images.digits.label_column", "y", "images.digits: source bundled_digits takes neither image_column"),
     "a column that is a list": (
-        "images.digits", {"source": "mnist", "label_column": ["y"]}, "images.digits.label_column: Input should be a valid string"),
+        "images.digits", {"source": "mnist", "label_column": ["y"]},
+        "images.digits.label_column: Input should be a valid string"),
     "no normalization": ("images.digits.normalization", "mean", "images.digits.normalization: Input should be 'train'"),
     "half a normalization": ("images.digits.normalization", {"mean": [0.5]}, "images.digits.normalization.std: Field required"),
     "remote file with half a hash": (

@@ -20,8 +20,8 @@ from weightspace.recovery.settings import (
 from weightspace.scenario import Scenario
 from weightspace.settings import told
 from weightspace.tokens import token_layout
-from weightspace.zoo.members import lonely_init, too_few
-from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
+from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 LACKS = {  # a property of specs: what is said where it is needed and missing
@@ -63,6 +63,8 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Every setting that does not fit the networks that it is used with, and why."""
+    for name, cell in scenario.alignments.items():
+        yield from _alignment_problems(scenario, f"alignments.{name}", cell)
     for name, cell in scenario.autoencoders.items():
         if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
             yield (
@@ -78,6 +80,15 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield from _predictor_problems(scenario, f"predictors.{name}", predictor)
     for name, control in scenario.predictor_controls.items():
         yield from _control_problems(scenario, scenario.keys_of_controls[name], control)
+
+
+def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> Iterator[tuple[str, str]]:
+    zoo = scenario.zoos[cell.zoo]
+    inits = {model.model: model.init_identity(zoo) for model in members(zoo) if split_of(model, zoo) == "test"}
+    if not _has_hidden_layers(scenario, cell.zoo):
+        yield f"{key}.zoo", f"networks of zoo {cell.zoo!r} have no hidden layers to align"
+    elif not groups_of(inits, 2, cell.kind):
+        yield f"{key}.kind", f"zoo {cell.zoo!r} has no two test models for {cell.kind}"
 
 
 def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:

@@ -23,11 +23,12 @@ from weightspace.recovery.settings import (
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
 from weightspace.settings import CellName, Once, Settings
 from weightspace.stages import STAGES
-from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 
 SECTIONS = [stage.section for stage in STAGES.values()]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell
     ("zoos", "images", "images"),
+    ("alignments", "zoo", "zoos"),
     ("autoencoders", "zoo", "zoos"),
     ("baselines", "zoo", "zoos"),
     ("teachers", "images", "images"),
@@ -67,6 +68,7 @@ class Scenario(Settings):
     )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
     zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
+    alignments: dict[CellName, AlignmentConfig] = Field({}, description="what lies between models of zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
     baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
     teachers: dict[CellName, TeacherConfig] = Field({}, description="networks to recover, by name")
@@ -127,6 +129,7 @@ class Scenario(Settings):
         """What reads weights of a zoo, by its key: the zoo's name, and the epochs."""
         learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
         learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
+        learners |= {f"alignments.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()}
         teachers = {name: cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
         return learners | {f"teachers.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in teachers.items()}
 

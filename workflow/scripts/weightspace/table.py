@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),  # train, val or test *models*
         ("subject", pa.string()),  # a model's index, or empty
         ("metric", pa.string()),
-        ("at", pa.int64()),  # the epoch, step, round or layer that the metric says; null where there is none
+        ("at", pa.int64()),  # the epoch, step, round, … that the metric says; null where there is none
         ("value", pa.float64()),
     ]
 )
@@ -49,7 +49,7 @@ class Metric(NamedTuple):
     range: tuple[float, float]  # lowest and highest possible value
     better: Literal["higher", "lower", "neither"]
     meaning: str
-    at: Literal["", "epoch", "step", "round", "layer"] = ""  # what the column `at` counts, if anything
+    at: Literal["", "epoch", "step", "round", "layer", "percent", "models"] = ""  # what the column `at` counts, if anything
     tolerance: float = 1e-3  # in the golden run: of each number, relative above 1
     mean_tolerance: float = 1e-3  # the same of the mean over models
     successes: bool = False  # 0 or 1, or shares of one model's trials: its mean has the interval of a proportion

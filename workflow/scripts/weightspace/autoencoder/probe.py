@@ -10,14 +10,13 @@ from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.metrics import TARGETS
 from weightspace.autoencoder.model import Autoencoder, embed
 from weightspace.autoencoder.settings import AutoencoderSettings
-from weightspace.nets.spec import NetSpec
+from weightspace.properties import token_statistics, weight_statistics
 from weightspace.tokens import Codec
 
 PENALTIES = {  # 17 from 1,000 to 0.00001 (Meynent et al. 2025, T4): equal steps, or those of the published code
     "standardized": np.logspace(3, -5, 17),
     "raw": np.array([number for power in range(2, -6, -1) for number in (10 * 10.0**power, 3 * 10.0**power)] + [1e-5]),
 }
-PERCENTILES = [0.01, 0.25, 0.5, 0.75, 0.99]
 
 
 @torch.no_grad()
@@ -54,25 +53,6 @@ def _embeddings(
 ) -> Float64[np.ndarray, "checkpoint embedding"]:
     embeddings = [embed(encoder, codec.to_tokens(batch)) for batch in weights.split(batch_size)]
     return torch.cat(embeddings).double().numpy(force=True)
-
-
-def weight_statistics(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
-    """14 numbers per layer (Unterthiner et al. 2020): mean, variance, percentiles 1, 25, 50, 75, 99 of weights and of biases."""
-    pieces = []
-    for layer in spec.layers:
-        pieces += weights[:, layer.offset : layer.offset + layer.size].split([layer.size - layer.out, layer.out], dim=1)
-    return torch.cat([_seven_numbers(values) for values in pieces], dim=1)
-
-
-def token_statistics(codec: Codec, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model feature"]:
-    """The same 7 numbers of each layer's tokens, with their scale and their padding (SANE, downstream_baselines.py)."""
-    tokens, layers = codec.to_tokens(weights), codec.layout.positions[:, 1]
-    return torch.cat([_seven_numbers(tokens[:, layers == layer].flatten(1)) for layer in layers.unique()], dim=1)
-
-
-def _seven_numbers(values: Float[Tensor, "model number"]) -> Float[Tensor, "model 7"]:
-    percentiles = values.quantile(values.new_tensor(PERCENTILES), dim=1).T
-    return torch.cat([values.mean(1, keepdim=True), values.var(1, correction=0, keepdim=True), percentiles], dim=1)
 
 
 STATISTICS = {"weights": lambda codec, weights: weight_statistics(codec.spec, weights), "tokens": token_statistics}

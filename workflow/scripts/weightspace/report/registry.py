@@ -41,11 +41,19 @@ class Figure(NamedTuple):
 
 FIGURES = [
     Figure(
-        "zoo_accuracy", "zoo", "zoo.figures:plot_zoo_accuracy", "metrics", "accuracy over epochs",
+        "zoo_accuracy", "zoo", "zoo.figures.accuracy:plot_zoo_accuracy", "metrics", "accuracy over epochs",
         "How the models of each zoo learn: median accuracy on test and training images at the kept epochs, with bands "
         "over models on test images. The number of models, of diverged ones among them, the mean of the last epoch with "
         "its 95 % bootstrap interval and the highest accuracy are written in. The highest is a maximum over all models on "
         "the test images; it describes the zoo and selects nothing.",
+    ),
+    Figure(
+        "zoo_alignment", "alignment", "zoo.figures.alignment:plot_zoo_alignment", "metrics", "lines and soups",
+        "Are models of a zoo one network up to the order of their units? Accuracy on test images along the straight line of "
+        "weights between two models, and of soups, whose weights are the mean of several models', before (naive) and after the "
+        "units of all are permuted to match the first's (weight matching, Ainsworth et al. 2023), beside the mean of the models "
+        "themselves. Models that started from one init tensor are told apart from models of different ones. No model is in two "
+        "pairs, nor in two soups of a size. Intervals are over pairs, and over soups.",
     ),
     Figure(
         "reconstruction", "autoencoder", "autoencoder.figures.reconstruction:plot_reconstruction", "metrics",

@@ -1,6 +1,8 @@
-"""Who is in a zoo: each model's identity, its init tensor and its split, from the settings alone."""
+"""Who is in a zoo: each model's identity, its init tensor and its split, from the settings alone; groups of models."""
 
+from collections.abc import Hashable, Mapping
 from itertools import product
+from math import ceil
 from typing import NamedTuple
 
 from weightspace.seeds import seed_for
@@ -52,3 +54,25 @@ def lonely_init(config: ZooConfig) -> tuple | None:
     for model in members(config):
         inits[split_of(model, config)].append(model.init_identity(config))
     return next(iter(sorted(set(inits["test"]) - set(inits["train"]))), None)
+
+
+def groups_of(inits: Mapping[int, Hashable], size: int, kind: str) -> list[list[int]]:
+    """Groups of `size` models, none of them in two, by each model's init tensor; as many as first fit finds.
+
+    `same_init`: all of one tensor. `different_init`: none of a tensor more often than it must be, so that two never share one;
+    no groups where all models have the same. Models come in the order of a hash of their index.
+    """
+    num_inits, alike = len(set(inits.values())), kind == "same_init"
+    if num_inits < 2 and not alike:
+        return []
+    most = size if alike else ceil(size / num_inits)
+    groups: list[list[int]] = []
+    for model in sorted(inits, key=lambda model: (seed_for("group", model), model)):
+        for group in groups:
+            shared = sum(inits[other] == inits[model] for other in group)
+            if len(group) < size and (shared == len(group) if alike else shared < most):
+                group.append(model)
+                break
+        else:
+            groups.append([model])
+    return [group for group in groups if len(group) == size]

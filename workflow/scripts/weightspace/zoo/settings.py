@@ -7,11 +7,12 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from weightspace.nets.init import INITS
 from weightspace.recipe import Recipe
-from weightspace.settings import Once, Share
+from weightspace.settings import Cell, CellName, Once, Share
 
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
+PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "val_logits")
 
 
 class ZooConfig(Recipe):
@@ -33,6 +34,11 @@ class ZooConfig(Recipe):
     test_share: Share = Field(0.25, description="fraction of the models")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
     stack_size: PositiveInt = Field(64, description="models trained as one tensor; halved when the GPU's memory ends")
+    properties: Annotated[list[Literal[PROPERTIES]], Once] = Field(
+        [],
+        exclude=True,
+        description="what else is measured of each model, at each epoch whose weights are stored, into properties.parquet",
+    )
 
     @model_validator(mode="after")
     def _epochs_increase(self) -> "ZooConfig":
@@ -56,3 +62,14 @@ class ZooConfig(Recipe):
     @property
     def num_models(self) -> int:
         return len(self.inits) * len(self.learning_rates) * len(self.weight_decays) * self.num_seeds
+
+
+class AlignmentConfig(Cell):
+    """What lies between the test models of a zoo, before and after their units are permuted alike."""
+
+    zoo: CellName = Field(description="cell of the section zoos")
+    epoch: NonNegativeInt = Field(description="zoo epoch whose checkpoints are aligned")
+    kind: Literal["same_init", "different_init"] = Field(description="models from one init tensor, or from as many as can be")
+    num: PositiveInt = Field(32, description="pairs, and soups of each size, at most; no model is in two of a size")
+    soups: Annotated[list[Annotated[int, Field(ge=2)]], Once] = Field([2, 4, 8, 16], description="models that are averaged")
+    canonical: bool = Field(False, description="first make units' scales (relu, leaky_relu) or signs (tanh, erf, sigmoid) equal")
