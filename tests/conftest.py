@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,11 @@ class Project(NamedTuple):
     def snakemake(self, *arguments, config=(), fails=False):
         """What a finished `snakemake` said on the terminal."""
         process = self.start(*arguments, config=config)
-        output, _ = process.communicate(timeout=900)
+        try:
+            output, _ = process.communicate(timeout=900)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         assert (process.returncode != 0) == fails, output
         return output
 
