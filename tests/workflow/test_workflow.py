@@ -193,6 +193,21 @@ def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT + ["write_cells"])
 
 
+def test_a_zoo_is_trained_again_where_weights_are_read_that_it_does_not_store(finished):
+    finished.edit(lambda content: content["zoos"]["tiny"].update(weights=[1, 3]))
+    assert finished.planned() == []
+    finished.edit(lambda content: content["zoos"]["tiny"].update(weights="read"))
+    finished.edit(lambda content: content["baselines"]["pca"].update(epochs=[0, 3]))
+    assert {"train_zoo zoo=tiny, shard=0", "train_zoo zoo=tiny, shard=1"} < set(finished.planned())
+
+
+def test_a_shard_whose_folder_is_gone_is_trained_again_for_what_reads_it(finished):
+    shutil.rmtree(finished.results / "zoo/tiny/shards/1")
+    (finished.results / "baseline/pca/metrics.parquet").unlink()
+    planned = finished.planned("results/smoke/baseline/pca/metrics.parquet")
+    assert planned == ["evaluate_baseline baseline=pca", "join_zoo zoo=tiny", "train_zoo zoo=tiny, shard=1"]
+
+
 def test_changed_students_rerun_their_recovery_and_its_baselines_but_ask_no_teacher(finished):
     finished.edit(lambda content: content["recoveries"]["discrete"]["students"].update(epochs=10))
     changed = recovery_jobs("train_students", "recover_networks", "compare_recovery", cells=RECOVERIES[:2])

@@ -6,17 +6,16 @@ def parts_of(zoo):
     return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(settings.zoos[zoo].num_shards))
 
 
+def shard_mb(wildcards, most_models=None):
+    """Weights of one shard, or of so many of its models where it has more."""
+    zoo = settings.zoos[wildcards.zoo]
+    num_models = min(ceil(zoo.num_models / zoo.num_shards), most_models or zoo.num_models)
+    return weights_mb(settings, wildcards.zoo, num_models, len(stored_epochs(settings, wildcards.zoo)))
+
+
 def part_mb(wildcards):
     """Weights of one part, and what it takes to write it."""
-    zoo = settings.zoos[wildcards.zoo]
-    return 3 * weights_mb(settings, wildcards.zoo, zoo.stack_size, len(stored_epochs(settings, wildcards.zoo)))
-
-
-def shard_mb(wildcards):
-    """Weights of one shard."""
-    zoo = settings.zoos[wildcards.zoo]
-    num_models = -(-zoo.num_models // zoo.num_shards)
-    return weights_mb(settings, wildcards.zoo, num_models, len(stored_epochs(settings, wildcards.zoo)))
+    return 3 * shard_mb(wildcards, settings.zoos[wildcards.zoo].stack_size)
 
 
 def read_mb(cell):
