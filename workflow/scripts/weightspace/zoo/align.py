@@ -100,12 +100,19 @@ def _pieces(spec: NetSpec, symmetry: Symmetry, weights: Float[Tensor, "model wei
 
 
 def _assign_forward(symmetry: Symmetry, match: _Match, target: list[Tensor]) -> None:
-    """Assign each level by the parameters whose other levels are in place already, the first ones being those of the images."""
+    """Assign each level by the parameters whose other levels are in place already, the first ones being those of the images.
+
+    Where there are none, as for groups of units, by those of which one level more is not in place: two groups are as alike as
+    their units are in the order that suits both best.
+    """
     placed = set(range(len(symmetry.sizes))) - set(symmetry.free)
     for level in symmetry.free:
-        read = {n for n, levels in enumerate(symmetry.parameters) if levels.count(level) == 1 and placed >= {*levels} - {level}}
-        order = _assigned(symmetry, match, target, level, read)
-        _move(symmetry, match, level, order)
+        others = [{*levels} - placed - {level} if len({*levels}) == len(levels) else None for levels in symmetry.parameters]
+        others = [each if level in levels else None for each, levels in zip(others, symmetry.parameters, strict=True)]
+        inner = min((each for each in others if each is not None and len(each) < 2), key=len, default=set())
+        read = {n for n, each in enumerate(others) if each == inner}
+        products = (_nested_products if inner else _products)(symmetry, match, target, (level, *inner), read)
+        _move(symmetry, match, level, _assigned(products))
         placed.add(level)
 
 
@@ -116,7 +123,7 @@ def _ascend(symmetry: Symmetry, match: _Match, target: list[Tensor]) -> Float64[
     for sweep in range(MOST_SWEEPS):
         moved = False
         for n in torch.randperm(len(levels), generator=generator_for("align", sweep)).tolist():
-            order = _assigned(symmetry, match, target, levels[n], range(len(target)))
+            order = _assigned(_products(symmetry, match, target, (levels[n],), range(len(target))))
             gains = _gain(symmetry, match, target, levels[n], order)
             keep = torch.arange(order.shape[1]).expand_as(order)
             _move(symmetry, match, levels[n], torch.where((gains > least).unsqueeze(1), order, keep))
@@ -127,17 +134,38 @@ def _ascend(symmetry: Symmetry, match: _Match, target: list[Tensor]) -> Float64[
     return torch.stack(trace)
 
 
-def _assigned(
-    symmetry: Symmetry, match: _Match, target: list[Tensor], level: int, read: Container[int]
-) -> Int[Tensor, "model unit"]:
-    """The best assignment of one level's units by the parameters to read: for each unit of the target one of ours."""
+def _products(
+    symmetry: Symmetry, match: _Match, target: list[Tensor], levels: Units, read: Container[int]
+) -> Float64[Tensor, "model unit unit"]:
+    """Inner products of each unit of the target with each of ours, over the parameters to read."""
+    (level,) = levels
     num, size = len(target[0]), symmetry.sizes[level]
     products = torch.zeros(num, size, size, dtype=torch.double)
     for n, axis in _axes(symmetry, level):
         if n in read:
             theirs, ours = (piece.movedim(axis, 1).reshape(num, size, -1) for piece in (target[n], match.pieces[n]))
             products += theirs @ ours.mT
-    largest, index = products.abs().amax((1, 2), keepdim=True), torch.arange(size)
+    return products
+
+
+def _nested_products(
+    symmetry: Symmetry, match: _Match, target: list[Tensor], levels: Units, read: Container[int]
+) -> Float64[Tensor, "model group group"]:
+    """The same of groups, the units within each pair of groups in the order that makes theirs largest."""
+    num, sizes = len(target[0]), [symmetry.sizes[level] for level in levels]
+    products = torch.zeros(num, sizes[0], sizes[0], sizes[1], sizes[1], dtype=torch.double)
+    for n, axis in _axes(symmetry, levels[0]):
+        if n in read:
+            axes = (axis, symmetry.parameters[n].index(levels[1]) + 1)
+            theirs, ours = (piece.movedim(axes, (1, 2)).reshape(num, *sizes, -1) for piece in (target[n], match.pieces[n]))
+            products += torch.einsum("miar,mjbr->mijab", theirs, ours)
+    within = products.flatten(0, 2)
+    return within.gather(2, _assigned(within).unsqueeze(2)).sum((1, 2)).view(num, sizes[0], sizes[0])
+
+
+def _assigned(products: Float64[Tensor, "model unit unit"]) -> Int[Tensor, "model unit"]:
+    """For each unit of the target one of ours, so that their inner products add up to the most."""
+    largest, index = products.abs().amax((1, 2), keepdim=True), torch.arange(products.shape[1])
     steps = (products / torch.where(largest > 0, largest, 1.0) * STEPS).round() + TIE * torch.outer(index, index)
     return torch.stack([torch.as_tensor(linear_sum_assignment(each, maximize=True)[1]) for each in steps.numpy()])
 
