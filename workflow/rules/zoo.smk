@@ -1,4 +1,4 @@
-"""Zoos: train them in shards, join the shards, measure."""
+"""Zoos: train them in shards, join the shards, measure; or import what exists."""
 
 
 rule train_zoo:
@@ -39,6 +39,8 @@ rule join_zoo:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
         "<benchmarks>/join_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("trained")),
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,
@@ -47,3 +49,31 @@ rule join_zoo:
         version=VERSION["zoo"],
     script:
         "../scripts/join_zoo.py"
+
+
+rule import_zoo:
+    input:
+        checkpoints_checked,
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.zoos[w.zoo], "images"),
+    output:
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        models="<results>/zoo/{zoo}/models.parquet",
+        metrics="<results>/zoo/{zoo}/metrics.parquet",
+        dropped="<results>/zoo/{zoo}/dropped.parquet",
+    log:
+        "<logs>/import_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/import_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("checkpoints")),
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=training_minutes,
+        device=settings.device,
+    params:
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
+        files=lambda w: files_digest(settings.zoos[w.zoo].path),
+        scenario=SCENARIO,
+        version=VERSION["zoo"],
+    script:
+        "../scripts/import_zoo.py"

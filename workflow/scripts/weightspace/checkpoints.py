@@ -19,7 +19,7 @@ class ZooWeights(NamedTuple):
     spec: NetSpec
     epochs: list[int]  # that are kept
     models: list[int]  # their indices in the zoo
-    bar: float  # train accuracy above which a model has learned more than a constant answer
+    bar: float | None  # train accuracy above which a model has learned more than a constant answer; None: not known
     weights: Float[Tensor, "model epoch weight"]
 
 
@@ -36,8 +36,10 @@ def read_zoo(path: str | Path) -> ZooWeights:
     return ZooWeights(spec, *(metadata[name] for name in ("epochs", "models", "bar")), flatten(spec, tensors))
 
 
-def which_learned(models: pa.Table, bar: float) -> str:
+def which_learned(models: pa.Table, bar: float | None) -> str:
     """A sentence for a log: how many models of a zoo learned more than a constant answer, by the last epoch in its table."""
+    if bar is None or "train_accuracy" not in models.column_names:
+        return "whether its models learned more than a constant answer is not known"
     table = models.to_pandas()
     last = table[table["epoch"] == table["epoch"].max()]
     num = int(((last["train_accuracy"] > bar) & ~last["diverged"]).sum())

@@ -19,7 +19,7 @@ from weightspace.recovery.settings import (
 from weightspace.scenario import Scenario
 from weightspace.settings import told
 from weightspace.zoo.members import lonely_init, too_few
-from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.settings import ZooCell, ZooConfig
 
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 LACKS = {  # a property of specs: what is said where it is needed and missing
@@ -37,32 +37,47 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos, teachers and originals that cannot be made, and why."""
-    trained = [(f"zoos.{name}", cell, "units_only") for name, cell in scenario.zoos.items()]
+    zoos = {name: cell for name, cell in scenario.zoos.items() if isinstance(cell, ZooConfig)}
+    trained = [(f"zoos.{name}", cell, "units_only") for name, cell in zoos.items()]
     trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
     for key, cell, needs in trained:
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
-    for name, zoo in scenario.zoos.items():
+    for name, zoo in zoos.items():
         if problem := too_few(zoo):
             yield f"zoos.{name}.num_seeds", problem
     for name, cell in scenario.teachers.items():
         if isinstance(cell, ZooTeachers):
-            zoo = scenario.zoos[cell.zoo]
-            images = scenario.images[zoo.images]
-            if max(cell.models) >= zoo.num_models:
-                yield f"teachers.{name}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
-            made = (zoo.architecture, images.image_shape, images.num_classes)
-            if not any(_unreadable("", *made, needs="units_only")):  # which the zoo itself was told
-                yield from _unreadable(f"teachers.{name}.zoo", *made)
+            yield from _member_problems(scenario, f"teachers.{name}", cell)
     for name, original in scenario.originals.items():
         images = scenario.images[original.images]
         layers = original.architecture
         yield from _unreadable(f"originals.{name}.architecture", layers, images.image_shape, images.num_classes, None)
 
 
+def _member_problems(scenario: Scenario, key: str, cell: ZooTeachers) -> Iterator[tuple[str, str]]:
+    """Why models of a zoo cannot be teachers; what of an imported zoo only its files tell, the job says."""
+    zoo = scenario.zoos[cell.zoo]
+    if zoo.images is None:
+        yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images, which tell whether its models have learned: give it `images`"
+    if not isinstance(zoo, ZooConfig):
+        return
+    images = scenario.images[zoo.images]
+    if max(cell.models) >= zoo.num_models:
+        yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
+    made = (zoo.architecture, images.image_shape, images.num_classes)
+    if not any(_unreadable("", *made, needs="units_only")):  # which the zoo itself was told
+        yield from _unreadable(f"{key}.zoo", *made)
+
+
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Every setting that does not fit the networks that it is used with, and why."""
     for name, cell in scenario.autoencoders.items():
+        if cell.behavior_weight and scenario.zoos[cell.zoo].images is None:
+            yield (
+                f"autoencoders.{name}.behavior_weight",
+                f"zoo {cell.zoo!r} has no images to ask its networks about: give it `images`",
+            )
         if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
             yield (
                 f"autoencoders.{name}.views",
@@ -78,12 +93,18 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield from _control_problems(scenario, scenario.keys_of_controls[name], control)
 
 
-def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
-    images = scenario.images[scenario.zoos[zoo].images]
-    return len(build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers) > 1
+def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
+    """Whether networks of a zoo have hidden layers, as far as the settings say."""
+    zoo = scenario.zoos[name]
+    if not isinstance(zoo, ZooConfig):
+        return True
+    images = scenario.images[zoo.images]
+    return len(build_spec(zoo.architecture, "relu", images.image_shape, images.num_classes).layers) > 1
 
 
-def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+def _baseline_problems(zoo: ZooCell, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+    if not isinstance(zoo, ZooConfig):  # whose models' inits are known where they are read
+        return
     if cell.kind == "init_mean" and zoo.shared_inits is None:
         yield key, f"init_mean needs shared_inits of zoo {cell.zoo!r}"
     elif cell.kind == "init_mean" and lonely_init(zoo):
@@ -109,8 +130,8 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    if isinstance(teacher, TrainedTeachers | ZooTeachers):
-        yield from _without_units(f"{key}.teacher", scenario.training_of(teacher).architecture, shape, outputs)
+    if isinstance(teacher, TrainedTeachers | ZooTeachers) and (layers := scenario.training_of(teacher).architecture):
+        yield from _without_units(f"{key}.teacher", layers, shape, outputs)
 
 
 def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
@@ -128,7 +149,7 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
         return
     owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
-    if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
+    if owner.architecture and build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 

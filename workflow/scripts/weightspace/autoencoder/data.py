@@ -20,6 +20,11 @@ class Checkpoints(NamedTuple):
     properties: pd.DataFrame  # one row per checkpoint: model, epoch, test_accuracy, generalization_gap, …
 
     @property
+    def last_epoch(self) -> int:
+        """The latest epoch of any."""
+        return int(self.properties["epoch"].max())
+
+    @property
     def models(self) -> list[int]:
         """Indices of the models, in order, each once."""
         return sorted(self.properties["model"].unique().tolist())
@@ -38,8 +43,8 @@ def checkpoints_by_split(
     Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
     print(f"zoo {config.zoo!r}: {which_learned(models, zoo.bar)}")
-    table = models.to_pandas()
-    table = table[table["epoch"].isin(config.epochs)]
+    table, epochs = models.to_pandas(), config.epochs or zoo.epochs
+    table = table[table["epoch"].isin(epochs)]
     if table["diverged"].any():
         lost = ", ".join(map(str, sorted(table.loc[table["diverged"], "model"].unique())))
         print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints, of models {lost}")
@@ -47,11 +52,9 @@ def checkpoints_by_split(
     splits = {}
     for split in ("train", "val", "test"):
         rows = table[table["split"] == split].sort_values(["model", "epoch"], ignore_index=True)
-        usable = int((rows["epoch"] == config.epochs[-1]).sum())
+        usable = int((rows["epoch"] == epochs[-1]).sum())
         if usable < 2:
-            raise InputError(
-                f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
-            )
+            raise InputError(f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {epochs[-1]}: train more models")
         places = torch.tensor([zoo.epochs.index(epoch) for epoch in rows["epoch"]])
         splits[split] = Checkpoints(zoo.weights[torch.tensor(rows["model"].to_numpy()), places].to(device), rows)
     return splits

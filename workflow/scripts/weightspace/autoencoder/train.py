@@ -35,22 +35,28 @@ class AutoencoderData(NamedTuple):
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
 
 
-def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> AutoencoderData:
+def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet | None) -> AutoencoderData:
     """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
+
+    Without images there is no query, which a loss without weight does not need.
 
     Raises InputError where a checkpoint answers a query with a number that is not finite.
     """
-    device, weights = images.train_x.device, train.weights
-    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
-    queries = normalize(images.train_x[pool.to(device)], images)
+    weights = train.weights
+    queries = _query_pool(config, images) if images else weights.new_zeros(0, *spec.image_shape)
     targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
     broken = (~targets.isfinite()).flatten(1).any(1)
     if broken.any():
         model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
         told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
         raise InputError(f"zoo {config.zoo!r}: {told}")
-    codec = make_codec(spec, weights, config.token_size, config.standardize).to(device)
+    codec = make_codec(spec, weights, config.token_size, config.standardize).to(weights.device)
     return AutoencoderData(config, codec, weights, queries, targets)
+
+
+def _query_pool(config: AutoencoderSettings, images: ImageSet) -> Float[Tensor, "query channel height width"]:
+    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
+    return normalize(images.train_x[pool.to(images.train_x.device)], images)
 
 
 def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:
