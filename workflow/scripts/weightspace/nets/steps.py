@@ -121,3 +121,5 @@ class Layer(NamedTuple):
     plain: Callable[[dict[str, Any]], bool] = lambda sizes: False  # part of the chains that recovery reads
     maxima: bool = False  # takes maxima, so that signs of units cannot be turned
     shifts: bool = False  # shifts each channel, so that a layer directly before it has no bias
+    # The torch.nn module that does the same, as text; None where there is a route, and of the activation, which is the spec's.
+    module: Callable[[Op], str] | None = None

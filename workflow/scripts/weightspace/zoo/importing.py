@@ -94,7 +94,7 @@ def plan_import(config: CheckpointsConfig, images: Images | None) -> Plan:
         models.setdefault(found.model, []).append(found)
     problems = []
     for name, (first, *_) in models.items():
-        params = listing.trials[name].params if name in listing.trials else {}
+        params = listing.trials[name].params if name in listing.trials else listing.params
         try:
             return Plan(listing, infer_spec(config, images, read_state(first.path), params), epochs, models)
         except InputError as error:
@@ -157,7 +157,7 @@ def read_models(config: CheckpointsConfig, plan: Plan, images: ImageSet | None, 
 def _read_model(config: CheckpointsConfig, plan: Plan, number: int, checkpoints: list[Found], drops: Drops) -> ReadModel | None:
     """One model, or None where nothing of it can be used."""
     spec, name = plan.inferred.spec, checkpoints[0].model
-    trial = plan.listing.trials.get(name, Trial(Path(config.path), {}))
+    trial = plan.listing.trials.get(name, Trial(Path(config.path), plan.listing.params))
     if (own := activation_of(None, trial.params)) not in (None, spec.activation):
         for found in checkpoints:
             drops.add(found.path, f"its activation is {own}, the zoo's is {spec.activation}", found)

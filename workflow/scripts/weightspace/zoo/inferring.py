@@ -6,14 +6,15 @@ from math import isqrt
 from typing import Any, NamedTuple
 
 from weightspace.errors import InputError
+from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, NetSpec, build_spec, residual_layers
 from weightspace.zoo.matching import layers_of, told
 from weightspace.zoo.settings import CheckpointsConfig
 from weightspace.zoo.state_files import State
 
 ACTIVATION, TYPE = "model::nlin", "model::type"  # keys of params.json
-NONLINEARITIES = {"leakyrelu": "leaky_relu"} | {name: name for name in ("relu", "tanh", "sigmoid", "silu", "gelu")}
-USUAL_SIZES = (28, 32, 64, 96, 224, 8)  # of images, tried first; then all others
+NONLINEARITIES = {"leakyrelu": "leaky_relu"}  # others have our names
+USUAL_SIZES = {1: (28, 32, 8), 3: (32, 64, 96, 224)}  # of images by their channels, tried first; then all others
 MOST_PIXELS = 256
 
 Layers = str | Sequence[str]
@@ -61,9 +62,10 @@ def infer_spec(config: CheckpointsConfig, images: Images | None, state: State, p
     activation = activation_of(config.activation, params)
     if activation is None:
         raise InputError("shapes do not tell the activation: say it with `activation`")
+    images = images or _described(params)
     shapes = {key: tuple(tensor.shape) for key, tensor in state.tensors.items()}
     signature = Counter(layer.shapes for layer in layers_of(shapes))
-    found = {}
+    found: dict[tuple[str, ...], tuple[str, NetSpec]] = {}
     for origin, layers in _candidates(config, shapes, params):
         if spec := _fitting(layers, activation, _inputs(config, images, state), signature):
             found.setdefault(spec.architecture, (origin, spec))
@@ -82,7 +84,15 @@ def infer_spec(config: CheckpointsConfig, images: Images | None, state: State, p
 
 def activation_of(named: str | None, params: Mapping[str, Any]) -> str | None:
     """The activation that is named, else that of params.json; None where neither tells it."""
-    return named or NONLINEARITIES.get(str(params.get(ACTIVATION)))
+    said = str(params.get("activation", params.get(ACTIVATION)))
+    return named or NONLINEARITIES.get(said, said if said in ACTIVATIONS else None)
+
+
+def _described(params: Mapping[str, Any]) -> Images | None:
+    """Images that an export's config.json tells."""
+    shape, classes = params.get("image_shape"), params.get("num_classes")
+    told = isinstance(shape, list) and len(shape) == 3 and all(isinstance(number, int) for number in (*shape, classes))
+    return Images(tuple(shape), classes) if told else None
 
 
 def _candidates(
@@ -91,6 +101,8 @@ def _candidates(
     """Architectures that a checkpoint may be of, each with where it is from."""
     if config.architecture is not None:
         yield "as the settings say", config.architecture
+    elif isinstance(layers := params.get("architecture"), list) and all(isinstance(text, str) for text in layers):
+        yield "of config.json", layers
     elif (kind := params.get(TYPE)) in PUBLISHED:
         yield f"{kind} of params.json", PUBLISHED[kind](params)
     else:
@@ -135,8 +147,13 @@ def _inputs(config: CheckpointsConfig, images: Images | None, state: State) -> l
     channels = list(dict.fromkeys(shape[1] for shape in shapes if len(shape) == 4))
     if not channels:
         return [[Images(_square(shape[1]), number) for shape in shapes if len(shape) == 2] for number in classes]
-    sizes = [config.image_size] if config.image_size else list(dict.fromkeys([*USUAL_SIZES, *range(1, MOST_PIXELS + 1)]))
-    return [[Images((one, size, size), number) for size in sizes] for number in classes for one in channels]
+    return [[Images((one, size, size), number) for size in _sizes(config, one)] for number in classes for one in channels]
+
+
+def _sizes(config: CheckpointsConfig, channels: int) -> list[int]:
+    if config.image_size:
+        return [config.image_size]
+    return list(dict.fromkeys([*USUAL_SIZES.get(channels, ()), *range(1, MOST_PIXELS + 1)]))
 
 
 def _square(inputs: int) -> tuple[int, int, int]:

@@ -53,6 +53,7 @@ class Listing(NamedTuple):
 
     checkpoints: list[Found]  # by model, then by epoch
     trials: dict[str, Trial]  # by model; none in the layout of files
+    params: dict[str, object]  # of the folder, for models that are no trials: its config.json, as an export has it
     missing: list[tuple[str, str]]  # files that something names, and why there is nothing to read
 
 
@@ -83,7 +84,7 @@ def _list_trials(folder: Path, paths: list[Path]) -> Listing:
         if model not in trials:
             trials[model] = Trial(trial, _params(trial))
         checkpoints.append(Found(model, int(FOLDER.fullmatch(path.parent.name)[1]), path, {}))
-    return Listing(checkpoints, trials, [])
+    return Listing(checkpoints, trials, {}, [])
 
 
 def _params(trial: Path) -> dict[str, object]:
@@ -126,10 +127,10 @@ def _list_files(folder: Path, paths: list[Path], properties: str | None) -> List
         raise InputError(f"{folder}: holds {', '.join(path.name for path in tables)}: say which has the `properties`")
     table = folder / properties if properties else next(iter(tables), None)
     if table is None:
-        return Listing([_unsaid(name, path) for name, path in files.items()], {}, [])
+        return Listing([_unsaid(name, path) for name, path in files.items()], {}, _params(folder), [])
     rows, lost = _rows_by_file(table, files)
     checkpoints = [_said(name, path, rows[name]) if name in rows else _unsaid(name, path) for name, path in files.items()]
-    return Listing(checkpoints, {}, [(f"{table}", f"names {name!r}, which is not there") for name in lost])
+    return Listing(checkpoints, {}, _params(folder), [(f"{table}", f"names {name!r}, which is not there") for name in lost])
 
 
 def _unsaid(name: str, path: Path) -> Found:

@@ -69,7 +69,7 @@ def _read_torch(path: Path) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # whatever a damaged file makes of torch's reader
-        if found := re.search(r"(?:GLOBAL|Unsupported global:?) ([\w.]+)", str(error)):
+        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             told = f"holds {found[1]}, which is no tensor: nothing but tensors is read, save the state dict alone"
         else:
             told = (
