@@ -98,10 +98,8 @@ def chosen(models: pd.DataFrame, numbers: list[int] | None, epochs: list[int] | 
     for column, wanted in (("model", numbers), ("epoch", epochs)):
         if wanted is not None:
             if missing := sorted(set(wanted) - set(models[column])):
-                raise InputError(f"the zoo has no {column} {missing[0]}")
+                raise InputError(f"there is no {column} {missing[0]}")
             models = models[models[column].isin(wanted)]
-    if models.empty:
-        raise InputError("no model has such an epoch")
     return models
 
 
@@ -118,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
         files = export_zoo(read_zoo(asked.zoo / "weights.safetensors"), models, asked.folder, asked.zoo.name)
     except InputError as error:
         sys.exit(f"error: {error}")
-    print(f"{asked.folder}: {len(files)} state dicts, {files[0]} and so on, with network.py, models.parquet and README.md")
+    print(f"{asked.folder}: {len(files)} state dicts, first {files[0]}, with network.py, models.parquet and README.md")
 
 
 if __name__ == "__main__":

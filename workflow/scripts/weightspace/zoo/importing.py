@@ -68,9 +68,9 @@ class Drops:
 
 
 class ReadModel(NamedTuple):
-    """One model of the zoo to be: weights that are not a number where it has no checkpoint, and a row per checkpoint."""
+    """One model of the zoo to be, and a row for each of its checkpoints."""
 
-    weights: Float32[Tensor, "epoch weight"]
+    weights: Float32[Tensor, "epoch weight"]  # not a number where there is no checkpoint
     rows: list[Row]
 
 
@@ -130,44 +130,46 @@ def import_zoo(config: CheckpointsConfig, images: ImageSet | None) -> ImportedZo
     drops = Drops()
     for path, reason in plan.listing.missing:
         drops.add(path, reason)
-    read = list(read_models(config, plan, images, drops))
-    if not read:
+    weights, rows = [], []
+    for model in read_models(config, plan, images, drops):
+        weights.append(model.weights)
+        rows += model.rows
+    if not rows:
         raise InputError(f"{config.path}: no checkpoint can be used: {next(iter(drops.rows.values()))['reason']}")
-    models = _models_table(config, plan, read, drops)
     bar = learning_bar(images.train_y) if images else None
-    return ImportedZoo(stacked(plan, read, bar), models, drops.table())
-
-
-def stacked(plan: Plan, read: list[ReadModel], bar: float | None) -> ZooWeights:
-    """The checkpoints of all read as one zoo."""
-    weights = torch.stack([model.weights for model in read])
-    return ZooWeights(plan.inferred.spec, plan.epochs, list(range(len(read))), bar, weights)
+    zoo = ZooWeights(plan.inferred.spec, plan.epochs, list(range(len(weights))), bar, torch.stack(weights))
+    return ImportedZoo(zoo, _models_table(rows), drops.table())
 
 
 def read_models(config: CheckpointsConfig, plan: Plan, images: ImageSet | None, drops: Drops) -> Iterator[ReadModel]:
     """Read one model after the other; those without a checkpoint that can be used are left out."""
     progress, number = Progress("models", len(plan.models)), 0
     for done, checkpoints in enumerate(plan.models.values(), start=1):
-        if model := _read_model(config, plan, number, checkpoints, drops):
-            yield model if images is None else _measured(plan, model, images)
-            number += 1
+        model = _read_model(config, plan, number, checkpoints, drops)
         progress.update(done)
+        if not model.rows:
+            continue
+        number += 1
+        if images is not None:
+            model = _measured(plan, model, images)
+        split = _split_of(config, model.rows)
+        yield model._replace(rows=[_finished(row) | {"split": split} for row in model.rows])
 
 
-def _read_model(config: CheckpointsConfig, plan: Plan, number: int, checkpoints: list[Found], drops: Drops) -> ReadModel | None:
-    """One model, or None where nothing of it can be used."""
+def _read_model(config: CheckpointsConfig, plan: Plan, number: int, checkpoints: list[Found], drops: Drops) -> ReadModel:
+    """What can be used of one model, which will have a number in the zoo; it may be nothing."""
     spec, name = plan.inferred.spec, checkpoints[0].model
     trial = plan.listing.trials.get(name, Trial(Path(config.path), plan.listing.params))
+    weights, rows = torch.full((len(plan.epochs), spec.num_weights), torch.nan), []
     if (own := activation_of(None, trial.params)) not in (None, spec.activation):
         for found in checkpoints:
             drops.add(found.path, f"its activation is {own}, the zoo's is {spec.activation}", found)
-        return None
+        return ReadModel(weights, rows)
     results = {}
     if name in plan.listing.trials:
         results, problems = results_of(trial, [found.epoch for found in checkpoints])
         for problem in problems:
             drops.add(trial.folder / "result.json", problem)
-    weights, rows = torch.full((len(plan.epochs), spec.num_weights), torch.nan), []
     for found in checkpoints:
         try:
             flat = flat_weights(spec, read_state(found.path), found, config.layers, drops)
@@ -175,11 +177,14 @@ def _read_model(config: CheckpointsConfig, plan: Plan, number: int, checkpoints:
         except InputError as error:
             drops.add(found.path, str(error).removeprefix(f"{found.path}: "), found)
             continue
+        if not (finite := bool(in_range(flat))):
+            drops.add(found.path, "a weight is not finite: kept as diverged", found)
         weights[plan.epochs.index(found.epoch)] = flat
-        rows.append({"model": number, "name": name, "epoch": found.epoch, **said, "activation": spec.activation})
+        about = {"model": number, "name": name, "epoch": found.epoch, "activation": spec.activation, "init_tensor": name}
+        rows.append(about | said | {"diverged": not finite})
     for epoch in sorted(set(plan.epochs) - {found.epoch for found in checkpoints}):
         drops.add(trial.folder, "there is no such checkpoint", Found(name, epoch, trial.folder, {}))
-    return ReadModel(weights, rows) if rows else None
+    return ReadModel(weights, rows)
 
 
 def flat_weights(spec: NetSpec, state: State, found: Found, order: list[str] | None, drops: Drops) -> Float32[Tensor, " weight"]:
@@ -223,24 +228,17 @@ def _measured(plan: Plan, model: ReadModel, images: ImageSet) -> ReadModel:
     return model._replace(rows=rows)
 
 
-def _models_table(config: CheckpointsConfig, plan: Plan, read: list[ReadModel], drops: Drops) -> pa.Table:
-    """One row per model and epoch that it has: what is said of it, gap, diverged and split, as of a zoo that was trained here.
+def _finished(row: Row) -> Row:
+    """A row with the gap, where it can be told, and with diverged if a measure is not finite."""
+    row = dict(row)
+    if {"train_accuracy", "test_accuracy"} <= set(row):
+        row.setdefault("generalization_gap", row["train_accuracy"] - row["test_accuracy"])
+    broken = not all(isfinite(row[name]) for name in MEASURED if name in row)
+    return row | {"diverged": row["diverged"] or broken}
 
-    A column is there where it is known of any checkpoint.
-    """
-    rows = []
-    for model in read:
-        split = _split_of(config, model.rows)
-        for row in model.rows:
-            measures = [row[name] for name in MEASURED if name in row]
-            finite = in_range(model.weights[plan.epochs.index(row["epoch"])])
-            if not finite:
-                path = next(found.path for found in plan.models[row["name"]] if found.epoch == row["epoch"])
-                drops.add(path, "a weight is not finite: kept as diverged", Found(row["name"], row["epoch"], path, {}))
-            if {"train_accuracy", "test_accuracy"} <= set(row):
-                row.setdefault("generalization_gap", row["train_accuracy"] - row["test_accuracy"])
-            diverged = not (finite and all(map(isfinite, measures)))
-            rows.append({"init_tensor": row["name"]} | row | {"diverged": diverged, "split": split})
+
+def _models_table(rows: list[Row]) -> pa.Table:
+    """One row per model and epoch that it has, as of a zoo that was trained here; a column for all that is known of any."""
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
 
