@@ -593,6 +593,53 @@ def evaluated(tmp_path, order=None, **changes):
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
 
 
+def test_without_images_contrast_and_structure_train(tmp_path):
+    data = autoencoder_data(config_of(contrast_weight=0.05, steps=4), SPEC, checkpoints_of(planted_weights()), None)
+    curves = run(data, tmp_path / "state")[1].curves
+    assert curves.isfinite().all()
+    assert (curves.amin(0) > 0).tolist() == [True, True, False, True]  # contrast, structure, behavior, total
+
+
+def test_without_images_a_loss_of_weights_trains_as_it_does_with_them(tmp_path):
+    """With the view as it is, of which no permutation is drawn after the queries."""
+    checkpoints, config = checkpoints_of(planted_weights()), config_of(views="original", steps=4)
+    with_images, without = (autoencoder_data(config, SPEC, checkpoints, images) for images in (planted_images(), None))
+    ours, theirs = (run(data, tmp_path / str(n))[1] for n, data in enumerate((with_images, without)))
+    assert torch.equal(ours.curves, theirs.curves)
+    for mine, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_without_images_what_is_measured_is_what_needs_none(tmp_path, capsys):
+    zoo, table = planted_zoo(SPLITS * 2)
+    weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
+    unknown = table.drop_columns(["train_accuracy", "generalization_gap"])
+    config = config_of(steps=2, epochs=None)
+    rows = {}
+    for images, properties in ((planted_images(), table), (None, unknown)):
+        splits = checkpoints_by_split(config, zoo._replace(weights=weights, bar=None), properties, torch.device("cpu"))
+        problem = autoencoder_data(config, SPEC, splits["train"], images)
+        path = tmp_path / str(images is None)
+        write_autoencoder(path, problem, run(problem, tmp_path / f"{images is None}.state")[1], 0)
+        found = evaluate_autoencoder(read_autoencoder(path), splits, images, SOURCE)
+        rows[images is None] = {(row["metric"], row["subject"]): row["value"] for row in found}
+    assert set(splits["train"].properties["epoch"]) == set(EPOCHS)  # null: all that the zoo keeps
+    assert rows[True].items() < rows[False].items()
+    left_out = {metric for metric, _ in set(rows[False]) - set(rows[True])}
+    assert {"agreement_own", "accuracy_original", "retrieval_outputs", "probe_error_generalization_gap_embedding"} <= left_out
+    assert not any(metric.startswith(("weights_", "probe_error_epoch", "probe_error_test_accuracy")) for metric in left_out)
+    said = capsys.readouterr().out
+    assert "the zoo has no images: agreement, accuracies and outputs are not measured" in said
+    assert "no probe for generalization_gap: it is not known of all checkpoints" in said
+    assert "whether its models learned more than a constant answer is not known" in said
+
+
+def test_networks_with_batch_norm_are_no_tokens():
+    spec = build_spec(["conv 3 3", "batch_norm", "activation", "flatten", "linear classes"], "relu", (1, 6, 6), 3)
+    with pytest.raises(InputError, match="batch norm and layer_norm hold numbers"):
+        token_layout(spec)
+
+
 @pytest.mark.slow
 def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp_path):
     rows, splits, _ = evaluated(tmp_path, **ALL_LOSSES)
