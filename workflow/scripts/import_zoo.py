@@ -8,7 +8,7 @@ from weightspace.store import choose_device
 from weightspace.table import Source, write_metrics, write_table
 from weightspace.zoo.importing import import_zoo
 from weightspace.zoo.metrics import METRICS
-from weightspace.zoo.settings import CheckpointsConfig
+from weightspace.zoo.sources import CheckpointsConfig
 from weightspace.zoo.train import zoo_metrics
 
 with rule_log(snakemake.log[0]):

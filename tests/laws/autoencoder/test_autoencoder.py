@@ -634,12 +634,6 @@ def test_without_images_what_is_measured_is_what_needs_none(tmp_path, capsys):
     assert "whether its models learned more than a constant answer is not known" in said
 
 
-def test_networks_with_batch_norm_are_no_tokens():
-    spec = build_spec(["conv 3 3", "batch_norm", "activation", "flatten", "linear classes"], "relu", (1, 6, 6), 3)
-    with pytest.raises(InputError, match="batch norm and layer_norm hold numbers"):
-        token_layout(spec)
-
-
 @pytest.mark.slow
 def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp_path):
     rows, splits, _ = evaluated(tmp_path, **ALL_LOSSES)

@@ -5,7 +5,8 @@ from small_scenario import read, scenario_content
 from weightspace.checks import check_scenario
 from weightspace.errors import InputError
 from weightspace.settings import settings_hash
-from weightspace.zoo.settings import CheckpointsConfig, ZooConfig
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.sources import CheckpointsConfig
 
 IMPORTED = {"source": "checkpoints", "path": "mine"}
 

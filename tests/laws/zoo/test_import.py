@@ -26,7 +26,7 @@ from weightspace.zoo.inferring import PUBLISHED, Images, infer_spec
 from weightspace.zoo.layouts import list_checkpoints
 from weightspace.zoo.matching import match_keys
 from weightspace.zoo.metrics import METRICS
-from weightspace.zoo.settings import CheckpointsConfig
+from weightspace.zoo.sources import CheckpointsConfig
 from weightspace.zoo.state_files import State, read_state
 from weightspace.zoo.train import zoo_metrics
 

@@ -19,7 +19,8 @@ from weightspace.recovery.settings import (
 from weightspace.scenario import Scenario
 from weightspace.settings import told
 from weightspace.zoo.members import lonely_init, too_few
-from weightspace.zoo.settings import ZooCell, ZooConfig
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.sources import ZooCell
 
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 LACKS = {  # a property of specs: what is said where it is needed and missing

@@ -23,7 +23,7 @@ from weightspace.recovery.settings import (
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
 from weightspace.settings import CellName, Once, Settings
 from weightspace.stages import STAGES
-from weightspace.zoo.settings import ZooCell
+from weightspace.zoo.sources import ZooCell
 
 SECTIONS = [stage.section for stage in STAGES.values()]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell

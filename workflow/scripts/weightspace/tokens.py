@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.errors import InputError
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Weights
 
@@ -31,11 +30,8 @@ class TokenLayout(NamedTuple):
 def token_layout(spec: NetSpec, token_size: int | None = None) -> TokenLayout:
     """Layout with tokens of `token_size` entries, or of the longest unit's where it is None.
 
-    A unit longer than a token takes several, one after the other, at the same layer and unit position. Raises InputError for
-    numbers that are no unit's weights or bias.
+    A unit longer than a token takes several, one after the other, at the same layer and unit position.
     """
-    if not spec.units_only:
-        raise InputError("batch norm and layer_norm hold numbers that are no unit's weights or bias: there are no tokens of them")
     size = token_size or max(layer.row for layer in spec.layers)
     blocks = [_layer_index(layer, size, spec.num_weights) for layer in spec.layers]
     index = torch.cat([block.flatten(0, 1) for block in blocks])

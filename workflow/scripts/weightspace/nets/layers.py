@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Run, Step
+from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Printed, Run, Step
 from weightspace.rng import generator_for
 
 EPSILON = 1e-5  # of batch norm and layer norm, torch's default
@@ -163,67 +163,67 @@ def _joined(hidden: Tensor) -> Tensor:
     return rearrange(hidden, "m b c h w -> b (m c) h w").contiguous(memory_format=torch.channels_last)
 
 
-def _conv_module(op: Op) -> str:
+def _print_conv(op: Op) -> Printed:
     (channels, *_), (out, kernel, *rest) = op.inside, op.sizes.values()
     named = zip(("padding", "stride", "groups"), rest, (0, 1, 1), strict=True)
     given = "".join(f", {name}={number}" for name, number, default in named if number != default)
-    return f"nn.Conv2d({channels}, {out}, {kernel}{given}{'' if op.weights.has_bias else ', bias=False'})"
+    return Printed(f"nn.Conv2d({channels}, {out}, {kernel}{given}{'' if op.weights.has_bias else ', bias=False'})")
 
 
-def _pool_module(name: str, op: Op) -> str:
+def _print_pool(name: str, op: Op) -> Printed:
     size, padding, stride = op.sizes.values()
     given = f"{f', stride={stride}' if stride != size else ''}{f', padding={padding}' if padding else ''}"
-    return f"{name}({size}{given})"
+    return Printed(f"{name}({size}{given})")
 
 
 NUMBERS = {"PADDING": r"0|[1-9][0-9]{0,9}", "SHARE": r"0\.(?=0*[1-9])[0-9]{1,9}"}  # of all others: from 1 on
 LAYERS: dict[str, Layer] = {
     "conv": Layer(
         "conv OUT KERNEL PADDING=0 STRIDE=1 GROUPS=1", _conv, _run_conv, names=("conv", "shortcut"),
-        plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1, module=_conv_module,
+        plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1, printed=_print_conv,
     ),
     "linear": Layer(
         "linear OUT", _linear, lambda op, hidden, values, run: hidden @ values[0].mT + values[1].unsqueeze(1), (1,),
-        ("linear", ""), plain=lambda sizes: True, module=lambda op: f"nn.Linear({op.inside[0]}, {op.sizes['out']})",
+        ("linear", ""), plain=lambda sizes: True, printed=lambda op: Printed(f"nn.Linear({op.inside[0]}, {op.sizes['out']})"),
     ),
     "batch_norm": Layer(
         "batch_norm", _batch_norm, _run_batch_norm, names=("norm", "shortcut_norm"), shifts=True,
-        module=lambda op: f"nn.BatchNorm2d({op.inside[0]})",
+        printed=lambda op: Printed(f"nn.BatchNorm2d({op.inside[0]})"),
     ),
     # over all features of an image, each with a scale and a shift of its own: torch.nn.LayerNorm([channel, h, w]) or ([feature])
     "layer_norm": Layer(
         "layer_norm", _layer_norm, _run_layer_norm, (1, 3), ("layer_norm", ""),
-        module=lambda op: f"nn.LayerNorm({list(op.inside)})",
+        printed=lambda op: Printed(f"nn.LayerNorm({list(op.made.parameters[0].shape)})"),
     ),
     "pool": Layer(
         "pool SIZE PADDING=0 STRIDE=SIZE", _pool,
         lambda op, hidden, values, run: F.max_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
         plain=lambda sizes: (sizes["padding"], sizes["stride"]) == (0, sizes["size"]), maxima=True,
-        module=lambda op: _pool_module("nn.MaxPool2d", op),
+        printed=lambda op: _print_pool("nn.MaxPool2d", op),
     ),
     # zeros around the image count, as in torch.nn.AvgPool2d
     "avg_pool": Layer(
         "avg_pool SIZE PADDING=0 STRIDE=SIZE", _pool,
         lambda op, hidden, values, run: F.avg_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
-        module=lambda op: _pool_module("nn.AvgPool2d", op),
+        printed=lambda op: _print_pool("nn.AvgPool2d", op),
     ),
     "activation": Layer(
         "activation", lambda place, sizes: Made(place.shape), lambda op, hidden, values, run: run.activation(hidden), (1, 3),
-        plain=lambda sizes: True,
+        plain=lambda sizes: True, printed=lambda op: Printed(call="self.activation({x})"),
     ),
     # a share of the features is 0 in training, drawn per model, and the others are divided by 1 - SHARE
     "dropout": Layer(
         "dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 3), plain=lambda sizes: True,
-        module=lambda op: f"nn.Dropout({op.sizes['share']})",
+        printed=lambda op: Printed(f"nn.Dropout({op.sizes['share']})"),
     ),
     "flatten": Layer(
         "flatten", _flatten, lambda op, hidden, values, run: _by_model(op, hidden).flatten(2), plain=lambda sizes: True,
-        module=lambda op: "nn.Flatten()",
+        printed=lambda op: Printed(call="{x}.flatten(1)"),
     ),
     "mean": Layer(
         "mean", lambda place, sizes: Made(place.shape[:1]),
         lambda op, hidden, values, run: rearrange(hidden.mean((2, 3)), "b (m c) -> m b c", c=op.inside[0]),
-        module=lambda op: "nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())",
+        printed=lambda op: Printed(call="{x}.mean((2, 3))"),
     ),
     "branch": Layer("branch", lambda place, sizes: Made(place.shape), route=_branch_route),
     "swap": Layer("", lambda place, sizes: Made(place.kept[-1]), route=_swap_route),

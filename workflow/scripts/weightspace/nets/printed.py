@@ -30,7 +30,7 @@ class Network(nn.Module):
 def module_text(spec: NetSpec) -> str:
     """Python of a class `Network` that needs nothing but torch; weights go in with `load_state_dict(strict=True)`.
 
-    Raises InputError for a layer that torch has no module for.
+    Raises InputError for a layer that has no text of its own.
     """
     modules, steps, kept, current = [], [], [], "x"
     for op in spec.ops:
@@ -41,11 +41,13 @@ def module_text(spec: NetSpec) -> str:
                 steps.append(f"{(into := _free(kept))} = {current}")
                 current = into
             continue
-        into = _free(kept)
-        steps.append(f"{into} = self.{_name(op)}({current})")
+        if layer.printed is None:
+            raise InputError(f"layer {op.kind!r} cannot be written in plain torch")
+        printed, into = layer.printed(op), _free(kept)
+        if printed.module:
+            modules.append(f"self.{_name(op)} = {printed.module}")
+        steps.append(f"{into} = {printed.call.format(layer=f'self.{_name(op)}', x=current)}")
         current = into
-        if op.kind != "activation":
-            modules.append(f"self.{_name(op)} = {_module(op)}")
     shape = " x ".join(map(str, spec.image_shape))
     about = f"Takes normalized images of {shape}, gives {spec.num_classes} logits."
     indented = ["\n".join(f"        {line}" for line in lines) for lines in (modules, steps)]
@@ -54,16 +56,8 @@ def module_text(spec: NetSpec) -> str:
 
 
 def _name(op: Op) -> str:
-    """Of a layer's attribute: that of its parameters, else its kind and its place, of which there may be several."""
-    if op.kind == "activation":
-        return op.kind
+    """Of a layer's module: that of its parameters, else its kind and its place, of which there may be several."""
     return op.made.parameters[0].name.rpartition(".")[0] if op.made.parameters else f"{op.kind}_{op.place}"
-
-
-def _module(op: Op) -> str:
-    if (module := LAYERS[op.kind].module) is None:
-        raise InputError(f"layer {op.kind!r} cannot be written as a module of torch")
-    return module(op)
 
 
 def _free(kept: list[str]) -> str:

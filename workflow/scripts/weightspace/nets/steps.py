@@ -106,6 +106,13 @@ class Run(NamedTuple):
     training: Training
 
 
+class Printed(NamedTuple):
+    """A step in plain torch, as text."""
+
+    module: str = ""  # what makes its torch.nn module; empty if it needs none
+    call: str = "{layer}({x})"  # what comes out, of what goes in and the module
+
+
 class Layer(NamedTuple):
     """An entry. Images of a stack run as [batch, model * channel, h, w], vectors as [model or 1, batch, feature]."""
 
@@ -121,5 +128,4 @@ class Layer(NamedTuple):
     plain: Callable[[dict[str, Any]], bool] = lambda sizes: False  # part of the chains that recovery reads
     maxima: bool = False  # takes maxima, so that signs of units cannot be turned
     shifts: bool = False  # shifts each channel, so that a layer directly before it has no bias
-    # The torch.nn module that does the same, as text; None where there is a route, and of the activation, which is the spec's.
-    module: Callable[[Op], str] | None = None
+    printed: Callable[[Op], Printed] | None = None  # the same in plain torch; None where there is a route

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
-from weightspace.zoo.settings import CheckpointsConfig
+from weightspace.zoo.sources import CheckpointsConfig
 
 
 def check_checkpoints(config: CheckpointsConfig, images: ImagesConfig | None, where: str) -> None:

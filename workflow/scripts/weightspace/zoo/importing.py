@@ -21,7 +21,7 @@ from weightspace.zoo.inferring import Images, Inferred, activation_of, infer_spe
 from weightspace.zoo.layouts import RENAMED, Found, Listing, Row, Trial, list_checkpoints, results_of
 from weightspace.zoo.matching import match_keys
 from weightspace.zoo.members import drawn_split
-from weightspace.zoo.settings import CheckpointsConfig
+from weightspace.zoo.sources import CheckpointsConfig
 from weightspace.zoo.state_files import State, read_state
 
 DROPPED = pa.schema(
@@ -136,6 +136,7 @@ def import_zoo(config: CheckpointsConfig, images: ImageSet | None) -> ImportedZo
         rows += model.rows
     if not rows:
         raise InputError(f"{config.path}: no checkpoint can be used: {next(iter(drops.rows.values()))['reason']}")
+    print(f"{len(rows)} checkpoints of {len(weights)} models; {len(drops.rows)} rows tell what was not taken over")
     bar = learning_bar(images.train_y) if images else None
     zoo = ZooWeights(plan.inferred.spec, plan.epochs, list(range(len(weights))), bar, torch.stack(weights))
     return ImportedZoo(zoo, _models_table(rows), drops.table())

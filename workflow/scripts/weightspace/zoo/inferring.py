@@ -9,7 +9,7 @@ from weightspace.errors import InputError
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, NetSpec, build_spec, residual_layers
 from weightspace.zoo.matching import layers_of, told
-from weightspace.zoo.settings import CheckpointsConfig
+from weightspace.zoo.sources import CheckpointsConfig
 from weightspace.zoo.state_files import State
 
 ACTIVATION, TYPE = "model::nlin", "model::type"  # keys of params.json

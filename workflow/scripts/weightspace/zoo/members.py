@@ -4,7 +4,8 @@ from itertools import product
 from typing import NamedTuple
 
 from weightspace.seeds import seed_for
-from weightspace.zoo.settings import CheckpointsConfig, ZooConfig
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.sources import CheckpointsConfig
 
 
 class Member(NamedTuple):
