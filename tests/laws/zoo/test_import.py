@@ -159,6 +159,35 @@ def test_trials_of_another_activation_or_architecture_are_left_out_and_told(tmp_
     assert import_zoo(config_of(tmp_path, activation="leaky_relu"), None).models.to_pandas()["name"].tolist() == ["b"] * 3
 
 
+def test_a_zoo_of_phase_transitions_is_read_one_width_at_a_time(tmp_path):
+    """ResNet-18 of several widths, through DataParallel, with batch norms that count, and more results than accuracies."""
+    spec_of = {}
+    for width in (2, 3):
+        params = {"model::type": "Resnet18_width", "model::nlin": "relu", "model::width": width, "training::batchsize": 8 * width}
+        spec = spec_of[width] = build_spec(PUBLISHED["Resnet18_width"](params), "relu", (3, 32, 32), 10)
+        for seed in (0, 1):
+            trial = tmp_path / f"NN_tune_trainable_{width}_{seed}"
+            layers = list(dict.fromkeys(name.split(".")[0] for name in spec.shapes))
+            state = renamed(spec, weights_of(spec, width, seed), dict(zip(layers, torchvision_names(), strict=True)))
+            state |= {f"{name}.num_batches_tracked": torch.tensor(9) for name in torchvision_names() if "bn" in name}
+            save(trial / "checkpoint_000150" / "checkpoints", {f"module.{key}": tensor for key, tensor in state.items()})
+            (trial / "config.json").write_text(json.dumps(params))
+            row = {"training_iteration": 150, "test_acc": 0.5, "hessian_eig": 7.0}
+            (trial / "result.json").write_text(json.dumps(row) + "\n")
+    narrow = import_zoo(config_of(tmp_path), None)
+    assert narrow.zoo.spec == spec_of[2]
+    assert narrow.zoo.epochs == [150]
+    assert all(torch.equal(narrow.zoo.weights[seed, 0], weights_of(spec_of[2], 2, seed)) for seed in (0, 1))
+    first = narrow.models.to_pylist()[0]
+    assert (first["model::width"], first["training::batchsize"], first["hessian_eig"]) == (2, 16, 7)
+    told = narrow.dropped.to_pandas()
+    assert told.loc[told["key"].isna(), "model"].tolist() == ["NN_tune_trainable_3_0", "NN_tune_trainable_3_1"]
+    assert told.loc[told["key"].notna(), "num_files"].tolist() == [2] * 17
+    wide = import_zoo(config_of(tmp_path, architecture=list(spec_of[3].architecture)), None)
+    assert torch.equal(wide.zoo.weights[1, 0], weights_of(spec_of[3], 3, 1))
+    assert wide.models.to_pandas()["name"].tolist() == ["NN_tune_trainable_3_0", "NN_tune_trainable_3_1"]
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth", ".bin", ".ckpt"])
 @pytest.mark.parametrize("table", ["csv", "parquet"])
 @pytest.mark.parametrize("named", ["{}", "{}.suffix", "nets/{}.suffix", "nets/{}"])
