@@ -68,6 +68,7 @@ def loaded(spec, weights):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *RESIDUAL_ARCHITECTURES])
 def test_every_shipped_architecture_answers_as_its_printed_module(name):
     spec = build_spec(name, "relu", SHAPES.get(name, (3, 32, 32)), 7)

@@ -522,6 +522,7 @@ def test_a_residual_network_of_torchvision_is_read_by_its_order():
 # the architecture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES | RESIDUAL_ARCHITECTURES)
 def test_every_named_architecture_is_inferred_from_its_shapes(name):
     shape = (

@@ -128,6 +128,8 @@ def _fitting(layers: Layers, activation: str, inputs: list[list[Images]], signat
             wanted = _signature(spec)
             if wanted <= signature:
                 return spec
+            if wanted.total() > signature.total():
+                return None
             if not Counter({shapes: num for shapes, num in wanted.items() if len(shapes[0]) == 4}) <= signature:
                 break
     return None
