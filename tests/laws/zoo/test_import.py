@@ -45,6 +45,11 @@ def small(folder, **changes):
     return config_of(folder, **{"architecture": LAYERS, "activation": "tanh", "image_size": 8} | changes)
 
 
+def imported_zoo(config, images=None):
+    """The zoo, its models and what was dropped."""
+    return import_zoo(config, images)
+
+
 def weights_of(spec, *identity):
     return initial_weights(spec, "kaiming_uniform", generator_for("import", *identity))
 
@@ -90,7 +95,7 @@ def test_a_published_trial_is_read_number_by_number(tmp_path, padded, legacy, se
     for name in ("NN_tune_trainable_b_2", "NN_tune_trainable_b_10"):
         write_trial(tmp_path / "zoo", name, padded=padded, legacy=legacy, settings=settings)
     (tmp_path / "config.json").write_text("{}")  # of the experiment, which is no trial
-    imported = import_zoo(config_of(tmp_path), None)
+    imported = imported_zoo(config_of(tmp_path))
     assert imported.zoo.spec == CNN
     assert imported.zoo.epochs == [0, 1, 2]
     assert imported.dropped.num_rows == 0
@@ -115,7 +120,7 @@ def test_a_row_of_results_belongs_to_its_epoch_wherever_rows_begin(tmp_path, fir
     if not numbered:
         rows = [json.loads(line) for line in results.read_text().splitlines()]
         results.write_text("".join(json.dumps({"train_acc": row["train_acc"]}) + "\n" for row in rows))
-    table = import_zoo(config_of(tmp_path), None).models.to_pandas()
+    table = imported_zoo(config_of(tmp_path)).models.to_pandas()
     assert table["train_accuracy"].tolist() == [epoch / 10 for epoch in range(first, 4)]
 
 
@@ -123,7 +128,7 @@ def test_of_rows_of_one_epoch_the_last_counts_and_a_torn_line_is_told(tmp_path):
     write_trial(tmp_path, "one")
     with (tmp_path / "one" / "result.json").open("a") as file:
         file.write(json.dumps({"training_iteration": 2, "test_acc": 0.99}) + '\n{"training_iteration": 1, "test_')
-    imported = import_zoo(config_of(tmp_path), None)
+    imported = imported_zoo(config_of(tmp_path))
     assert imported.models.to_pandas()["test_accuracy"].tolist() == [0.0, 0.05, 0.99]
     ((key, reason),) = reasons(imported)
     assert key is None
@@ -133,7 +138,7 @@ def test_of_rows_of_one_epoch_the_last_counts_and_a_torn_line_is_told(tmp_path):
 def test_a_missing_epoch_is_told_and_has_no_row(tmp_path):
     write_trial(tmp_path, "a")
     write_trial(tmp_path, "b", epochs=(0, 2))
-    imported = import_zoo(config_of(tmp_path), None)
+    imported = imported_zoo(config_of(tmp_path))
     table = imported.models.to_pandas()
     assert table[table["name"] == "b"]["epoch"].tolist() == [0, 2]
     assert imported.zoo.weights[1, 1].isnan().all()
@@ -141,8 +146,8 @@ def test_a_missing_epoch_is_told_and_has_no_row(tmp_path):
     (row,) = imported.dropped.to_pylist()
     assert (row["model"], row["epoch"], row["reason"]) == ("b", 1, "there is no such checkpoint")
     with pytest.raises(InputError, match="no model has a checkpoint of epoch 7"):
-        import_zoo(config_of(tmp_path, epochs=[2, 7]), None)
-    assert import_zoo(config_of(tmp_path, epochs=[2]), None).zoo.epochs == [2]
+        imported_zoo(config_of(tmp_path, epochs=[2, 7]))
+    assert imported_zoo(config_of(tmp_path, epochs=[2])).zoo.epochs == [2]
 
 
 def test_trials_of_another_activation_or_architecture_are_left_out_and_told(tmp_path):
@@ -150,13 +155,13 @@ def test_trials_of_another_activation_or_architecture_are_left_out_and_told(tmp_
     write_trial(tmp_path, "b", **{"model::nlin": "leakyrelu"})
     write_trial(tmp_path, "c")
     save(tmp_path / "c" / "checkpoint_1" / "checkpoints", {"conv.weight": torch.ones(2, 1, 3, 3)})
-    imported = import_zoo(config_of(tmp_path), None)
+    imported = imported_zoo(config_of(tmp_path))
     assert imported.models.to_pandas()["name"].tolist() == ["a"] * 3 + ["c"] * 2
     told = imported.dropped.to_pandas()
     assert set(told.loc[told["model"] == "b", "reason"]) == {"its activation is leaky_relu, the zoo's is tanh"}
     (other,) = told.loc[told["model"] == "c", "reason"]
     assert other.startswith("there is no layer of shapes 8x1x5x5, 8 for 'conv1'")
-    assert import_zoo(config_of(tmp_path, activation="leaky_relu"), None).models.to_pandas()["name"].tolist() == ["b"] * 3
+    assert imported_zoo(config_of(tmp_path, activation="leaky_relu")).models.to_pandas()["name"].tolist() == ["b"] * 3
 
 
 def test_a_zoo_of_phase_transitions_is_read_one_width_at_a_time(tmp_path):
@@ -174,7 +179,7 @@ def test_a_zoo_of_phase_transitions_is_read_one_width_at_a_time(tmp_path):
             (trial / "config.json").write_text(json.dumps(params))
             row = {"training_iteration": 150, "test_acc": 0.5, "hessian_eig": 7.0}
             (trial / "result.json").write_text(json.dumps(row) + "\n")
-    narrow = import_zoo(config_of(tmp_path), None)
+    narrow = imported_zoo(config_of(tmp_path))
     assert narrow.zoo.spec == spec_of[2]
     assert narrow.zoo.epochs == [150]
     assert all(torch.equal(narrow.zoo.weights[seed, 0], weights_of(spec_of[2], 2, seed)) for seed in (0, 1))
@@ -183,7 +188,7 @@ def test_a_zoo_of_phase_transitions_is_read_one_width_at_a_time(tmp_path):
     told = narrow.dropped.to_pandas()
     assert told.loc[told["key"].isna(), "model"].tolist() == ["NN_tune_trainable_3_0", "NN_tune_trainable_3_1"]
     assert told.loc[told["key"].notna(), "num_files"].tolist() == [2] * 17
-    wide = import_zoo(config_of(tmp_path, architecture=list(spec_of[3].architecture)), None)
+    wide = imported_zoo(config_of(tmp_path, architecture=list(spec_of[3].architecture)), None)
     assert torch.equal(wide.zoo.weights[1, 0], weights_of(spec_of[3], 3, 1))
     assert wide.models.to_pandas()["name"].tolist() == ["NN_tune_trainable_3_0", "NN_tune_trainable_3_1"]
 
@@ -203,7 +208,7 @@ def test_files_with_a_table_are_read_whatever_names_them(tmp_path, suffix, table
         "test_acc": [0.1, None, 0.3], "lr": [1, 2, 3], "split": ["train", "validation", "test"], "note": ["x", "y", "z"],
     })  # fmt: skip
     rows.to_csv(tmp_path / "known.csv", index=False) if table == "csv" else rows.to_parquet(tmp_path / "known.parquet")
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     found = imported.models.to_pandas().set_index("name")
     assert found.index.tolist() == ["nets/net-1", "nets/net-2", "nets/net-10"]
     for model, name in enumerate(["net-1", "net-2", "net-10"]):
@@ -213,19 +218,19 @@ def test_files_with_a_table_are_read_whatever_names_them(tmp_path, suffix, table
     assert found["test_accuracy"].isna().tolist() == [False, False, True]
     assert "note" not in found
     assert imported.zoo.epochs == [0]
-    assert import_zoo(small(tmp_path, epochs=[30]), None).models.to_pandas()["epoch"].tolist() == [30] * 3
+    assert imported_zoo(small(tmp_path, epochs=[30])).models.to_pandas()["epoch"].tolist() == [30] * 3
 
 
 def test_files_named_by_epoch_are_epochs_of_one_model_and_so_is_what_a_table_says(tmp_path):
     for name in ("a", "b"):
         for epoch in (1, 20):
             save(tmp_path / name / f"epoch-{epoch:03d}.pt", unflatten(SMALL, weights_of(SMALL, name, epoch)))
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     assert imported.models.to_pandas()["name"].tolist() == ["a", "a", "b", "b"]
     assert torch.equal(imported.zoo.weights[1, 1], weights_of(SMALL, "b", 20))
     files = [f"{name}/epoch-{epoch:03d}.pt" for name in ("a", "b") for epoch in (1, 20)]
     pd.DataFrame({"file": files, "model": [1, 1, 0, 0], "epoch": [5, 6, 5, 6]}).to_csv(tmp_path / "t.csv", index=False)
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     assert imported.zoo.epochs == [5, 6]
     assert torch.equal(imported.zoo.weights[0, 1], weights_of(SMALL, "b", 20))
 
@@ -239,10 +244,10 @@ def test_what_a_folder_cannot_tell_is_one_sentence(tmp_path):
     save(tmp_path / "a.pt", state)
     save(tmp_path / "b" / "epoch-3.pt", state)
     with pytest.raises(InputError, match=r"a.pt does not tell its epoch, .*epoch-3.pt does"):
-        import_zoo(small(tmp_path), None)
+        imported_zoo(small(tmp_path))
     (tmp_path / "b" / "epoch-3.pt").rename(tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a.pt and .*a.pth are both model 'a'"):
-        import_zoo(small(tmp_path), None)
+        imported_zoo(small(tmp_path))
     (tmp_path / "a.pth").rename(tmp_path / "b.pth")
     for text, told in {
         "test_acc\n0.3\n": "none of the columns file, path",
@@ -251,31 +256,31 @@ def test_what_a_folder_cannot_tell_is_one_sentence(tmp_path):
     }.items():
         (tmp_path / "t.csv").write_text(text)
         with pytest.raises(InputError, match=told):
-            import_zoo(small(tmp_path), None)
+            imported_zoo(small(tmp_path))
     (tmp_path / "t.csv").write_text("file,split,test_acc\na,train,0.5\nb,other,0.5\nc,train,1\n")
-    told = import_zoo(small(tmp_path), None).dropped.to_pandas()["reason"].tolist()
+    told = imported_zoo(small(tmp_path)).dropped.to_pandas()["reason"].tolist()
     assert told == ["names 'c', which is not there", "split is 'other': it must be train, val or test"]
     (tmp_path / "t.csv").write_text("file,test_acc\na,87.5\nb,91\n")
     with pytest.raises(InputError, match=r"test_acc is 87.5: accuracies are fractions, from 0 to 1"):
-        import_zoo(small(tmp_path), None)
+        imported_zoo(small(tmp_path))
     pq.write_table(pa.table({"file": ["a"]}), tmp_path / "u.parquet")
     with pytest.raises(InputError, match=r"holds t.csv, u.parquet: say which has the `properties`"):
-        import_zoo(small(tmp_path), None)
-    assert import_zoo(small(tmp_path, properties="u.parquet"), None).models.num_rows == 2
+        imported_zoo(small(tmp_path))
+    assert imported_zoo(small(tmp_path, properties="u.parquet")).models.num_rows == 2
     with pytest.raises(InputError, match="no such file"):
-        import_zoo(small(tmp_path, properties="v.csv"), None)
+        imported_zoo(small(tmp_path, properties="v.csv"))
 
 
 def test_the_order_of_models_is_that_of_names_and_splits_stay_when_the_zoo_grows(tmp_path):
     names = [f"m{n}" for n in range(40)]
     for name in random.Random(0).sample(names, len(names)):
         save(tmp_path / f"{name}.pt", unflatten(SMALL, weights_of(SMALL, name)))
-    table = import_zoo(small(tmp_path), None).models.to_pandas()
+    table = imported_zoo(small(tmp_path)).models.to_pandas()
     assert table["name"].tolist() == names
     assert set(table["split"]) == {"train", "val", "test"}
     for name in names[::2]:
         (tmp_path / f"{name}.pt").unlink()
-    fewer = import_zoo(small(tmp_path), None).models.to_pandas()
+    fewer = imported_zoo(small(tmp_path)).models.to_pandas()
     assert fewer.set_index("name")["split"].equals(table.set_index("name")["split"].loc[names[1::2]])
 
 
@@ -284,7 +289,7 @@ def test_one_model_has_one_split(tmp_path):
         save(tmp_path / "a" / f"epoch-{epoch}.pt", unflatten(SMALL, weights_of(SMALL, epoch)))
     (tmp_path / "t.csv").write_text("file,split\na/epoch-1,train\na/epoch-2,test\n")
     with pytest.raises(InputError, match="model 'a' is in splits test and train"):
-        import_zoo(small(tmp_path), None)
+        imported_zoo(small(tmp_path))
 
 
 def test_with_images_models_are_measured_where_nothing_is_given(tmp_path):
@@ -296,12 +301,12 @@ def test_with_images_models_are_measured_where_nothing_is_given(tmp_path):
     for n in range(3):
         save(tmp_path / f"m{n}.pt", unflatten(spec, weights_of(spec, n)))
     config = config_of(tmp_path, images="planted", activation="relu")
-    alone = import_zoo(config, images)
+    alone = imported_zoo(config, images)
     assert alone.zoo.spec == spec
     measured = alone.models.to_pandas()
     assert measured[["train_accuracy", "val_loss", "test_accuracy", "generalization_gap"]].notna().all(axis=None)
     (tmp_path / "t.csv").write_text("file,test_accuracy\nm1,0.125\n")
-    told = import_zoo(config, images).models.to_pandas()
+    told = imported_zoo(config, images).models.to_pandas()
     assert told["test_accuracy"].tolist() == [measured["test_accuracy"][0], 0.125, measured["test_accuracy"][2]]
     assert alone.zoo.bar is not None
 
@@ -339,7 +344,7 @@ def test_other_precisions_are_read_as_float32(tmp_path, dtype):
     weights = weights_of(SMALL, 0).to(dtype)
     save(tmp_path / "a.pt", unflatten(SMALL, weights))
     save_file({key: tensor.contiguous() for key, tensor in unflatten(SMALL, weights).items()}, tmp_path / "b.safetensors")
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     for model in (0, 1):
         assert torch.equal(imported.zoo.weights[model, 0], weights.float())
 
@@ -350,7 +355,7 @@ def test_weights_that_are_not_finite_are_a_diverged_checkpoint_that_is_told(tmp_
         weights = weights_of(SMALL, n)
         weights[5] = value if n == 1 else weights[5]
         save(tmp_path / f"m{n}.pt", unflatten(SMALL, weights))
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     assert imported.models.to_pandas()["diverged"].tolist() == [False, True, False]
     (row,) = imported.dropped.to_pylist()
     assert (row["model"], row["reason"]) == ("m1", "a weight is not finite: kept as diverged")
@@ -362,7 +367,7 @@ def test_an_extra_key_of_many_files_is_one_row(tmp_path):
             tmp_path / f"m{n}.pt",
             unflatten(SMALL, weights_of(SMALL, n)) | {"temperature": torch.ones(1), "steps": torch.tensor(3)},
         )
-    imported = import_zoo(small(tmp_path), None)
+    imported = imported_zoo(small(tmp_path))
     told = reasons(imported)
     assert told["temperature", "is no weight of the architecture"]["num_files"] == 4
     assert told["steps", "holds int64, no weights in floating point"]["num_files"] == 4
@@ -389,7 +394,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
     ):
         read_state(tmp_path / "a" / "n.pt")
     save(tmp_path / "a" / "good.pt", unflatten(SMALL, weights_of(SMALL, 0)))
-    imported = import_zoo(small(tmp_path / "a"), None)
+    imported = imported_zoo(small(tmp_path / "a"))
     assert imported.models.to_pandas()["name"].tolist() == ["good"]
     assert imported.dropped.to_pandas()["model"].tolist() == ["m0", "m1", "n"]
 
