@@ -135,6 +135,14 @@ def test_of_rows_of_one_epoch_the_last_counts_and_a_torn_line_is_told(tmp_path):
     assert reason == "line 6 is not a JSON object"
 
 
+@pytest.mark.parametrize("text", ["{", "[" * 10**5, b"\xff\xfe"])
+def test_settings_of_a_trial_that_do_not_read_are_named(tmp_path, text):
+    write_trial(tmp_path, "one")
+    (tmp_path / "one" / "params.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=r"one/params.json: not JSON \("):
+        imported_zoo(config_of(tmp_path))
+
+
 def test_a_missing_epoch_is_told_and_has_no_row(tmp_path):
     write_trial(tmp_path, "a")
     write_trial(tmp_path, "b", epochs=(0, 2))

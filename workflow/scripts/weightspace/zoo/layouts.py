@@ -93,7 +93,7 @@ def _params(trial: Path) -> dict[str, object]:
         return {}
     try:
         content = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from error
     return content if isinstance(content, dict) else {}
 
@@ -113,7 +113,7 @@ def results_of(trial: Trial, epochs: list[int]) -> tuple[dict[int, Row], list[st
         try:
             row = json.loads(line)
             epoch = int(row.get("training_iteration", number + (0 if min(epochs) == 0 else 1)))
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             problems.append(f"line {number + 1} is not a JSON object")
             continue
         rows[epoch] = {key: value for key, value in row.items() if not key.startswith(OF_RAY)}

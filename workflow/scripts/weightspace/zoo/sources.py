@@ -14,7 +14,8 @@ class CheckpointsConfig(Cell):
 
     source: Literal["checkpoints"] = Field(description="read from files")
     path: str = Field(
-        min_length=1, description="folder of trials as ModelZoos publishes them, or of safetensors files and torch state dicts"
+        min_length=1,
+        description="folder below the working directory: trials as ModelZoos publishes them, or safetensors and torch files",
     )
     properties: str | None = Field(
         None, description="CSV or Parquet file, below the folder, with a row per file; null: the only one that lies in the folder"
