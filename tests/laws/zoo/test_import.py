@@ -599,6 +599,13 @@ def test_a_folder_is_checked_before_the_first_job(tmp_path):
         check_checkpoints(config_of(tmp_path), None, "mine.yaml: zoos.mine")
     (tmp_path / "a.pt").write_text("no checkpoint")  # which the import tells; the next one is tried
     check_checkpoints(config_of(tmp_path, activation="relu"), None, "mine.yaml: zoos.mine")
+    names = dict(zip(["linear1", "linear2", "linear3", "linear4"], ["fc2", "fc1", "fc3", "fc4"], strict=True))
+    save(tmp_path / "b.pt", renamed(EQUAL, weights_of(EQUAL, 0), names))
+    with pytest.raises(InputError, match=r"b.pt: layers 'fc1' and 'fc2' have the same shapes"):
+        check_checkpoints(config_of(tmp_path, activation="relu"), None, "mine.yaml: zoos.mine")
+    (tmp_path / "b.pt").unlink()
+    with pytest.raises(InputError, match=r"mine.yaml: zoos.mine: .*a.pt: not a whole torch file"):
+        check_checkpoints(config_of(tmp_path, activation="relu"), None, "mine.yaml: zoos.mine")
 
 
 def test_the_digest_of_a_folder_is_of_names_sizes_and_times(tmp_path):

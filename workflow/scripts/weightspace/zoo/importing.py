@@ -83,7 +83,7 @@ class ImportedZoo(NamedTuple):
 
 
 def plan_import(config: CheckpointsConfig, images: Images | None) -> Plan:
-    """List a folder and infer the spec of its checkpoints, from the first that tells it; opens no other.
+    """List a folder and infer the spec of its checkpoints, from the first that tells it and fits; opens no later one.
 
     Raises InputError naming the folder or file that cannot be used.
     """
@@ -92,14 +92,21 @@ def plan_import(config: CheckpointsConfig, images: Images | None) -> Plan:
     models: dict[str, list[Found]] = {}
     for found in checkpoints:
         models.setdefault(found.model, []).append(found)
-    problems = []
+    unfit, unread = [], []
     for name, (first, *_) in models.items():
         params = listing.trials[name].params if name in listing.trials else listing.params
         try:
-            return Plan(listing, infer_spec(config, images, read_state(first.path), params), epochs, models)
+            state = read_state(first.path)
         except InputError as error:
-            problems.append(InputError(str(error) if str(first.path) in str(error) else f"{first.path}: {error}"))
-    raise problems[0]
+            unread.append(error)
+            continue
+        try:
+            inferred = infer_spec(config, images, state, params)
+            match_keys(inferred.spec, state, config.layers)
+            return Plan(listing, inferred, epochs, models)
+        except InputError as error:
+            unfit.append(InputError(f"{first.path}: {error}"))
+    raise (unfit + unread)[0]
 
 
 def _numbered(config: CheckpointsConfig, checkpoints: list[Found]) -> tuple[list[int], list[Found]]:
