@@ -1,9 +1,10 @@
-"""Zoos: train them in shards, join the shards' tables; their weights stay where they were written."""
+"""Zoos: train them in shards and join the shards' tables, or import what exists; weights stay where they were written."""
 
 
 def parts_of(zoo):
-    """The folders that a zoo's weights lie in."""
-    return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(settings.zoos[zoo].num_shards))
+    """The folders that a zoo's weights lie in; an import makes one."""
+    num_shards = getattr(settings.zoos[zoo], "num_shards", 1)
+    return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(num_shards))
 
 
 def part_mb(wildcards):
@@ -21,7 +22,7 @@ def shard_mb(wildcards):
 
 def read_mb(cell):
     """Weights that an autoencoder or a baseline reads, twice."""
-    return 2 * weights_mb(settings, cell.zoo, settings.zoos[cell.zoo].num_models, len(cell.epochs))
+    return 2 * weights_read_mb(settings, cell)
 
 
 rule train_zoo:
@@ -34,6 +35,8 @@ rule train_zoo:
         "<logs>/train_zoo/{zoo}/{shard}.log",
     benchmark:
         "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("trained")),
     resources:
         mem_mb=mem_scaled(2000, part_mb),
         disk_mb=lambda w: ceil(shard_mb(w)),
@@ -62,6 +65,8 @@ rule join_zoo:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
         "<benchmarks>/join_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("trained")),
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,
@@ -70,3 +75,32 @@ rule join_zoo:
         version=VERSION["zoo"],
     script:
         "../scripts/join_zoo.py"
+
+
+rule import_zoo:
+    input:
+        checkpoints_checked,
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.zoos[w.zoo], "images"),
+    output:
+        parts=directory("<results>/zoo/{zoo}/shards/0"),
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        models="<results>/zoo/{zoo}/models.parquet",
+        metrics="<results>/zoo/{zoo}/metrics.parquet",
+        dropped="<results>/zoo/{zoo}/dropped.parquet",
+    log:
+        "<logs>/import_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/import_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("checkpoints")),
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=training_minutes,
+        device=settings.device,
+    params:
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
+        files=lambda w: files_digest(settings.zoos[w.zoo].path),
+        scenario=SCENARIO,
+        version=VERSION["zoo"],
+    script:
+        "../scripts/import_zoo.py"

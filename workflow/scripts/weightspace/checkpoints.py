@@ -25,7 +25,7 @@ class Zoo(NamedTuple):
     path: Path  # of the index
     spec: NetSpec
     epochs: list[int]  # whose weights are stored
-    bar: float  # train accuracy above which a model has learned more than a constant answer
+    bar: float | None  # train accuracy above which a model has learned more than a constant answer; None: not known
     parts: list[Part]
 
     @property
@@ -82,7 +82,7 @@ class ZooWriter:
     Until then they lie in `<folder>.partial`, where a job that was killed finds them.
     """
 
-    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float) -> None:
+    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float | None) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
         self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [])
@@ -130,8 +130,10 @@ class ZooWriter:
         return zoo
 
 
-def which_learned(models: pa.Table, bar: float) -> str:
+def which_learned(models: pa.Table, bar: float | None) -> str:
     """A sentence for a log: how many models of a zoo learned more than a constant answer, by the last epoch in its table."""
+    if bar is None or "train_accuracy" not in models.column_names:
+        return "whether its models learned more than a constant answer is not known"
     table = models.to_pandas()
     last = table[table["epoch"] == table["epoch"].max()]
     num = int(((last["train_accuracy"] > bar) & ~last["diverged"]).sum())

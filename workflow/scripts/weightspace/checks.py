@@ -1,10 +1,11 @@
 """Checks before the first job: what only several sections of a scenario show together, and layers that must fit images."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
-from weightspace.nets.spec import build_spec
+from weightspace.nets.spec import LACKS, build_spec
 from weightspace.nets.steps import Weights
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
@@ -21,12 +22,9 @@ from weightspace.scenario import Scenario
 from weightspace.settings import told
 from weightspace.zoo.members import lonely_init, too_few
 from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.sources import ZooCell
 
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
-LACKS = {  # a property of specs: what is said where it is needed and missing
-    "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
-    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: such networks are no tokens",
-}
 
 
 def check_scenario(scenario: Scenario, name: str) -> None:
@@ -38,31 +36,43 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos, teachers and originals that cannot be made, and why."""
-    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items()]
+    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items() if _made_of(scenario, name)]
     trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
     trained += [(f"originals.{name}", cell, None) for name, cell in scenario.originals.items()]
     for key, cell, needs in trained:
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
     for name, zoo in scenario.zoos.items():
-        if problem := too_few(zoo):
+        if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"zoos.{name}.num_seeds", problem
     readers = [(f"autoencoders.{name}", cell, "units_only") for name, cell in scenario.autoencoders.items()]
     readers += [(f"baselines.{name}", cell, "units_only") for name, cell in scenario.baselines.items()]
-    readers += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "zoo"]
-    for key, cell, needs in readers:
-        zoo = scenario.zoos[cell.zoo]
-        images = scenario.images[zoo.images]
-        if isinstance(cell, ZooTeachers) and max(cell.models) >= zoo.num_models:
-            yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
-        made = (zoo.architecture, images.image_shape, images.num_classes)
-        if not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
+    members = [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if isinstance(cell, ZooTeachers)]
+    for key, cell, needs in readers + members:
+        made = _made_of(scenario, cell.zoo)
+        if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
             yield from _unreadable(f"{key}.zoo", *made, needs)
+    for key, cell, _ in members:
+        yield from _member_problems(scenario, key, cell)
+
+
+def _member_problems(scenario: Scenario, key: str, cell: ZooTeachers) -> Iterator[tuple[str, str]]:
+    """Why models of a zoo cannot be teachers; what of an imported zoo only its files tell, the job says."""
+    zoo = scenario.zoos[cell.zoo]
+    if zoo.images is None:
+        yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images, which tell whether its models have learned: give it `images`"
+    if isinstance(zoo, ZooConfig) and max(cell.models) >= zoo.num_models:
+        yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
 
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Every setting that does not fit the networks that it is used with, and why."""
     for name, cell in scenario.autoencoders.items():
+        if cell.behavior_weight and scenario.zoos[cell.zoo].images is None:
+            yield (
+                f"autoencoders.{name}.behavior_weight",
+                f"zoo {cell.zoo!r} has no images to ask its networks about: give it `images`",
+            )
         if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
             yield (
                 f"autoencoders.{name}.views",
@@ -79,20 +89,38 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         yield from _control_problems(scenario, scenario.keys_of_controls[name], control)
 
 
-def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
-    return len(_layers_of(scenario, zoo)) > 1
+def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
+    """Whether networks of a zoo have hidden layers, as far as the settings say."""
+    made = _made_of(scenario, name)
+    return made is None or len(_layers_of(made)) > 1
 
 
-def _layers_of(scenario: Scenario, zoo: str) -> list[Weights]:
-    images = scenario.images[scenario.zoos[zoo].images]
-    return build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes).layers
+class _Made(NamedTuple):
+    """Networks, as the settings tell them."""
+
+    layers: str | list[str]
+    shape: Sequence[int]  # of an image
+    num_classes: int
+
+
+def _made_of(scenario: Scenario, name: str) -> _Made | None:
+    """Networks of a zoo; None of an imported one whose files alone tell them."""
+    zoo = scenario.zoos[name]
+    if zoo.architecture is None or zoo.images is None:
+        return None
+    images = scenario.images[zoo.images]
+    return _Made(zoo.architecture, images.image_shape, images.num_classes)
+
+
+def _layers_of(made: _Made) -> list[Weights]:
+    return build_spec(made.layers, "relu", made.shape, made.num_classes).layers
 
 
 def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
     """Tables that have no row for some position of a zoo's tokens."""
-    if cell.position_tables is None:
+    if cell.position_tables is None or (made := _made_of(scenario, cell.zoo)) is None:
         return
-    layers = _layers_of(scenario, cell.zoo)
+    layers = _layers_of(made)
     size = cell.token_size or max(layer.row for layer in layers)
     tokens = sum(layer.out * -(-layer.row // size) for layer in layers)
     needed = {"sequence": tokens, "layer": len(layers), "unit": max(layer.out for layer in layers)}
@@ -101,7 +129,9 @@ def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) ->
             yield f"{key}.{name}", f"networks of zoo {cell.zoo!r} have {rows} positions"
 
 
-def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+def _baseline_problems(zoo: ZooCell, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+    if not isinstance(zoo, ZooConfig):  # whose models' inits are known where they are read
+        return
     if cell.kind == "init_mean" and zoo.shared_inits is None:
         yield key, f"init_mean needs shared_inits of zoo {cell.zoo!r}"
     elif cell.kind == "init_mean" and lonely_init(zoo):
@@ -127,8 +157,8 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    if isinstance(teacher, TrainedTeachers | ZooTeachers):
-        yield from _without_units(f"{key}.teacher", scenario.training_of(teacher).architecture, shape, outputs)
+    if isinstance(teacher, TrainedTeachers | ZooTeachers) and (layers := scenario.training_of(teacher).architecture):
+        yield from _without_units(f"{key}.teacher", layers, shape, outputs)
 
 
 def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
@@ -146,7 +176,7 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
         return
     owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
-    if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
+    if owner.architecture and build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 

@@ -17,6 +17,7 @@ InitName = Literal[tuple(INITS)]
 class ZooConfig(Recipe):
     """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
 
+    source: Literal["trained"] = Field("trained", exclude=True, description="trained here")
     inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
