@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from conftest import ROOT
+from conftest import ENVIRONMENT, ROOT
 from PIL import Image
 from safetensors.torch import load_file
 from weightspace.images.build import build_image_set
@@ -17,8 +17,8 @@ from weightspace.images.check import check_image_files
 from weightspace.images.settings import ImagesConfig
 
 DOCS = ROOT / "docs"
-TEXT, PREDICTOR, LIBRARY, IMAGES = (
-    (DOCS / f"{name}.md").read_text() for name in ("black-box", "predictor", "library", "own-images")
+TEXT, PREDICTOR, LIBRARY, IMAGES, ZOO = (
+    (DOCS / f"{name}.md").read_text() for name in ("black-box", "predictor", "library", "own-images", "own-zoo")
 )
 
 
@@ -107,6 +107,40 @@ def test_a_folder_of_own_pictures_is_an_image_set_as_written(tmp_path):
     assert [len(y) for y in (images.train_y, images.val_y, images.test_y)] == [54, 10, 16]
     colors = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])
     assert torch.equal((images.test_x[:, :, 6, 6] > 127).long(), colors[images.test_y])
+
+
+def test_own_checkpoints_run_as_written(clone, monkeypatch):
+    """Word for word: plain networks become a zoo without images and an autoencoder of it, and plain networks again."""
+    monkeypatch.chdir(clone.folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (make, look, load), (scenario,) = blocks("python", ZOO), blocks("yaml", ZOO)
+    session: dict = {}
+    exec(compile(make, "own-zoo.md", "exec"), session)
+    Path("resources/nets/broken.pt").write_text("no checkpoint")
+    Path("config/scenarios/own-zoo.yaml").write_text(scenario)
+    assert "\n    snakemake --cores 2 --config scenario=own-zoo\n" in ZOO
+    mine = clone._replace(scenario="own-zoo")
+    mine.snakemake("--cores", "2")
+    exec(compile(look, "own-zoo.md", "exec"), session)
+    assert session["dropped"]["model"].tolist() == ["broken"]
+    assert "a chain of linear layers, inferred from the shapes" in (mine.results / "logs/import_zoo/mine.log").read_text()
+    metrics = pd.read_parquet(mine.results / "metrics.parquet").query("stage == 'autoencoder'").groupby("metric")["value"].mean()
+    assert metrics["weights_squared_error"] < metrics["weights_deviation"]
+    assert {"probe_error_test_accuracy_embedding", "retrieval_weights"} <= set(metrics.index)
+    assert not {name for name in metrics.index if name.startswith(("agreement", "accuracy"))}
+    assert {path.stem for path in (mine.results / "figures").glob("*.png")} >= {"collapse", "reconstruction", "zoo_accuracy"}
+    assert mine.planned() == []
+    (command,) = re.findall(r"^    python (-m weightspace.zoo.export .*)$", ZOO, flags=re.MULTILINE)
+    environment = ENVIRONMENT | {"PYTHONPATH": "workflow/scripts"}
+    subprocess.run([sys.executable, *command.split()], check=True, env=environment)
+    exec(compile(load, "own-zoo.md", "exec"), session)
+    ours = session["network"].state_dict()
+    theirs = torch.load(f"resources/nets/{session['models']['name'][0]}.pt", weights_only=True)
+    assert all(torch.equal(one, other) for one, other in zip(ours.values(), theirs.values(), strict=True))
+    images = torch.rand(3, 1, 8, 8)
+    plain = theirs["0.weight"] @ images.flatten(1).T + theirs["0.bias"][:, None]
+    plain = (theirs["2.weight"] @ plain.relu() + theirs["2.bias"][:, None]).T
+    torch.testing.assert_close(session["network"](images), plain, rtol=0, atol=1e-6)
 
 
 def test_the_library_is_used_in_a_notebook_as_written(smoke, tmp_path, monkeypatch):

@@ -3,7 +3,9 @@
 
 rule train_autoencoder:
     input:
-        images=lambda w: f"<results>/images/{settings.zoos[settings.autoencoders[w.autoencoder].zoo].images}.safetensors",
+        images=lambda w: files_named(
+            "<results>/images/{}.safetensors", settings.zoos[settings.autoencoders[w.autoencoder].zoo], "images"
+        ),
         weights=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/weights.safetensors",
         parts=lambda w: parts_of(settings.autoencoders[w.autoencoder].zoo),
         models=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/models.parquet",
@@ -53,7 +55,9 @@ rule evaluate_autoencoder:
 
 rule evaluate_baseline:
     input:
-        images=lambda w: f"<results>/images/{settings.zoos[settings.baselines[w.baseline].zoo].images}.safetensors",
+        images=lambda w: files_named(
+            "<results>/images/{}.safetensors", settings.zoos[settings.baselines[w.baseline].zoo], "images"
+        ),
         weights=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/weights.safetensors",
         parts=lambda w: parts_of(settings.baselines[w.baseline].zoo),
         models=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/models.parquet",

@@ -17,7 +17,8 @@ from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import SIDE_TABLES, figure_named
 from weightspace.stages import STAGES, VERSION
-from weightspace.stored import stored_epochs, told_sizes, weights_mb
+from weightspace.stored import stored_epochs, told_sizes, weights_mb, weights_read_mb
+from weightspace.zoo.checking import check_checkpoints, files_digest
 
 
 def found(path):
@@ -62,6 +63,21 @@ def image_files_checked(wildcards):
     except InputError as error:
         sys.exit(f"error: {error}")
     return []
+
+
+def checkpoints_checked(wildcards):
+    """Return no files; exit if a folder of checkpoints is missing or holds none that can be used."""
+    cell = settings.zoos[wildcards.zoo]
+    try:
+        check_checkpoints(cell, settings.images.get(cell.images), f"{SCENARIO}.yaml: zoos.{wildcards.zoo}")
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    return []
+
+
+def zoos_from(source):
+    """Names of the zoos that are trained, or of those that are imported."""
+    return [name for name, cell in settings.zoos.items() if cell.source == source]
 
 
 def of_each_seed(stage, file):

@@ -84,7 +84,7 @@ rule plot_figure:
 rule tabulate_timings:
     input:
         metrics=rules.collect_metrics.output.metrics,  # with the properties, all that benchmarked jobs are upstream of
-        properties=[f"<results>/zoo/{name}/properties.parquet" for name, cell in settings.zoos.items() if cell.properties],
+        properties=[f"<results>/zoo/{name}/properties.parquet" for name in zoos_from("trained") if settings.zoos[name].measured],
     output:
         timings="<results>/timings.parquet",
         markdown="<results>/timings.md",

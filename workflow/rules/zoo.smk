@@ -1,9 +1,10 @@
-"""Zoos: train them in shards, join the shards' tables, measure; what lies between their models. Weights stay where they are."""
+"""Zoos: train them in shards and join these, or import what exists; measure; what lies between models. Weights stay in place."""
 
 
 def parts_of(zoo):
-    """The folders that a zoo's weights lie in."""
-    return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(settings.zoos[zoo].num_shards))
+    """The folders that a zoo's weights lie in; an import makes one."""
+    num_shards = getattr(settings.zoos[zoo], "num_shards", 1)
+    return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(num_shards))
 
 
 def shard_mb(wildcards, most_models=None):
@@ -20,7 +21,7 @@ def part_mb(wildcards):
 
 def read_mb(cell):
     """Weights that an autoencoder or a baseline reads, twice."""
-    return 2 * weights_mb(settings, cell.zoo, settings.zoos[cell.zoo].num_models, len(cell.epochs))
+    return 2 * weights_read_mb(settings, cell)
 
 
 rule train_zoo:
@@ -33,6 +34,8 @@ rule train_zoo:
         "<logs>/train_zoo/{zoo}/{shard}.log",
     benchmark:
         "<benchmarks>/train_zoo/{zoo}-{shard}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("trained")),
     resources:
         mem_mb=mem_scaled(2000, part_mb),
         disk_mb=lambda w: ceil(shard_mb(w)),
@@ -61,6 +64,8 @@ rule join_zoo:
         "<logs>/join_zoo/{zoo}.log",
     benchmark:
         "<benchmarks>/join_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("trained")),
     resources:
         mem_mb=mem_scaled(2000),
         runtime=10,
@@ -71,11 +76,40 @@ rule join_zoo:
         "../scripts/join_zoo.py"
 
 
+rule import_zoo:
+    input:
+        checkpoints_checked,
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.zoos[w.zoo], "images"),
+    output:
+        parts=directory("<results>/zoo/{zoo}/shards/0"),
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        models="<results>/zoo/{zoo}/models.parquet",
+        metrics="<results>/zoo/{zoo}/metrics.parquet",
+        dropped="<results>/zoo/{zoo}/dropped.parquet",
+    log:
+        "<logs>/import_zoo/{zoo}.log",
+    benchmark:
+        "<benchmarks>/import_zoo/{zoo}.tsv"
+    wildcard_constraints:
+        zoo=one_of(zoos_from("checkpoints")),
+    resources:
+        mem_mb=mem_scaled(2000),
+        runtime=training_minutes,
+        device=settings.device,
+    params:
+        zoo=lambda w: settings.zoos[w.zoo].model_dump(mode="json"),
+        files=lambda w: files_digest(settings.zoos[w.zoo].path),
+        scenario=SCENARIO,
+        version=VERSION["zoo"],
+    script:
+        "../scripts/import_zoo.py"
+
+
 rule measure_zoo:
     input:
         images=lambda w: f"<results>/images/{settings.zoos[w.zoo].images}.safetensors",
-        weights=rules.join_zoo.output.weights,
-        parts=rules.join_zoo.input.parts,
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        parts=lambda w: parts_of(w.zoo),
     output:
         properties="<results>/zoo/{zoo}/properties.parquet",
     log:
@@ -87,7 +121,7 @@ rule measure_zoo:
         runtime=60,
         device=settings.device,
     params:
-        properties=lambda w: settings.zoos[w.zoo].properties,
+        measured=lambda w: settings.zoos[w.zoo].measured,
         version=VERSION["properties"],
     script:
         "../scripts/measure_zoo.py"

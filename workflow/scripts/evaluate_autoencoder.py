@@ -14,7 +14,8 @@ from weightspace.table import Source, read_table, write_metrics
 with rule_log(snakemake.log[0]):
     inputs, wildcards, job = snakemake.input, snakemake.wildcards, job_of(snakemake)
     device = choose_device(snakemake.resources.device)
-    stored, images = read_autoencoder(inputs.model, device), read_images(inputs.images, device)
+    stored = read_autoencoder(inputs.model, device)
+    images = next((read_images(path, device) for path in inputs.images), None)
     splits = checkpoints_by_split(stored.config, read_zoo(inputs.weights), read_table(inputs.models), device)
     source = Source(snakemake.params.scenario, "autoencoder", wildcards.autoencoder, int(wildcards.seed))
     write_metrics(snakemake.output.metrics, evaluate_autoencoder(stored, splits, images, source), METRICS, job)

@@ -15,6 +15,6 @@ with rule_log(snakemake.log[0]):
     inputs, job, device = snakemake.input, job_of(snakemake), choose_device(snakemake.resources.device)
     config, zoo = BaselineConfig(**snakemake.params.baseline), read_zoo(inputs.weights)
     splits = checkpoints_by_split(config, zoo, read_table(inputs.models), device)
-    images = read_images(inputs.images, device)
+    images = next((read_images(path, device) for path in inputs.images), None)
     source = Source(snakemake.params.scenario, "baseline", snakemake.wildcards.baseline, 0)
     write_metrics(snakemake.output.metrics, evaluate_baseline(config, zoo.spec, splits, images, source), METRICS, job)

@@ -10,5 +10,5 @@ from weightspace.zoo.properties import properties_table
 
 with rule_log(snakemake.log[0]):
     job, images = job_of(snakemake), read_images(snakemake.input.images, choose_device(snakemake.resources.device))
-    table = properties_table(read_zoo(snakemake.input.weights), images, snakemake.params.properties)
+    table = properties_table(read_zoo(snakemake.input.weights), images, snakemake.params.measured)
     write_table(snakemake.output.properties, table, job)

@@ -599,6 +599,14 @@ def test_a_split_without_models_is_named(tmp_path, split):
         checkpoints_by_split(config_of(), *planted_zoo(tmp_path, others), torch.device("cpu"))
 
 
+def test_networks_that_are_no_tokens_are_named(tmp_path):
+    """Which of an imported zoo its files alone may tell."""
+    zoo, table = planted_zoo(tmp_path, SPLITS)
+    norms = build_spec(["conv 2 3", "batch_norm", "activation", "flatten", "linear classes"], "relu", (1, 8, 8), 4)
+    with pytest.raises(InputError, match="zoo 'planted': batch norm and layer_norm hold numbers"):
+        checkpoints_by_split(config_of(), zoo._replace(spec=norms), table, torch.device("cpu"))
+
+
 def test_one_test_model_is_too_few_to_compare_it_with_others(tmp_path):
     with pytest.raises(InputError, match="test"):
         checkpoints_by_split(config_of(), *planted_zoo(tmp_path, ["train", "train", "val", "val", "test"]), torch.device("cpu"))
@@ -613,6 +621,47 @@ def evaluated(tmp_path, order=None, **changes):
     write_autoencoder(tmp_path / "model", problem, run(problem, tmp_path / "state")[1], 0)
     stored = read_autoencoder(tmp_path / "model")
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
+
+
+def test_without_images_contrast_and_structure_train(tmp_path):
+    data = autoencoder_data(config_of(contrast_weight=0.05, steps=4), SPEC, checkpoints_of(planted_weights()), None)
+    curves = run(data, tmp_path / "state")[1].curves
+    assert curves.isfinite().all()
+    assert (curves.amin(0) > 0).tolist() == [True, True, False, False, True]  # contrast, structure, behavior, cycle, total
+
+
+def test_without_images_a_loss_of_weights_trains_as_it_does_with_them(tmp_path):
+    """With the view as it is, of which no permutation is drawn after the queries."""
+    checkpoints, config = checkpoints_of(planted_weights()), config_of(views="original", steps=4)
+    with_images, without = (autoencoder_data(config, SPEC, checkpoints, images) for images in (planted_images(), None))
+    ours, theirs = (run(data, tmp_path / str(n))[1] for n, data in enumerate((with_images, without)))
+    assert torch.equal(ours.curves, theirs.curves)
+    for mine, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_without_images_what_is_measured_is_what_needs_none(tmp_path, capsys):
+    weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
+    zoo, table = planted_zoo(tmp_path, SPLITS * 2, weights=weights)
+    unknown = table.drop_columns(["train_accuracy", "generalization_gap"])
+    config = config_of(steps=2, epochs=None)
+    rows = {}
+    for images, properties in ((planted_images(), table), (None, unknown)):
+        splits = checkpoints_by_split(config, zoo._replace(bar=None), properties, torch.device("cpu"))
+        problem = autoencoder_data(config, SPEC, splits["train"], images)
+        path = tmp_path / str(images is None)
+        write_autoencoder(path, problem, run(problem, tmp_path / f"{images is None}.state")[1], 0)
+        found = evaluate_autoencoder(read_autoencoder(path), splits, images, SOURCE)
+        rows[images is None] = {(row["metric"], row["subject"]): row["value"] for row in found}
+    assert set(splits["train"].properties["epoch"]) == set(EPOCHS)  # null: all that the zoo keeps
+    assert rows[True].items() < rows[False].items()
+    left_out = {metric for metric, _ in set(rows[False]) - set(rows[True])}
+    assert {"agreement_own", "accuracy_original", "retrieval_outputs", "probe_error_generalization_gap_embedding"} <= left_out
+    assert not any(metric.startswith(("weights_", "probe_error_epoch", "probe_error_test_accuracy")) for metric in left_out)
+    said = capsys.readouterr().out
+    assert "the zoo has no images: agreement, accuracies and outputs are not measured" in said
+    assert "no probe for generalization_gap: it is not known of all checkpoints" in said
+    assert "whether its models learned more than a constant answer is not known" in said
 
 
 MEASURED_AS_PUBLISHED = {

@@ -178,6 +178,13 @@ def test_a_diverged_model_is_no_teacher(broken, zoo, tmp_path):
         zoo_teachers(zoo_config(), stored_zoo(tmp_path / "broken", zoo.spec, zoo.epochs, weights))
 
 
+def test_networks_that_are_no_chains_are_no_teachers(tmp_path):
+    """Which of an imported zoo its files alone may tell."""
+    spec = build_spec(["conv 2 3", "batch_norm", "activation", "flatten", "linear classes"], "relu", (1, 4, 4), 3)
+    with pytest.raises(InputError, match="zoo 'tiny': recovery reads chains without batch norm"):
+        zoo_teachers(zoo_config(), stored_zoo(tmp_path / "norms", spec, [2], torch.ones(5, 1, spec.num_weights)))
+
+
 # all kinds
 
 

@@ -383,6 +383,22 @@ def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
         assert not label_ends.search(plotted(name, bare))
 
 
+OF_IMAGES = r".*accuracy.*|agreement.*|retrieval_outputs.*|diversity_outputs.*|generalization_gap|probe_.*"
+
+
+@pytest.mark.parametrize("name", ["collapse", "reconstruction", "zoo_accuracy", "probes"])
+@pytest.mark.parametrize("everywhere", [True, False], ids=["all cells", "one of two zoos"])
+def test_what_is_not_known_without_images_is_left_away(metrics, name, everywhere):
+    """A table in which one autoencoder, or all, and their zoo have nothing that needs images."""
+    lacking = metrics["cell"].isin(["contrast_structure"]) | everywhere
+    bare = metrics[~(lacking & metrics["metric"].str.fullmatch(OF_IMAGES))]
+    text = plotted(name, bare)
+    whole = {"collapse": "not measured without images", "reconstruction": "not measured without images",
+             "zoo_accuracy": "No accuracy", "probes": "No probes"}[name]  # fmt: skip
+    assert (whole in text) == (everywhere or name == "reconstruction")
+    assert name == "zoo_accuracy" or "contrast structure" in text or everywhere
+
+
 @pytest.mark.slow
 def test_the_collapse_figure_grows_with_its_rows(metrics):
     more = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}

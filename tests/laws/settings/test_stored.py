@@ -6,7 +6,7 @@ from planted_zoos import stored_zoo
 from small_scenario import changed, read
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
-from weightspace.stored import stored_epochs, told_sizes, weights_mb
+from weightspace.stored import stored_epochs, told_sizes, weights_mb, weights_read_mb
 
 
 def scenario_of(folder, epochs, **zoo):
@@ -70,3 +70,22 @@ def test_a_zoo_of_resnets_is_told_with_its_size_and_that_the_disk_is_too_small(t
         "zoo 'digits'",
         "zoo 'unread'",
     ]
+
+
+def test_a_cell_that_names_no_epochs_reads_all_of_a_trained_zoo(tmp_path):
+    content = changed("zoos.digits.epochs", [0, 1, 2])
+    del content["autoencoders"]["plain"]["epochs"]
+    scenario = read(tmp_path, content)
+    assert stored_epochs(scenario, "digits") == [0, 1, 2]
+    num = scenario.zoos["digits"].num_models
+    assert weights_read_mb(scenario, scenario.autoencoders["plain"]) == weights_mb(scenario, "digits", num, 3)
+    content["zoos"]["digits"]["weights"] = [1, 2]
+    assert stored_epochs(read(tmp_path, content), "digits") == [1, 2]
+
+
+@pytest.mark.parametrize("zoo", [{}, {"images": "digits", "architecture": "mlp", "epochs": [1, 2]}], ids=["open", "said"])
+def test_the_size_of_an_imported_zoo_is_not_told(tmp_path, zoo):
+    content = changed("zoos.mine", {"source": "checkpoints", "path": "mine"} | zoo)
+    content["autoencoders"]["plain"] |= {"zoo": "mine", "epochs": [1, 2]}
+    scenario = read(tmp_path, content)
+    assert weights_read_mb(scenario, scenario.autoencoders["plain"]) == 0

@@ -132,8 +132,10 @@ class ZooWriter:
         return zoo
 
 
-def which_learned(models: pa.Table, bar: float) -> str:
+def which_learned(models: pa.Table, bar: float | None) -> str:
     """A sentence for a log: how many models of a zoo learned more than a constant answer, by the last epoch in its table."""
+    if bar is None or "train_accuracy" not in models.column_names:
+        return "whether its models learned more than a constant answer is not known"
     table = models.to_pandas()
     last = table[table["epoch"] == table["epoch"].max()]
     num = int(((last["train_accuracy"] > bar) & ~last["diverged"]).sum())

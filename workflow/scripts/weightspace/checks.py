@@ -1,11 +1,12 @@
 """Checks before the first job: what only several sections of a scenario show together, and layers that must fit images."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from weightspace.autoencoder.model import too_small
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
-from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.nets.spec import LACKS, NetSpec, build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -22,12 +23,9 @@ from weightspace.settings import told
 from weightspace.tokens import token_layout
 from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
+from weightspace.zoo.sources import ZooCell
 
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
-LACKS = {  # a property of specs: what is said where it is needed and missing
-    "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
-    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: such networks are no tokens",
-}
 
 
 def check_scenario(scenario: Scenario, name: str) -> None:
@@ -39,26 +37,33 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos, teachers and originals that cannot be made, and why."""
-    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items()]
+    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items() if _made_of(scenario, name)]
     trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
     trained += [(f"originals.{name}", cell, None) for name, cell in scenario.originals.items()]
     for key, cell, needs in trained:
         images = scenario.images[cell.images]
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
     for name, zoo in scenario.zoos.items():
-        if problem := too_few(zoo):
+        if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"zoos.{name}.num_seeds", problem
     readers = [(f"autoencoders.{name}", cell, "units_only") for name, cell in scenario.autoencoders.items()]
     readers += [(f"baselines.{name}", cell, "units_only") for name, cell in scenario.baselines.items()]
-    readers += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "zoo"]
-    for key, cell, needs in readers:
-        zoo = scenario.zoos[cell.zoo]
-        images = scenario.images[zoo.images]
-        if isinstance(cell, ZooTeachers) and max(cell.models) >= zoo.num_models:
-            yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
-        made = (zoo.architecture, images.image_shape, images.num_classes)
-        if not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
+    members = [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if isinstance(cell, ZooTeachers)]
+    for key, cell, needs in readers + members:
+        made = _made_of(scenario, cell.zoo)
+        if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
             yield from _unreadable(f"{key}.zoo", *made, needs)
+    for key, cell, _ in members:
+        yield from _member_problems(scenario, key, cell)
+
+
+def _member_problems(scenario: Scenario, key: str, cell: ZooTeachers) -> Iterator[tuple[str, str]]:
+    """Why models of a zoo cannot be teachers; what of an imported zoo only its files tell, the job says."""
+    zoo = scenario.zoos[cell.zoo]
+    if zoo.images is None:
+        yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images, which tell whether its models have learned: give it `images`"
+    if isinstance(zoo, ZooConfig) and max(cell.models) >= zoo.num_models:
+        yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
 
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -66,6 +71,11 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, cell in scenario.alignments.items():
         yield from _alignment_problems(scenario, f"alignments.{name}", cell)
     for name, cell in scenario.autoencoders.items():
+        if cell.behavior_weight and scenario.zoos[cell.zoo].images is None:
+            yield (
+                f"autoencoders.{name}.behavior_weight",
+                f"zoo {cell.zoo!r} has no images to ask its networks about: give it `images`",
+            )
         if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
             yield (
                 f"autoencoders.{name}.views",
@@ -84,6 +94,10 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
 
 def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> Iterator[tuple[str, str]]:
     zoo = scenario.zoos[cell.zoo]
+    if zoo.images is None:
+        yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images that its models could be measured on: give it `images`"
+    if not isinstance(zoo, ZooConfig):  # whose models' inits are known where they are read
+        return
     inits = {model.model: model.init_identity(zoo) for model in members(zoo) if split_of(model, zoo) == "test"}
     if not _has_hidden_layers(scenario, cell.zoo):
         yield f"{key}.zoo", f"networks of zoo {cell.zoo!r} have no hidden layers to align"
@@ -91,24 +105,45 @@ def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> 
         yield f"{key}.kind", f"zoo {cell.zoo!r} has no two test models for {cell.kind}"
 
 
-def _has_hidden_layers(scenario: Scenario, zoo: str) -> bool:
-    return len(_spec_of(scenario, zoo).layers) > 1
+def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
+    """Whether networks of a zoo have hidden layers, as far as the settings say."""
+    made = _made_of(scenario, name)
+    return made is None or len(_spec_of(made).layers) > 1
 
 
-def _spec_of(scenario: Scenario, zoo: str) -> NetSpec:
-    images = scenario.images[scenario.zoos[zoo].images]
-    return build_spec(scenario.zoos[zoo].architecture, "relu", images.image_shape, images.num_classes)
+class _Made(NamedTuple):
+    """Networks, as the settings tell them."""
+
+    layers: str | list[str]
+    shape: Sequence[int]  # of an image
+    num_classes: int
+
+
+def _made_of(scenario: Scenario, name: str) -> _Made | None:
+    """Networks of a zoo; None of an imported one whose files alone tell them."""
+    zoo = scenario.zoos[name]
+    if zoo.architecture is None or zoo.images is None:
+        return None
+    images = scenario.images[zoo.images]
+    return _Made(zoo.architecture, images.image_shape, images.num_classes)
+
+
+def _spec_of(made: _Made) -> NetSpec:
+    return build_spec(made.layers, "relu", made.shape, made.num_classes)
 
 
 def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
     """Tables that have no row for some position of a zoo's tokens."""
-    if cell.position_tables is not None:
-        layout = token_layout(_spec_of(scenario, cell.zoo), cell.token_size)
-        for name, problem in too_small(cell.position_tables, layout).items():
-            yield f"{key}.{name}", f"{problem} of the networks of zoo {cell.zoo!r}"
+    if cell.position_tables is None or (made := _made_of(scenario, cell.zoo)) is None:
+        return
+    layout = token_layout(_spec_of(made), cell.token_size)
+    for name, problem in too_small(cell.position_tables, layout).items():
+        yield f"{key}.{name}", f"{problem} of the networks of zoo {cell.zoo!r}"
 
 
-def _baseline_problems(zoo: ZooConfig, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+def _baseline_problems(zoo: ZooCell, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
+    if not isinstance(zoo, ZooConfig):  # whose models' inits are known where they are read
+        return
     if cell.kind == "init_mean" and zoo.shared_inits is None:
         yield key, f"init_mean needs shared_inits of zoo {cell.zoo!r}"
     elif cell.kind == "init_mean" and lonely_init(zoo):
@@ -134,8 +169,8 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    if isinstance(teacher, TrainedTeachers | ZooTeachers):
-        yield from _without_units(f"{key}.teacher", scenario.training_of(teacher).architecture, shape, outputs)
+    if isinstance(teacher, TrainedTeachers | ZooTeachers) and (layers := scenario.training_of(teacher).architecture):
+        yield from _without_units(f"{key}.teacher", layers, shape, outputs)
 
 
 def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
@@ -153,7 +188,7 @@ def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iter
         return
     owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
-    if build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
+    if owner.architecture and build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 

@@ -23,7 +23,8 @@ from weightspace.recovery.settings import (
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
 from weightspace.settings import CellName, Once, Settings
 from weightspace.stages import STAGES
-from weightspace.zoo.settings import AlignmentConfig, ZooConfig
+from weightspace.zoo.settings import AlignmentConfig
+from weightspace.zoo.sources import ZooCell
 
 SECTIONS = [stage.section for stage in STAGES.values()]
 REFERENCES = (  # section, its key that names a cell, and the section of that cell
@@ -67,7 +68,7 @@ class Scenario(Settings):
         60, description="time limit, in minutes, that a training job asks a cluster for; twice that at each retry, which goes on"
     )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
-    zoos: dict[CellName, ZooConfig] = Field({}, description="zoos, by name")
+    zoos: dict[CellName, ZooCell] = Field({}, description="zoos, by name")
     alignments: dict[CellName, AlignmentConfig] = Field({}, description="what lies between models of zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
     baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
@@ -126,17 +127,18 @@ class Scenario(Settings):
 
     @cached_property
     def read_of_zoos(self) -> dict[str, tuple[str, list[int]]]:
-        """What reads weights of a zoo, by its key: the zoo's name, and the epochs."""
+        """What reads weights of a zoo, by its key: the zoo's name, and the epochs; none where its files alone tell them."""
         learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
         learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
         learners |= {f"alignments.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()}
         teachers = {name: cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
-        return learners | {f"teachers.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in teachers.items()}
+        learners |= {f"teachers.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in teachers.items()}
+        return {key: (zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, (zoo, epochs) in learners.items()}
 
     @model_validator(mode="after")
     def _epochs_are_kept(self) -> "Scenario":
         for key, (zoo, epochs) in self.read_of_zoos.items():
-            if missing := set(epochs) - set(self.zoos[zoo].storable):
+            if (kept := self.zoos[zoo].storable) and (missing := set(epochs) - set(kept)):
                 raise ValueError(f"{key}: zoo {zoo!r} keeps no epoch {min(missing)}")
             if any(later <= earlier for earlier, later in pairwise(epochs)):
                 raise ValueError(f"{key}: epochs must increase")
@@ -148,18 +150,11 @@ class Scenario(Settings):
             teacher = self.teachers[cell.teacher]
             if (teacher.kind == "table") != (cell.queries.design == "table"):
                 raise ValueError(f"recoveries.{name}.queries.design: teachers of kind table, and only they, have design table")
-            if isinstance(teacher, TableTeacher | OnnxTeacher) and not (
-                cell.students.architectures and cell.students.activations
-            ):
+            black_box, tries = isinstance(teacher, TableTeacher | OnnxTeacher), cell.students
+            if black_box and not (tries.architectures and tries.activations):
                 raise ValueError(f"recoveries.{name}.students: a black box needs architectures and activations to try")
-        return self
-
-    @model_validator(mode="after")
-    def _baselines_know_their_teachers_size(self) -> "Scenario":
-        for cell in self.recovery_baselines.values():
-            recovery = self.recoveries[cell.recovery]
-            if isinstance(self.teachers[recovery.teacher], TableTeacher | OnnxTeacher):
-                raise ValueError(f"recoveries.{cell.recovery}.baselines: a black box has no size that a baseline could have")
+            if black_box and cell.baselines:
+                raise ValueError(f"recoveries.{name}.baselines: a black box has no size that a baseline could have")
         return self
 
     @model_validator(mode="after")
@@ -239,7 +234,7 @@ class Scenario(Settings):
                 found += [(stage, name, seed) for seed in getattr(cell, "seeds", [None]) if about.measured]
         return found
 
-    def training_of(self, teacher: TeacherConfig) -> ZooConfig | TeacherConfig:
+    def training_of(self, teacher: TeacherConfig) -> ZooCell | TeacherConfig:
         """The cell that says which images and layers teachers were trained with: their zoo's, else their own."""
         return self.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else teacher
 

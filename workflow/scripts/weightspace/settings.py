@@ -13,7 +13,7 @@ from weightspace.errors import InputError
 LONGEST_NAME = 100  # letters: names become folders
 PERIODIC = re.compile(r"(.+)\1{19,99}$")  # Snakemake takes a name that ends so for an endless loop of rules
 LARGEST = 10**8  # of whole numbers but seeds: more units, models or steps no machine of today holds or runs
-# What pydantic adds to the key of a name, or where a setting may be of several types; after a teacher's name it adds the kind.
+# What pydantic adds to the key of a name, or where a setting may be of several types; after a teacher's or zoo's name a kind.
 TAGS = re.compile(r"\[key\]|str|RemoteFile|Normalization|constrained-\w+|float|(list|literal|function-after)\[.*")
 
 
@@ -92,7 +92,7 @@ def _sentences(error: ValidationError) -> list[str]:
     messages: dict[str, list[str]] = {}
     for entry in error.errors():
         loc = [str(part) for part in entry["loc"] if not TAGS.fullmatch(str(part))]
-        if loc[:1] == ["teachers"]:
+        if loc[:1] in (["teachers"], ["zoos"]):
             del loc[2:3]
         texts = messages.setdefault(".".join(loc), [])
         texts += [text] if (text := _message(entry)) not in texts else []

@@ -1,9 +1,11 @@
-"""What zoos take on disk and in memory: the epochs whose weights are stored, and their size, from the settings alone."""
+"""What trained zoos take on disk and in memory: the epochs whose weights are stored, and their size, from the settings alone."""
 
 from collections.abc import Collection, Iterator
 
+from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.nets.spec import build_spec
 from weightspace.scenario import Scenario
+from weightspace.zoo.settings import ZooConfig
 
 BYTES = 4  # of a weight, as it is stored
 UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
@@ -23,6 +25,14 @@ def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) 
     images = scenario.images[zoo.images]
     spec = build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
     return num_models * num_epochs * spec.num_weights * BYTES / 1e6
+
+
+def weights_read_mb(scenario: Scenario, cell: AutoencoderConfig | BaselineConfig) -> float:
+    """Size of the weights that a cell reads, in MB; 0 of an imported zoo, whose files alone tell it."""
+    zoo = scenario.zoos[cell.zoo]
+    if not isinstance(zoo, ZooConfig):
+        return 0.0
+    return weights_mb(scenario, cell.zoo, zoo.num_models, len(cell.epochs or stored_epochs(scenario, cell.zoo)))
 
 
 def told_sizes(scenario: Scenario, names: Collection[str], free: float) -> Iterator[str]:

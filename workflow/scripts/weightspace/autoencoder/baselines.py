@@ -15,10 +15,10 @@ from weightspace.table import Source
 
 
 def evaluate_baseline(
-    config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet, source: Source
+    config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source
 ) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
-    originals = held_out_networks(splits, config.epochs[-1])
+    originals = held_out_networks(splits, splits["test"].last_epoch)
     weights = REBUILD[config.kind](config, originals, splits["train"].weights)
     rebuilt = Rebuilt(weights, weights.new_zeros(len(weights)))
     return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))

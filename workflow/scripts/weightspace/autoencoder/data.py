@@ -12,6 +12,7 @@ from torch import Tensor
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
 from weightspace.checkpoints import Zoo, which_learned
 from weightspace.errors import InputError
+from weightspace.nets.spec import LACKS
 
 SPLITS = ("train", "val", "test")
 
@@ -21,6 +22,11 @@ class Checkpoints(NamedTuple):
 
     weights: Float[Tensor, "checkpoint weight"]
     properties: pd.DataFrame  # one row per checkpoint: model, epoch, test_accuracy, generalization_gap, …
+
+    @property
+    def last_epoch(self) -> int:
+        """The latest epoch of any."""
+        return int(self.properties["epoch"].max())
 
     @property
     def models(self) -> list[int]:
@@ -42,11 +48,14 @@ def checkpoints_by_split(
 ) -> dict[str, Checkpoints]:
     """Checkpoints of train, val and test models, or of those splits alone that are wanted; no others are read.
 
-    Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
+    Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty,
+    or the networks are no tokens.
     """
+    if not zoo.spec.units_only:
+        raise InputError(f"zoo {config.zoo!r}: {LACKS['units_only']}")
     print(f"zoo {config.zoo!r}: {which_learned(models, zoo.bar)}")
-    table = models.to_pandas()
-    table = table[table["epoch"].isin(config.epochs)]
+    table, epochs = models.to_pandas(), config.epochs or zoo.epochs
+    table = table[table["epoch"].isin(epochs)]
     if table["diverged"].any():
         lost = ", ".join(map(str, sorted(table.loc[table["diverged"], "model"].unique())))
         print(f"left out {int(table['diverged'].sum())} diverged of {len(table)} checkpoints, of models {lost}")
@@ -54,11 +63,9 @@ def checkpoints_by_split(
     splits = {}
     for split in SPLITS:
         rows = table[table["split"] == split].sort_values(["model", "epoch"], ignore_index=True)
-        usable = int((rows["epoch"] == config.epochs[-1]).sum())
+        usable = int((rows["epoch"] == epochs[-1]).sum())
         if usable < 2:
-            raise InputError(
-                f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {config.epochs[-1]}: train more models"
-            )
+            raise InputError(f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {epochs[-1]}: train more models")
         if split in wanted:
             places = list(zip(rows["model"].tolist(), rows["epoch"].tolist(), strict=True))
             splits[split] = Checkpoints(zoo.checkpoints(places).to(device), rows)

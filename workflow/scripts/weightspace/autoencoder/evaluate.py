@@ -58,15 +58,19 @@ def reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model 
 
 
 def reconstruction_metrics(
-    spec: NetSpec, originals: HeldOutNetworks, rebuilt: Rebuilt, images: ImageSet
+    spec: NetSpec, originals: HeldOutNetworks, rebuilt: Rebuilt, images: ImageSet | None
 ) -> dict[str, Float[Tensor, " model"]]:
     """Each metric as one value per network, whose mean over networks is the metric.
 
     Structure: R2 and distances of weights, retrieval of the own original among the originals, diversity.
     Behavior, on test images, on blends of two of them, and under noise: agreement with the own original, with the
-    others, with the others of the same init, and of the originals with each other; retrieval by outputs.
+    others, with the others of the same init, and of the originals with each other; retrieval by outputs. Without images
+    there is structure alone.
     """
     metrics = structure_metrics(originals, rebuilt)
+    if images is None:
+        print("the zoo has no images: agreement, accuracies and outputs are not measured")
+        return metrics
     test = normalize(images.test_x, images)
     generator = generator_for("evaluation_queries")
     mixed, noise = mixed_queries(test, images.test_y, generator), noise_queries(test, generator)
@@ -149,10 +153,10 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
     return (pairs.sum(1) - pairs.diagonal()) / (len(pairs) - 1)
 
 
-def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet, source: Source) -> list[dict]:
+def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
-    originals = held_out_networks(splits, config.epochs[-1])
+    originals = held_out_networks(splits, splits["test"].last_epoch)
     rebuilt = rebuild_test(stored, codecs["test"], splits["test"])
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
@@ -169,7 +173,7 @@ def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Cod
 
 def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints) -> Rebuilt:
     """Reconstructions of the test networks at the last epoch, encoded beside each other or beside all epochs, as published."""
-    epoch, size = stored.config.epochs[-1], stored.config.evaluation_batch
+    epoch, size = test.last_epoch, stored.config.evaluation_batch
     if stored.config.evaluation_mates == "last_epoch":
         return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, size)
     last = torch.tensor((test.properties["epoch"] == epoch).to_numpy())

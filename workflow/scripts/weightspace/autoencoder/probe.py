@@ -38,6 +38,9 @@ def probe_metrics(
     models = splits["test"].properties["model"].to_numpy()
     metrics = {}
     for target in TARGETS:
+        if not all(_known(target, checkpoints.properties) for checkpoints in splits.values()):
+            print(f"no probe for {target}: it is not known of all checkpoints")
+            continue
         targets = {split: checkpoints.properties[target].to_numpy(float) for split, checkpoints in splits.items()}
         if np.ptp(targets["test"]) == 0:
             print(f"no probe for {target}: it is {targets['test'][0]} for all test models")
@@ -46,6 +49,11 @@ def probe_metrics(
         errors[f"deviation_{target}"] = np.square(targets["test"] - targets["test"].mean())
         metrics |= {f"probe_{name}": pd.Series(each).groupby(models).sum().to_numpy() for name, each in errors.items()}
     return metrics
+
+
+def _known(target: str, properties: pd.DataFrame) -> bool:
+    """Whether every checkpoint has the property: of an imported zoo it may not."""
+    return target in properties and bool(properties[target].notna().all())
 
 
 def _embeddings(

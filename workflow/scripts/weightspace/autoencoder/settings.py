@@ -26,7 +26,9 @@ class AutoencoderSettings(Cell):
     """One autoencoder over the checkpoints of a zoo, for any seed."""
 
     zoo: CellName = Field(description="cell of the section zoos")
-    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    epochs: list[NonNegativeInt] | None = Field(
+        None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
+    )
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
     behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
@@ -135,7 +137,9 @@ class BaselineConfig(Cell):
     """What an autoencoder has to beat: networks rebuilt without one, measured in the same way."""
 
     zoo: CellName = Field(description="cell of the section zoos")
-    epochs: list[NonNegativeInt] = Field(min_length=1, description="zoo epochs to learn from; the last one is evaluated")
+    epochs: list[NonNegativeInt] | None = Field(
+        None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
+    )
     kind: Literal["init_mean", "pca", "noise"] = Field(
         description="mean of the train models of the same init; linear code; white noise on the original"
     )

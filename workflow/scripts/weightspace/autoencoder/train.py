@@ -39,8 +39,10 @@ class AutoencoderData(NamedTuple):
     stored: StoredPermutations | None = None  # where the settings say views: stored
 
 
-def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet) -> AutoencoderData:
+def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet | None) -> AutoencoderData:
     """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
+
+    Without images there is no query, which a loss without weight does not need.
 
     Raises InputError where a checkpoint answers a query with a number that is not finite, or where there are fewer checkpoints
     than in a batch that is to hold each once.
@@ -48,18 +50,22 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
     if config.batches == "epochs" and len(train.weights) < config.batch_size:
         told = f"batch_size {config.batch_size} is more than its {len(train.weights)} train checkpoints"
         raise InputError(f"zoo {config.zoo!r}: {told}, so batches: epochs has none")
-    device, weights = images.train_x.device, train.weights
-    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
-    queries = normalize(images.train_x[pool.to(device)], images)
+    weights = train.weights
+    queries = _query_pool(config, images) if images else weights.new_zeros(0, *spec.image_shape)
     targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
     broken = (~targets.isfinite()).flatten(1).any(1)
     if broken.any():
         model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
         told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
         raise InputError(f"zoo {config.zoo!r}: {told}")
-    codec = make_codec(spec, weights, config.token_size, config.standardize, deviation=config.scale_deviation).to(device)
+    codec = make_codec(spec, weights, config.token_size, config.standardize, deviation=config.scale_deviation)
     stored = stored_permutations(spec, config.stored_permutations, len(weights)) if config.views == "stored" else None
-    return AutoencoderData(config, codec, weights, queries, targets, stored)
+    return AutoencoderData(config, codec.to(weights.device), weights, queries, targets, stored)
+
+
+def _query_pool(config: AutoencoderSettings, images: ImageSet) -> Float[Tensor, "query channel height width"]:
+    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
+    return normalize(images.train_x[pool.to(images.train_x.device)], images)
 
 
 def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:

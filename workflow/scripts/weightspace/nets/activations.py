@@ -18,6 +18,7 @@ class Activation(NamedTuple):
     """
 
     function: Callable[[Tensor], Tensor]
+    text: str  # of the function of x in torch
     symmetry: Literal["none", "odd", "odd_constant", "even_linear"] = "none"
     constant: float = 0.0
     slope: float = 0.0
@@ -30,14 +31,14 @@ def sigmoid_softplus(z: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(F.relu, "even_linear", slope=1.0, scaling=True),
-    "leaky_relu": Activation(F.leaky_relu, "even_linear", slope=1 + LEAK, scaling=True),
-    "tanh": Activation(torch.tanh, "odd"),
-    "erf": Activation(torch.erf, "odd"),
-    "gelu": Activation(F.gelu, "even_linear", slope=1.0),
-    "silu": Activation(F.silu, "even_linear", slope=1.0),
-    "softplus": Activation(F.softplus, "even_linear", slope=1.0),
-    "sigmoid": Activation(torch.sigmoid, "odd_constant", constant=1.0),
-    "elu": Activation(F.elu),
-    "g": Activation(sigmoid_softplus),
+    "relu": Activation(F.relu, "F.relu(x)", "even_linear", slope=1.0, scaling=True),
+    "leaky_relu": Activation(F.leaky_relu, "F.leaky_relu(x)", "even_linear", slope=1 + LEAK, scaling=True),
+    "tanh": Activation(torch.tanh, "torch.tanh(x)", "odd"),
+    "erf": Activation(torch.erf, "torch.erf(x)", "odd"),
+    "gelu": Activation(F.gelu, "F.gelu(x)", "even_linear", slope=1.0),
+    "silu": Activation(F.silu, "F.silu(x)", "even_linear", slope=1.0),
+    "softplus": Activation(F.softplus, "F.softplus(x)", "even_linear", slope=1.0),
+    "sigmoid": Activation(torch.sigmoid, "torch.sigmoid(x)", "odd_constant", constant=1.0),
+    "elu": Activation(F.elu, "F.elu(x)"),
+    "g": Activation(sigmoid_softplus, "torch.sigmoid(4 * x) + F.softplus(x)"),
 }

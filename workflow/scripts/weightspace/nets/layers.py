@@ -11,10 +11,26 @@ from einops import rearrange
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.layers_sequences import attention, position_embedding, run_attention
-from weightspace.nets.layers_shortcuts import add, add_route, branch_route, pad, padded, projected, run_pad, swap_route
+from weightspace.nets.layers_sequences import (
+    attention,
+    position_embedding,
+    print_attention,
+    print_position_embedding,
+    run_attention,
+)
+from weightspace.nets.layers_shortcuts import (
+    add,
+    add_route,
+    branch_route,
+    pad,
+    padded,
+    print_pad,
+    projected,
+    run_pad,
+    swap_route,
+)
 from weightspace.nets.layouts import by_model, joined
-from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Run
+from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Printed, Run
 from weightspace.rng import generator_for
 
 EPSILON = 1e-5  # of batch norm and layer norm, torch's default
@@ -144,54 +160,85 @@ def _run_mean(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
     return rearrange(hidden.mean((2, 3)), "b (m c) -> m b c", c=op.inside[0])
 
 
+def _print_conv(op: Op) -> Printed:
+    (channels, *_), (out, kernel, *rest) = op.inside, op.sizes.values()
+    named = zip(("padding", "stride", "groups"), rest, (0, 1, 1), strict=True)
+    given = "".join(f", {name}={number}" for name, number, default in named if number != default)
+    return Printed(f"nn.Conv2d({channels}, {out}, {kernel}{given}{'' if op.weights.has_bias else ', bias=False'})")
+
+
+def _print_pool(name: str, op: Op) -> Printed:
+    size, padding, stride = op.sizes.values()
+    given = f"{f', stride={stride}' if stride != size else ''}{f', padding={padding}' if padding else ''}"
+    return Printed(f"{name}({size}{given})")
+
+
+def _print_mean(op: Op) -> Printed:
+    return Printed(call="{x}.mean(1)" if len(op.inside) == 2 else "{x}.mean((2, 3))")
+
+
 NUMBERS = {"PADDING": r"0|[1-9][0-9]{0,9}", "SHARE": r"0\.(?=0*[1-9])[0-9]{1,9}"}  # of all others: from 1 on
 LAYERS: dict[str, Layer] = {
     "conv": Layer(
         "conv OUT KERNEL PADDING=0 STRIDE=1 GROUPS=1", _conv, _run_conv, names=("conv", "shortcut"),
-        plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1,
+        plain=lambda sizes: sizes["stride"] == sizes["groups"] == 1, printed=_print_conv,
     ),
     "linear": Layer(
         "linear OUT", _linear, _run_linear, (1, 2), ("linear", ""), plain=lambda sizes: True,
+        printed=lambda op: Printed(f"nn.Linear({op.inside[0]}, {op.sizes['out']})"),
     ),
-    "batch_norm": Layer("batch_norm", _batch_norm, _run_batch_norm, names=("norm", "shortcut_norm"), shifts=True),
+    "batch_norm": Layer(
+        "batch_norm", _batch_norm, _run_batch_norm, names=("norm", "shortcut_norm"), shifts=True,
+        printed=lambda op: Printed(f"nn.BatchNorm2d({op.inside[0]})"),
+    ),
     # torch.nn.LayerNorm([channel, h, w]) over all numbers of an image, each with a scale and a shift of its own; or
     # torch.nn.LayerNorm([feature]), for each position of a sequence by itself
-    "layer_norm": Layer("layer_norm", _layer_norm, _run_layer_norm, (1, 2, 3), ("layer_norm", "")),
+    "layer_norm": Layer(
+        "layer_norm", _layer_norm, _run_layer_norm, (1, 2, 3), ("layer_norm", ""),
+        printed=lambda op: Printed(f"nn.LayerNorm({list(op.made.parameters[0].shape)})"),
+    ),
     "pool": Layer(
         "pool SIZE PADDING=0 STRIDE=SIZE", _pool,
         lambda op, hidden, values, run: F.max_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
         plain=lambda sizes: (sizes["padding"], sizes["stride"]) == (0, sizes["size"]), maxima=True,
+        printed=lambda op: _print_pool("nn.MaxPool2d", op),
     ),
     # zeros around the image count, as in torch.nn.AvgPool2d
     "avg_pool": Layer(
         "avg_pool SIZE PADDING=0 STRIDE=SIZE", _pool,
         lambda op, hidden, values, run: F.avg_pool2d(hidden, op.sizes["size"], op.sizes["stride"], op.sizes["padding"]),
+        printed=lambda op: _print_pool("nn.AvgPool2d", op),
     ),
     "activation": Layer(
         "activation", lambda place, sizes: Made(place.shape), lambda op, hidden, values, run: run.activation(hidden), (1, 2, 3),
-        plain=lambda sizes: True,
+        plain=lambda sizes: True, printed=lambda op: Printed(call="self.activation({x})"),
     ),
     # a share of the features is 0 in training, drawn per model, and the others are divided by 1 - SHARE
-    "dropout": Layer("dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 2, 3), plain=lambda sizes: True),
-    "flatten": Layer(
-        "flatten", _flatten, lambda op, hidden, values, run: by_model(op, hidden).flatten(2), plain=lambda sizes: True
+    "dropout": Layer(
+        "dropout SHARE", lambda place, sizes: Made(place.shape), _run_dropout, (1, 2, 3), plain=lambda sizes: True,
+        printed=lambda op: Printed(f"nn.Dropout({op.sizes['share']})"),
     ),
-    "mean": Layer("mean", lambda place, sizes: Made(place.shape[:1]), _run_mean, (2, 3)),
+    "flatten": Layer(
+        "flatten", _flatten, lambda op, hidden, values, run: by_model(op, hidden).flatten(2), plain=lambda sizes: True,
+        printed=lambda op: Printed(call="{x}.flatten(1)"),
+    ),
+    "mean": Layer("mean", lambda place, sizes: Made(place.shape[:1]), _run_mean, (2, 3), printed=_print_mean),
     # an image as the sequence of its pixels, row by row; their channels are the features
     "sequence": Layer(
         "sequence", lambda place, sizes: Made((place.shape[0], prod(place.shape[1:]))),
         lambda op, hidden, values, run: rearrange(hidden, "b (m c) h w -> m b (h w) c", c=op.inside[0]),
+        printed=lambda op: Printed(call="{x}.flatten(2).mT"),
     ),
     "position_embedding": Layer(
         "position_embedding", position_embedding, lambda op, hidden, values, run: hidden + values[0].unsqueeze(1), (2,),
-        ("position_embedding", ""),
+        ("position_embedding", ""), printed=print_position_embedding,
     ),
     # torch.nn.MultiheadAttention between its two linear layers: linear 3 x WIDTH, attention HEADS, linear WIDTH
-    "attention": Layer("attention HEADS", attention, run_attention, (2,)),
+    "attention": Layer("attention HEADS", attention, run_attention, (2,), printed=print_attention),
     "branch": Layer("branch", lambda place, sizes: Made(place.shape), ranks=(2, 3), route=branch_route),
     "swap": Layer("", lambda place, sizes: Made(place.kept[-1]), ranks=(2, 3), route=swap_route),
     "add": Layer("add", add, ranks=(2, 3), route=add_route, before=projected),
     "add_padded": Layer("add_padded", add, ranks=(2, 3), route=add_route, before=padded),
-    "pad": Layer("", pad, run_pad),
+    "pad": Layer("", pad, run_pad, printed=print_pad),
 }  # fmt: skip
 WRITTEN = [kind for kind, layer in LAYERS.items() if layer.notation]

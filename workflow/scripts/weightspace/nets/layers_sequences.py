@@ -5,7 +5,7 @@ from einops import rearrange
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.steps import IN, Level, Made, Op, Parameter, Place, Run
+from weightspace.nets.steps import IN, Level, Made, Op, Parameter, Place, Printed, Run
 
 
 def position_embedding(place: Place, sizes: dict[str, int]) -> Made:
@@ -30,3 +30,16 @@ def run_attention(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Ten
     """softmax(q k' / sqrt(width of a head)) v for all models and heads at once."""
     folded = rearrange(hidden, "m b n (three h d) -> three (m b) h n d", three=3, h=op.sizes["heads"])
     return rearrange(F.scaled_dot_product_attention(*folded), "(m b) h n d -> m b n (h d)", m=len(hidden))
+
+
+def print_position_embedding(op: Op) -> Printed:
+    """A parameter of that name, added to every image's sequence."""
+    (positions, features), *_ = (parameter.shape for parameter in op.made.parameters)
+    made = f'nn.ParameterDict({{"embedding": torch.zeros({positions}, {features})}})'
+    return Printed(made, '{x} + {layer}["embedding"]')
+
+
+def print_attention(op: Op) -> Printed:
+    """Queries, keys and values as [image, head, position, feature]."""
+    folded = f"{{x}}.unflatten(2, (3, {op.sizes['heads']}, -1)).permute(2, 0, 3, 1, 4)"
+    return Printed(call=f"F.scaled_dot_product_attention(*{folded}).transpose(1, 2).flatten(2)")

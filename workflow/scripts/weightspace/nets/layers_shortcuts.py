@@ -8,7 +8,7 @@ from torch import Tensor
 
 from weightspace.errors import InputError
 from weightspace.nets.layouts import by_model, joined
-from weightspace.nets.steps import Level, Made, Op, Place, Run, Step
+from weightspace.nets.steps import Level, Made, Op, Place, Printed, Run, Step
 
 
 def branch_route(current: Any, kept: list, join: Callable) -> Any:
@@ -73,6 +73,17 @@ def pad(place: Place, sizes: dict[str, int]) -> Made:
 
 def run_pad(op: Op, hidden: Tensor, values: list[Tensor], run: Run) -> Tensor:
     """See `pad`."""
-    stride, missing = op.sizes["stride"], op.sizes["out"] - op.inside[0]
-    sides = (0, 0, 0, 0, missing // 2, missing - missing // 2)
-    return joined(F.pad(by_model(op, hidden[:, :, ::stride, ::stride]), sides))
+    stride = op.sizes["stride"]
+    return joined(F.pad(by_model(op, hidden[:, :, ::stride, ::stride]), _sides(op)))
+
+
+def print_pad(op: Op) -> Printed:
+    """The same in plain torch."""
+    stride = op.sizes["stride"]
+    return Printed(call=f"F.pad({{x}}[:, :, ::{stride}, ::{stride}], {_sides(op)})")
+
+
+def _sides(op: Op) -> tuple[int, ...]:
+    """Zeros around the columns, rows and channels, as torch takes them."""
+    missing = op.sizes["out"] - op.inside[0]
+    return 0, 0, 0, 0, missing // 2, missing - missing // 2

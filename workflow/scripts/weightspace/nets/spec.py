@@ -129,6 +129,12 @@ class NetSpec(NamedTuple):
         return self.num_weights == sum(layer.size for layer in self.layers) and all(layer.has_bias for layer in self.layers)
 
 
+LACKS = {  # a property of specs: what is said where it is needed and missing
+    "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
+    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: such networks are no tokens",
+}
+
+
 def _count(ops: Sequence[Op]) -> int:
     return sum(prod(parameter.shape) for op in ops for parameter in op.made.parameters)
 

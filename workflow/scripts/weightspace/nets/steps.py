@@ -107,6 +107,13 @@ class Run(NamedTuple):
     training: Training
 
 
+class Printed(NamedTuple):
+    """A step in plain torch, as text."""
+
+    module: str = ""  # what makes its torch.nn module; empty if it needs none
+    call: str = "{layer}({x})"  # what comes out, of what goes in and the module
+
+
 class Layer(NamedTuple):
     """An entry.
 
@@ -126,3 +133,4 @@ class Layer(NamedTuple):
     plain: Callable[[dict[str, Any]], bool] = lambda sizes: False  # part of the chains that recovery reads
     maxima: bool = False  # takes maxima, so that signs of units cannot be turned
     shifts: bool = False  # shifts each channel, so that a layer directly before it has no bias
+    printed: Callable[[Op], Printed] | None = None  # the same in plain torch; None where there is a route

@@ -15,7 +15,7 @@ from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.jobs import Job
 from weightspace.nets.forward import flatten
-from weightspace.nets.spec import NetSpec, build_spec
+from weightspace.nets.spec import LACKS, NetSpec, build_spec
 from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState, load_tensors, save_tensors
@@ -165,12 +165,17 @@ def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state
 
 
 def zoo_teachers(config: ZooTeachers, zoo: Zoo) -> Teachers:
-    """Models of a zoo at one epoch; raises InputError if a model or the epoch is not in its file, or a model diverged."""
+    """Models of a zoo at one epoch.
+
+    Raises InputError if a model or the epoch is not there, a model diverged, or recovery does not read such networks.
+    """
+    if not zoo.spec.plain:
+        raise InputError(f"zoo {config.zoo!r}: {LACKS['plain']}")
     if config.epoch not in zoo.epochs:
         raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, zoo.epochs))}, not {config.epoch}")
     if max(config.models) >= len(zoo.models):
         raise InputError(f"zoo {config.zoo!r} has models 0 to {len(zoo.models) - 1}, no {max(config.models)}")
     weights = zoo.checkpoints([(model, config.epoch) for model in config.models])
     if not (usable := in_range(weights)).all():
-        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~usable).nonzero()[0])]} diverged")
+        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~usable).nonzero()[0])]} diverged, or lacks the epoch")
     return Teachers(zoo.spec, weights.double(), [True] * len(weights))

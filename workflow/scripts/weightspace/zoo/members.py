@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from weightspace.seeds import seed_for
 from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.sources import CheckpointsConfig
 
 
 class Member(NamedTuple):
@@ -35,7 +36,12 @@ def members(config: ZooConfig) -> list[Member]:
 
 def split_of(member: Member, config: ZooConfig) -> str:
     """train, val or test: a hash of the model's identity, the same whoever else is in the zoo."""
-    draw = seed_for("split", *member.identity) / 2**32
+    return drawn_split(config, *member.identity)
+
+
+def drawn_split(config: ZooConfig | CheckpointsConfig, *identity: str | int | float) -> str:
+    """train, val or test: a hash of whatever `identity` names."""
+    draw = seed_for("split", *identity) / 2**32
     return "test" if draw < config.test_share else "val" if draw < config.test_share + config.val_share else "train"
 
 

@@ -18,6 +18,7 @@ PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "
 class ZooConfig(Recipe):
     """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
 
+    source: Literal["trained"] = Field("trained", exclude=True, description="trained here")
     inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
@@ -34,7 +35,7 @@ class ZooConfig(Recipe):
     test_share: Share = Field(0.25, description="fraction of the models")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
     stack_size: PositiveInt = Field(64, description="models trained as one tensor; halved when the GPU's memory ends")
-    properties: Annotated[list[Literal[PROPERTIES]], Once] = Field(
+    measured: Annotated[list[Literal[PROPERTIES]], Once] = Field(
         [],
         exclude=True,
         description="what else is measured of each model, at each epoch whose weights are stored, into properties.parquet",

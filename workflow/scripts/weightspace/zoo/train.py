@@ -100,14 +100,14 @@ def models_table(config: ZooConfig, models: list[Member], trained: TrainedModels
 
 
 def zoo_metrics(source: Source, models: pa.Table) -> list[dict]:
-    """Rows of every measure of every model at every kept epoch, and whether the model diverged by the last one."""
+    """Rows of what is known of every model at every kept epoch, and whether the model diverged by the last one that it has."""
     rows = []
-    last = max(models["epoch"].to_pylist())
+    last = dict(zip(models["model"].to_pylist(), models["epoch"].to_pylist(), strict=True))
     for record in models.to_pylist():
         where = {"split": record["split"], "subject": record["model"]}
         names = [name for name in (*MEASURES, "generalization_gap") if name not in ("train_loss", "val_loss")]
-        rows += [source.row(name, record[name], at=record["epoch"], **where) for name in names]
-        if record["epoch"] == last:
+        rows += [source.row(name, record[name], at=record["epoch"], **where) for name in names if record.get(name) is not None]
+        if record["epoch"] == last[record["model"]]:
             rows.append(source.row("diverged", float(record["diverged"]), **where))
     return rows
 

@@ -89,10 +89,13 @@ def plot_collapse(rows: pd.DataFrame) -> Figure:
             _draw_panel(axes, rows, cells, panel)
             for place in first_baseline:
                 axes.axhline(place - 0.5, color="#555555", linewidth=0.6)
-            legend_above(axes, panel.title)
+            if axes.get_legend_handles_labels()[0]:
+                legend_above(axes, panel.title)
+            else:
+                axes.set_title(f"{panel.title}\n(not measured without images)")
             axes.set_xlabel(panel.unit)
             percent_axis(axes, "x")
-        names = [f"{wrapped(label_of(rows, cell), 24)}\n{describe(rows, cell, 'accuracy_original')}" for cell in cells]
+        names = [f"{wrapped(label_of(rows, cell), 24)}\n{describe(rows, cell, 'weights_l2')}" for cell in cells]
         name_rows(grid[0], names)
         add_note(figure, f"{INTERVALS_NOTE} {NOTE}")
     return figure

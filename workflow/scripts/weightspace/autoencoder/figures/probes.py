@@ -6,10 +6,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.autoencoder.metrics import FEATURES, TARGETS
-from weightspace.errors import InputError
 from weightspace.report.names import words, wrapped
 from weightspace.report.select import cells_of, describe, has_metric, interval_of, label_of
-from weightspace.report.style import INTERVALS_NOTE, LOOKS, WIDTH_INCHES, add_note, draw_intervals, house_style, name_rows
+from weightspace.report.style import (
+    INTERVALS_NOTE,
+    LOOKS,
+    WIDTH_INCHES,
+    add_note,
+    draw_intervals,
+    house_style,
+    name_rows,
+    nothing_to_draw,
+)
 
 NOTE = (
     "R² on test models of a linear probe fitted on the training models; "
@@ -22,13 +30,15 @@ NOTE = (
 def plot_probes(rows: pd.DataFrame) -> Figure:
     """R² of each property from each set of features, one panel per property."""
     cells, targets = cells_of(rows, "autoencoder"), probe_targets(rows)
+    if not targets:
+        return nothing_to_draw("No probes: of no zoo all checkpoints have a property that differs between them.")
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 1.1 + 0.42 * len(cells)), layout="constrained")
         grid = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
         for axes, target in zip(grid, targets, strict=True):
             _draw_target(axes, rows, cells, target)
             axes.set(title=words(target), xlabel="R² on test models")
-        names = [f"{wrapped(label_of(rows, cell), 24)}\n{describe(rows, cell, 'accuracy_original')}" for cell in cells]
+        names = [f"{wrapped(label_of(rows, cell), 24)}\n{describe(rows, cell, 'weights_l2')}" for cell in cells]
         name_rows(grid[0], names)
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=len(FEATURES))
         add_note(figure, f"{INTERVALS_NOTE} {NOTE}")
@@ -36,12 +46,9 @@ def plot_probes(rows: pd.DataFrame) -> Figure:
 
 
 def probe_targets(rows: pd.DataFrame) -> list[str]:
-    """Properties that any probe of the table predicts; raises InputError if there is none."""
+    """Properties that any probe of the table predicts."""
     measured = set(rows["metric"])
-    targets = [target for target in TARGETS if f"probe_deviation_{target}" in measured]
-    if not targets:
-        raise InputError("the metrics table has no probes")
-    return targets
+    return [target for target in TARGETS if f"probe_deviation_{target}" in measured]
 
 
 def _draw_target(axes: Axes, rows: pd.DataFrame, cells: list[str], target: str) -> None:

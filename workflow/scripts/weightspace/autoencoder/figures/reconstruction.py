@@ -32,12 +32,10 @@ def plot_reconstruction(rows: pd.DataFrame) -> Figure:
 
 
 def _draw_cell(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
-    original = value_matrix(rows, cell, "accuracy_original")
-    reconstruction = value_matrix(rows, cell, "accuracy_reconstruction")
-    for place, seed in enumerate(original.index):
-        look = LOOKS[place % len(LOOKS)]
-        points = original.loc[seed], reconstruction.loc[seed]
-        axes.scatter(*points, s=9, marker=look.marker, color=look.color, alpha=0.55, linewidth=0)
+    if has_metric(rows, cell, "accuracy_original"):
+        _draw_models(axes, rows, cell)
+    else:
+        axes.text(0.05, 0.9, "not measured without images", transform=axes.transAxes)
     percent_axis(axes, "x")
     percent_axis(axes, "y")
     baseline = "baseline: " if about(rows, cell, "stage") == "baseline" else ""
@@ -45,15 +43,23 @@ def _draw_cell(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
     axes.set_title(f"{name}\n{_summary(rows, cell)}", fontsize=7, linespacing=1.35)
 
 
+def _draw_models(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
+    original = value_matrix(rows, cell, "accuracy_original")
+    reconstruction = value_matrix(rows, cell, "accuracy_reconstruction")
+    for place, seed in enumerate(original.index):
+        look = LOOKS[place % len(LOOKS)]
+        points = original.loc[seed], reconstruction.loc[seed]
+        axes.scatter(*points, s=9, marker=look.marker, color=look.color, alpha=0.55, linewidth=0)
+
+
 def _summary(rows: pd.DataFrame, cell: str) -> str:
+    broken = num_not_finite(rows, cell, "weights_l2")
+    n = f"{describe(rows, cell, 'weights_l2')}{f', {broken} not finite' if broken else ''}"
+    if not has_metric(rows, cell, "accuracy_original"):
+        return f"{n}\n{_weights_r2(rows, cell)}"
     original = interval_of(rows, cell, "accuracy_original")
     reconstruction = interval_of(rows, cell, "accuracy_reconstruction")
-    broken = num_not_finite(rows, cell, "weights_l2")
-    return (
-        f"{describe(rows, cell, 'accuracy_original')}{f', {broken} not finite' if broken else ''}\n"
-        f"{_weights_r2(rows, cell)}\n"
-        f"accuracy {percent(original.mean)} → {percent_with_interval(reconstruction)}"
-    )
+    return f"{n}\n{_weights_r2(rows, cell)}\naccuracy {percent(original.mean)} → {percent_with_interval(reconstruction)}"
 
 
 def _weights_r2(rows: pd.DataFrame, cell: str) -> str:
@@ -64,6 +70,6 @@ def _weights_r2(rows: pd.DataFrame, cell: str) -> str:
 
 
 def _limits(rows: pd.DataFrame, cells: list[str]) -> tuple[float, float]:
-    """From just below the lowest accuracy, original or reconstructed, to 1."""
+    """From just below the lowest accuracy, original or reconstructed, to 1; from 0 where none is measured."""
     shown = rows[rows["cell"].isin(cells) & rows["metric"].isin(["accuracy_original", "accuracy_reconstruction"])]
-    return max(0.0, float(shown["value"].min()) - 0.03), 1.005
+    return max(0.0, float(shown["value"].min()) - 0.03) if len(shown) else 0.0, 1.005

@@ -9,7 +9,15 @@ from matplotlib.ticker import MaxNLocator
 from weightspace.report.intervals import mean_interval
 from weightspace.report.names import percent, percent_with_interval
 from weightspace.report.select import cells_of, label_of
-from weightspace.report.style import LOOKS, add_note, house_style, legend_above, percent_axis, small_multiples
+from weightspace.report.style import (
+    LOOKS,
+    add_note,
+    house_style,
+    legend_above,
+    nothing_to_draw,
+    percent_axis,
+    small_multiples,
+)
 
 NOTE = (
     "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap "
@@ -20,7 +28,10 @@ NOTE = (
 
 def plot_zoo_accuracy(rows: pd.DataFrame) -> Figure:
     """Median and spread over models of test accuracy against epoch, one panel per zoo."""
-    zoos = cells_of(rows, "zoo")
+    measured = set(rows.loc[(rows["stage"] == "zoo") & (rows["metric"] == "test_accuracy"), "cell"])
+    zoos = [zoo for zoo in cells_of(rows, "zoo") if zoo in measured]
+    if not zoos:
+        return nothing_to_draw("No accuracy of any zoo's models is known.")
     with house_style():
         figure, grid = small_multiples(len(zoos), 2.9)
         for axes, zoo in zip(grid, zoos, strict=True):
@@ -48,6 +59,8 @@ def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
         bounds = test.quantile([low, high], axis=1)
         axes.fill_between(test.index, *bounds.to_numpy(), color=test_look.color, alpha=alpha, linewidth=0)
     for values, look, images in ((test, test_look, "test images"), (train, train_look, "training images")):
+        if values.empty:  # of an imported zoo not all is known
+            continue
         axes.plot(values.index, values.median(axis=1), look.line, color=look.color, marker=look.marker, label=f"median, {images}")
     axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 1))
     percent_axis(axes, "y")
