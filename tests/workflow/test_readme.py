@@ -43,7 +43,7 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     """Word for word, in a scenario that has what they name."""
     base = (ROOT / "config/scenarios/digits.yaml").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```$", GENERATE["SETTINGS"].read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) == 4
     content = yaml.safe_load(base)
     for example in map(yaml.safe_load, examples):
         for section, cells in example.items():

@@ -15,6 +15,7 @@ from weightspace.recipe import Recipe
 from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
+from weightspace.zoo.sources import CheckpointsConfig
 
 SCENARIOS = ROOT / "config" / "scenarios"
 
@@ -47,7 +48,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
     constants = ImagesConfig(source="svhn", normalization={"mean": [0.5], "std": [0.1, 0.2, 0.3]})
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
-        AlignmentConfig(zoo="digits", epoch=2, kind="different_init"),
+        AlignmentConfig(zoo="digits", epoch=2, kind="different_init"), CheckpointsConfig(source="checkpoints", path="mine"),
         TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
         *settings_in(scenario),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),

@@ -106,7 +106,10 @@ def test_networks_that_the_settings_tell_are_checked_before_the_first_job(tmp_pa
     known["autoencoders"]["plain"]["position_tables"] = {"sequence": 1, "layer": 1, "unit": 1}
     check_scenario(read(tmp_path, known), "mine")
     known["zoos"]["mine"]["architecture"] = "mlp"
-    assert "autoencoders.plain.position_tables.layer: networks of zoo 'mine' have 3 positions" in problems(tmp_path, known)
+    assert (
+        "autoencoders.plain.position_tables.layer: 1 rows are too few for 3 positions of the networks of zoo 'mine'"
+        in problems(tmp_path, known)
+    )
     del known["zoos"]["mine"]["images"]
     check_scenario(read(tmp_path, known), "mine")
 
