@@ -18,8 +18,7 @@ with rule_log(snakemake.log[0]):
     source = Source(params.scenario, "autoencoder", wildcards.autoencoder, int(wildcards.seed))
     config, zoo = AutoencoderSettings(**params.autoencoder), read_zoo(inputs.weights)
     train = checkpoints_by_split(config, zoo, read_table(inputs.models), device, ["train"])["train"]
-    images = next((read_images(path, device) for path in inputs.images), None)
-    data = autoencoder_data(config, zoo.spec, train, images)
+    data = autoencoder_data(config, zoo.spec, train, next((read_images(path, device) for path in inputs.images), None))
     with resumable(job, output.model) as state:
         trained = train_autoencoder(data, source, state)
         write_metrics(output.metrics, loss_metrics(source, trained, config), METRICS, job)
