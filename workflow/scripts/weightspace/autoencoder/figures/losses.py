@@ -32,8 +32,9 @@ def plot_losses(rows: pd.DataFrame) -> Figure:
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter(NullFormatter())
         grid[0].set_ylabel("training loss")
-        handles = [Line2D([], [], color=look.color, linestyle=look.line) for look in map(_look_of, PARTS)]
-        figure.legend(handles, PARTS, loc="outside upper left", ncols=len(PARTS))
+        drawn = [part for part in PARTS if curves.loc[curves["part"] == part, "value"].ne(0).any()]
+        handles = [Line2D([], [], color=look.color, linestyle=look.line) for look in map(_look_of, drawn)]
+        figure.legend(handles, drawn, loc="outside upper left", ncols=len(PARTS))
         add_note(figure, NOTE)
     return figure
 
