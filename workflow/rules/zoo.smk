@@ -1,29 +1,6 @@
 """Zoos: train them in shards and join these, or import what exists; measure; what lies between models. Weights stay in place."""
 
 
-def parts_of(zoo):
-    """The folders that a zoo's weights lie in; an import makes one."""
-    num_shards = getattr(settings.zoos[zoo], "num_shards", 1)
-    return collect("<results>/zoo/{zoo}/shards/{shard}", zoo=zoo, shard=range(num_shards))
-
-
-def shard_mb(wildcards, most_models=None):
-    """Weights of one shard, or of so many of its models where it has more."""
-    zoo = settings.zoos[wildcards.zoo]
-    num_models = min(ceil(zoo.num_models / zoo.num_shards), most_models or zoo.num_models)
-    return weights_mb(settings, wildcards.zoo, num_models, len(stored_epochs(settings, wildcards.zoo)))
-
-
-def part_mb(wildcards):
-    """Weights of one part, and what it takes to write it."""
-    return 3 * shard_mb(wildcards, settings.zoos[wildcards.zoo].stack_size)
-
-
-def read_mb(cell):
-    """Weights that an autoencoder or a baseline reads, twice."""
-    return 2 * weights_read_mb(settings, cell)
-
-
 rule train_zoo:
     input:
         images=lambda w: f"<results>/images/{settings.zoos[w.zoo].images}.safetensors",
