@@ -92,7 +92,7 @@ def test_the_folders_own_config_goes_before_the_checkouts(checkout, tmp_path):
     (tmp_path / "config/claims.yaml").write_text("{}\n")
     (scenarios / "mine.yaml").write_text(yaml.safe_dump(OWN))
     own = [job for job in planned(tmp_path, "--snakefile", checkout / "Snakefile") if "zoo=" in job]
-    assert own == ["join_zoo zoo=mine", "train_zoo zoo=mine, shard=0"]
+    assert own == ["join_zoo zoo=mine", "measure_zoo zoo=mine", "train_zoo zoo=mine, shard=0"]
     (scenarios / "smoke.yaml").write_text(yaml.safe_dump(OWN))
     output = snakemake(tmp_path, "--dry-run", "--snakefile", checkout / "Snakefile", "--config", "scenario=smoke")[1]
     assert "zoo=mine" in output

@@ -113,6 +113,7 @@ def test_own_checkpoints_run_as_written(clone, monkeypatch):
     """Word for word: plain networks become a zoo without images and an autoencoder of it, and plain networks again."""
     monkeypatch.chdir(clone.folder)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "network", raising=False)  # of another test's export
     (make, look, load), (scenario,) = blocks("python", ZOO), blocks("yaml", ZOO)
     session: dict = {}
     exec(compile(make, "own-zoo.md", "exec"), session)
