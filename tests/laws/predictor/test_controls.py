@@ -82,6 +82,7 @@ def test_controls_are_made_from_the_files_networks(inputs_of, kind):
 # at equal error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nets", ["residual", "plain"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_layer_has_the_predictors_error_and_all_else_is_the_originals(inputs_of, tmp_path, kind, nets):

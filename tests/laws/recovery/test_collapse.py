@@ -102,6 +102,7 @@ def test_least_squares_is_numpys_whatever_the_scales_of_features():
     np.testing.assert_allclose(error.numpy(), squares / 100, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_copies_of_a_feature_share_its_weight_and_dead_ones_get_none():
     features = torch.randn(100, 3)
     targets = features @ torch.tensor([[2.0], [-1.0], [0.5]]) + 3.0

@@ -386,6 +386,7 @@ def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
 OF_IMAGES = r".*accuracy.*|agreement.*|retrieval_outputs.*|diversity_outputs.*|generalization_gap|probe_.*"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["collapse", "reconstruction", "zoo_accuracy", "probes"])
 @pytest.mark.parametrize("everywhere", [True, False], ids=["all cells", "one of two zoos"])
 def test_what_is_not_known_without_images_is_left_away(metrics, name, everywhere):

@@ -3,6 +3,7 @@
 import datetime
 
 import pytest
+import yaml
 from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,3 +254,25 @@ def test_settings_hash_sees_each_value_and_no_order(settings):
     key = next(iter(settings))
     assert settings_hash(settings) == settings_hash(dict(reversed(settings.items())))
     assert settings_hash(settings) != settings_hash(settings | {key: [settings[key]]})
+
+
+def test_a_scenario_that_is_like_another_says_only_what_differs(tmp_path):
+    mine = read(tmp_path, scenario_content())
+    (tmp_path / "second.yaml").write_text(yaml.safe_dump({"like": "mine", "zoos": {"digits": {"num_seeds": 31}}}))
+    less = "like: second\nfigures:\npredictors: {own: , alone: , shared: }\nautoencoders: {plain: {clip_norm: null}}\n"
+    (tmp_path / "third.yaml").write_text(less)
+    second, third = (read_scenario([tmp_path], Options(scenario=name)) for name in ("second", "third"))
+    assert second.zoos["digits"].num_seeds == third.zoos["digits"].num_seeds == 31
+    assert second.model_copy(update={"zoos": mine.zoos}) == mine
+    assert set(third.predictors) == {"held"}
+    assert not third.figures
+    assert mine.autoencoders["plain"].clip_norm == 1
+    assert third.autoencoders["plain"].clip_norm is None
+
+
+@pytest.mark.parametrize("like", ["mine", "[a]", "second"])
+def test_scenarios_that_are_like_each_other_or_none_are_an_error(tmp_path, like):
+    (tmp_path / "mine.yaml").write_text(f"like: {like}\n")
+    (tmp_path / "second.yaml").write_text("like: mine\n")
+    with pytest.raises(InputError, match=r"\.yaml: like: must name another scenario"):
+        read_scenario([tmp_path], Options(scenario="mine"))

@@ -107,6 +107,13 @@ def test_progress_says_how_much_is_done_how_fast_and_how_long_it_will_take(clock
     assert capsys.readouterr().out == "step 0/200: started\nstep 50/200 (25%), 5/s, 30 s left\n"
 
 
+def test_before_anything_is_done_progress_says_neither_how_fast_nor_how_long(clock, capsys):
+    progress = Progress("step", 200)
+    clock.now += 10
+    progress.update(0)
+    assert capsys.readouterr().out.splitlines()[-1] == "step 0/200 (0%)"
+
+
 def test_progress_counts_its_rate_from_where_it_resumed(clock, capsys):
     progress = Progress("step", 200, done=100)
     clock.now += 10

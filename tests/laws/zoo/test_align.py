@@ -239,6 +239,7 @@ def test_cosine_is_1_of_a_network_and_itself_whatever_its_scale_and_below_1_of_o
 # the same wherever it runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn_digits", "resnet8", *ODD])
 def test_a_network_is_aligned_the_same_in_whatever_stack(name):
     spec = spec_of(name)

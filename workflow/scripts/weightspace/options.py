@@ -18,6 +18,8 @@ MOVED = {  # sections that scenarios had, and where their cells are written now
     "predictor_controls": "write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
 }
 
+CELL_LEVEL = 1  # of a scenario's keys: sections lie at 0, their cells at 1
+
 
 class Options(Settings):
     """What config.yaml and `--config` say: which scenario, and where this machine keeps things."""
@@ -35,16 +37,34 @@ def read_options(config: dict) -> Options:
 
 def read_scenario(folders: Sequence[Path], options: Options) -> Scenario:
     """Checked settings, from the first folder that has the scenario; raises InputError naming the file and each wrong key."""
-    file = f"{options.scenario}.yaml"
-    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
-    if path is None:
-        known = ", ".join(sorted({found.stem for folder in folders for found in folder.glob("*.yaml")}))
-        raise InputError(f"{shown(folders[0] / file)}: there is no scenario {options.scenario!r}, only {known}")
-    content = read_yaml(path)
+    path, content = _read_with_bases(folders, options.scenario)
     if moved := [f"{key}: {where}" for key, where in MOVED.items() if isinstance(content, dict) and key in content]:
         raise InputError(told(str(path), moved))
     scenario = checked(Scenario, expanded(content, str(path)), str(path))
     return scenario.model_copy(update={"device": options.device or scenario.device})
+
+
+def _read_with_bases(folders: Sequence[Path], name: str, above: tuple[str, ...] = ()) -> tuple[Path, object]:
+    """A scenario's file and its content, laid over that of the scenario that it is `like`."""
+    file = f"{name}.yaml"
+    path = next((folder / file for folder in folders if (folder / file).is_file()), None)
+    if path is None:
+        known = ", ".join(sorted({found.stem for folder in folders for found in folder.glob("*.yaml")}))
+        raise InputError(f"{shown(folders[0] / file)}: there is no scenario {name!r}, only {known}")
+    content = read_yaml(path)
+    if not isinstance(content, dict) or (base := content.pop("like", None)) is None:
+        return path, content
+    if not isinstance(base, str) or base in (*above, name):
+        raise InputError(f"{shown(path)}: like: must name another scenario, which is not like this one")
+    return path, laid_over(_read_with_bases(folders, base, (*above, name))[1], content)
+
+
+def laid_over(base: object, content: object, level: int = 0) -> object:
+    """Keys of `content` go before those of `base`, level by level; a section or a cell without a value takes the base's away."""
+    if not isinstance(base, dict) or not isinstance(content, dict):
+        return content
+    joined = base | {key: laid_over(base.get(key), value, level + 1) for key, value in content.items()}
+    return {key: value for key, value in joined.items() if value is not None or level > CELL_LEVEL}
 
 
 def expanded(content: object, where: str) -> object:

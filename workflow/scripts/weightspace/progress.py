@@ -69,5 +69,5 @@ class Progress:
             return
         self.printed = now
         rate = (done - self.start) / max(now - self.started, 1e-9)
-        left = (self.total - done) / max(rate, 1e-9)
-        print(f"{self.what} {done}/{self.total} ({done / max(self.total, 1):.0%}), {rate:.3g}/s, {left:.0f} s left")
+        left = f", {rate:.3g}/s, {(self.total - done) / rate:.0f} s left" if rate else ""
+        print(f"{self.what} {done}/{self.total} ({done / max(self.total, 1):.0%}){left}")
