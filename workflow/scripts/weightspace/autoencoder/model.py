@@ -38,6 +38,7 @@ class Autoencoder(nn.Module):
         self.expand = nn.Linear(config.latent, config.width)
         self.decoder = _transformer(config, config.decoder_dropout)
         self.detokenizer = nn.Linear(config.width, token_size)
+        self.linear = LinearCode(layout, num_tokens * config.latent) if config.linear_code else None
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(num_tokens * config.latent, config.projection, bias=False),
@@ -50,14 +51,55 @@ class Autoencoder(nn.Module):
         _initialize(self, config, generator)
 
     def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model token embedding"]:
-        return self.compress(self.encoder(self.tokenizer(tokens) + self._position()))
+        code = self.compress(self.encoder(self.tokenizer(tokens) + self._position()))
+        return code if self.linear is None else code + self.linear.encode(tokens).view_as(code)
 
     def decode(self, embeddings: Float[Tensor, "model token embedding"]) -> Float[Tensor, "model token feature"]:
-        return self.detokenizer(self.decoder(self.expand(embeddings) + self._position()))
+        tokens = self.detokenizer(self.decoder(self.expand(embeddings) + self._position()))
+        return tokens if self.linear is None else tokens + self.linear.decode(embeddings.flatten(1))
 
     def _position(self) -> Float[Tensor, "token width"]:
         sequence, layer, unit = self.positions.unbind(1)
         return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
+
+
+class LinearCode(nn.Module):
+    """A linear code of whole networks: numbers of a network are the coordinates of its entries that hold weights."""
+
+    def __init__(self, layout: TokenLayout, num_numbers: int) -> None:
+        super().__init__()
+        self.register_buffer("entries", layout.mask.flatten().nonzero().squeeze(1), persistent=False)
+        self.shape = layout.mask.shape
+        self.center = nn.Parameter(torch.zeros(len(self.entries)))
+        self.analysis = nn.Parameter(torch.zeros(num_numbers, len(self.entries)))
+        self.synthesis = nn.Parameter(torch.zeros(len(self.entries), num_numbers))
+
+    def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model number"]:
+        return (tokens.flatten(1)[:, self.entries] - self.center) @ self.analysis.T
+
+    def decode(self, numbers: Float[Tensor, "model number"]) -> Float[Tensor, "model token feature"]:
+        entries = self.center + numbers @ self.synthesis.T
+        flat = entries.new_zeros(len(entries), self.shape.numel()).index_copy(1, self.entries, entries)
+        return flat.view(-1, *self.shape)
+
+    @torch.no_grad()
+    def fit(self, tokens: Float[Tensor, "checkpoint token feature"]) -> None:
+        """Take the principal directions of some networks, each number of deviation 1 over them; what there is no more of is 0."""
+        entries = tokens.flatten(1)[:, self.entries]
+        self.center.copy_(entries.mean(0))
+        _, singular, directions = torch.linalg.svd((entries - self.center).double(), full_matrices=False)
+        num = min(len(self.analysis), int((singular > singular[0] * 1e-6).sum()))
+        deviation = (singular[:num] / sqrt(len(entries))).unsqueeze(1)
+        self.analysis[:num] = (directions[:num] / deviation).to(entries)
+        self.synthesis[:, :num] = (directions[:num] * deviation).T.to(entries)
+
+
+@torch.no_grad()
+def start_at_principal_directions(model: Autoencoder, tokens: Float[Tensor, "checkpoint token feature"]) -> None:
+    """Start as the best linear code of some networks, with the transformer's own part of code and tokens at 0."""
+    model.linear.fit(tokens)
+    for layer in (model.compress, model.detokenizer):
+        nn.init.zeros_(layer.weight)
 
 
 def needed_tables(layout: TokenLayout) -> PositionTables:

@@ -80,6 +80,11 @@ class AutoencoderSettings(Cell):
     heads: PositiveInt = Field(4, description="attention heads")
     feedforward: PositiveInt = Field(128, description="hidden units of a layer's MLP")
     latent: PositiveInt = Field(8, description="numbers per token in the bottleneck")
+    linear_code: bool = Field(
+        False,
+        description="a linear code of the whole network beside the transformer's, started at the principal directions of the train "
+        "networks, with the transformer's own part at 0",
+    )
     projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
     temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
     steps: PositiveInt = Field(description="optimizer steps")

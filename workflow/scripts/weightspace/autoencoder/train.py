@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.losses import LOSSES, UNSCALED, Step, losses_of, total_loss
-from weightspace.autoencoder.model import Autoencoder, parameter_groups, without_dropout
+from weightspace.autoencoder.model import Autoencoder, parameter_groups, start_at_principal_directions, without_dropout
 from weightspace.autoencoder.schedule import learning_rate, momentum
 from weightspace.autoencoder.settings import VIEWS, AutoencoderSettings
 from weightspace.autoencoder.views import StoredPermutations, stored_permutations
@@ -150,7 +150,7 @@ def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingStat
     Raises InputError that names `source` where a loss or a parameter is not finite.
     """
     config, device, seed = data.config, data.weights.device, source.seed
-    model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(device)
+    model = _new_model(data, config, seed)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), fused=True)
     scale = _first_losses(data, seed) if config.loss_scale == "first_batch" else None
     every = max(1, config.steps // REPORTS)
@@ -175,6 +175,14 @@ def train_autoencoder(data: AutoencoderData, source: Source, state: TrainingStat
     return Trained(model, scale, curves[:full].cpu(), [every * (n + 1) for n in range(full)])
 
 
+def _new_model(data: AutoencoderData, config: AutoencoderSettings, seed: int) -> Autoencoder:
+    """The autoencoder before its first step."""
+    model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(data.weights.device)
+    if config.linear_code:
+        start_at_principal_directions(model, data.codec.to_tokens(data.weights))
+    return model
+
+
 def _check_finite(tensors: list[Tensor], source: Source, step: int) -> None:
     """Raises InputError if the losses since the last report, or the parameters that they left, are not finite at a step.
 
@@ -190,7 +198,7 @@ def _check_finite(tensors: list[Tensor], source: Source, step: int) -> None:
 def _first_losses(data: AutoencoderData, seed: int) -> dict[str, float]:
     """Losses before the first step by which later ones are divided, without dropout."""
     config = without_dropout(data.config)
-    model = Autoencoder(config, data.codec.layout, generator_for("autoencoder", "init", seed)).to(data.weights.device)
+    model = _new_model(data, config, seed)
     losses = batch_losses(data._replace(config=config), model, 0, seed)
     return {name: float(loss) for name, loss in losses.items() if name not in UNSCALED}
 
