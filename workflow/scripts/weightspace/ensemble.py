@@ -11,7 +11,8 @@ from weightspace.nets.forward import forward, move_statistics
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
-CHUNK = 2**15  # image passes per call of forward; more only fills the cache
+CHUNK = {"cpu": 2**19, "cuda": 2**25}  # numbers of the images that models see in a call of forward; more fills the cache
+TOGETHER = 4  # models in a call, at least: convolutions of one model alone take longer
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
 
@@ -20,8 +21,9 @@ def outputs(
     spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "model batch class"]:
     """Logits of all models on the same images, in chunks that fit."""
-    size = max(1, CHUNK // max(1, len(images)))
-    rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(CHUNK)] for stack in weights.split(size)]
+    passes = max(TOGETHER, CHUNK[images.device.type] // images[:1].numel()) if len(images) else TOGETHER
+    size = max(TOGETHER, passes // max(1, len(images)))
+    rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(passes // size)] for stack in weights.split(size)]
     return torch.cat([torch.cat(row, dim=1) for row in rows])
 
 

@@ -47,13 +47,12 @@ def forward(
     Batch norms use running statistics, or, where `training.statistics` is a dictionary, those of the batch, which are left in
     it by the names of the running ones (see `move_statistics`). Dropout acts where `training.seeds` has a number per model.
 
-    Convolutions run with models as groups: one call for the whole stack. Channels lie last in memory, which made
-    convolution and pooling of such stacks three times as fast on a CPU (docs/log/2026-11.md).
+    Convolutions run with models as groups: one call for the whole stack, with channels last in memory.
     """
     parameters, run, kept = unflatten(spec, weights), Run(ACTIVATIONS[spec.activation].function, training), []
     if not spec.plain:  # a plain net's first convolution makes every model's channels of the shared images
         images = images.expand(len(weights), -1, -1, -1, -1)
-    hidden = rearrange(images, "m b c h w -> b (m c) h w").contiguous(memory_format=torch.channels_last)
+    hidden = channels_last(rearrange(images, "m b c h w -> b (m c) h w"))
     for op in spec.ops:
         layer, before = LAYERS[op.kind], hidden
         if layer.route:
@@ -65,6 +64,14 @@ def forward(
         if maps is not None and op.made.mapped:
             maps.append(rearrange(hidden, "b (m c) h w -> m b c h w", c=op.made.shape[0]))
     return hidden
+
+
+def channels_last(images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
+    """The same with channels last in memory, for a single channel too, of which torch's own `contiguous` leaves strides as they are.
+
+    Convolutions and poolings go by these strides: a forward pass of many networks on the same gray images is 3 to 5 times as fast.
+    """
+    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
 def move_statistics(
