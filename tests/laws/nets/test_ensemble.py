@@ -5,7 +5,7 @@ import torch
 import weightspace.ensemble
 from torch import nn
 from weightspace.ensemble import evaluate, outputs, recalibrated
-from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.forward import channels_last, forward, unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import build_spec
 from weightspace.nets.steps import Training
@@ -22,12 +22,20 @@ specs = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 @pytest.mark.usefixtures("float64")
 @specs
-@pytest.mark.parametrize("chunk", [1, 20, 41, 10**6])
+@pytest.mark.parametrize("chunk", [1, 1000, 5000, 10**6])
 def test_outputs_do_not_depend_on_the_chunk(spec, chunk, monkeypatch):
     weights, images = torch.randn(NUM_MODELS, spec.num_weights), torch.randn(20, 2, 6, 6)
     whole = forward(spec, weights, images[None])
-    monkeypatch.setattr(weightspace.ensemble, "CHUNK", chunk)
+    monkeypatch.setattr(weightspace.ensemble, "CHUNK", {"cpu": chunk})
     torch.testing.assert_close(outputs(spec, weights, images), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_channels_lie_last_whatever_their_number(channels):
+    images = torch.randn(5, channels, 4, 6)
+    laid = channels_last(images)
+    assert torch.equal(laid, images)
+    assert laid.stride() == (24 * channels, 1, 6 * channels, channels)
 
 
 def test_outputs_ask_for_no_gradient():
