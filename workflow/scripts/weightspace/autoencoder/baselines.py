@@ -6,27 +6,32 @@ from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, held_out_networks, metric_rows, reconstruction_metrics
+from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
+from weightspace.tokens import layer_scale
 
 
 def evaluate_baseline(
     config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source
 ) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
-    originals = held_out_networks(splits, splits["test"].last_epoch)
-    weights = REBUILD[config.kind](config, originals, splits["train"].weights)
-    rebuilt = Rebuilt(weights, weights.new_zeros(len(weights)))
+    originals, train = held_out_networks(splits, splits["test"].last_epoch), splits["train"].weights
+    if config.kind == "pca":
+        refining = refining_of(config.refine, spec, layer_scale(spec, train), images)
+        weights = rebuild_pca(config, originals.weights, train, refining)
+    else:
+        weights = REBUILD[config.kind](config, originals)
+    none = weights.new_zeros(len(weights))
+    rebuilt = Rebuilt(weights, none, none + config.numbers if config.numbers else None)
     return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))
 
 
-def rebuild_init_mean(
-    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
-) -> Float[Tensor, "model weight"]:
+def rebuild_init_mean(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:
     """The mean of the training networks of the same init, at the same epoch: the prototype of an init.
 
     Raises InputError where a test network shares its init with no training network.
@@ -36,19 +41,7 @@ def rebuild_init_mean(
     return originals.init_mean
 
 
-def rebuild_pca(
-    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
-) -> Float[Tensor, "model weight"]:
-    """The linear code of `numbers` numbers that is best for the training checkpoints."""
-    mean = train.mean(0)
-    _, _, directions = torch.linalg.svd((train - mean).double(), full_matrices=False)
-    basis = directions[: config.numbers].to(train)
-    return mean + (originals.weights - mean) @ basis.T @ basis
-
-
-def rebuild_noise(
-    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
-) -> Float[Tensor, "model weight"]:
+def rebuild_noise(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:
     """The original under white noise that leaves an expected R2 of `weights_r2`: error without any structure."""
     spread = (originals.weights - originals.train_mean).square().sum(1).mean()
     deviation = ((1 - config.weights_r2) * spread / originals.weights.shape[1]).sqrt()
@@ -56,4 +49,20 @@ def rebuild_noise(
     return originals.weights + deviation * noise.to(originals.weights.device)
 
 
-REBUILD = {"init_mean": rebuild_init_mean, "pca": rebuild_pca, "noise": rebuild_noise}
+REBUILD = {"init_mean": rebuild_init_mean, "noise": rebuild_noise}
+
+
+def rebuild_pca(
+    config: BaselineConfig,
+    weights: Float[Tensor, "model weight"],
+    train: Float[Tensor, "checkpoint weight"],
+    refining: Refining | None = None,
+) -> Float[Tensor, "model weight"]:
+    """The linear code of `numbers` numbers that is best for the training checkpoints; codes are then refined, or not."""
+    mean = train.mean(0)
+    _, _, directions = torch.linalg.svd((train - mean).double(), full_matrices=False)
+    basis = directions[: config.numbers].to(train)
+    codes = (weights - mean) @ basis.T
+    if refining:
+        codes = refined(refining, lambda codes: mean + codes @ basis, codes, weights)
+    return mean + codes @ basis

@@ -12,7 +12,9 @@ from torch import Tensor
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
 from weightspace.checkpoints import Zoo, which_learned
 from weightspace.errors import InputError
+from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import LACKS
+from weightspace.rng import generator_for
 
 SPLITS = ("train", "val", "test")
 
@@ -70,3 +72,9 @@ def checkpoints_by_split(
             places = list(zip(rows["model"].tolist(), rows["epoch"].tolist(), strict=True))
             splits[split] = Checkpoints(zoo.checkpoints(places).to(device), rows)
     return splits
+
+
+def query_pool(num: int, images: ImageSet) -> Float[Tensor, "query channel height width"]:
+    """So many train images, normalized, the same for all that ask for as many."""
+    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", num))[:num]
+    return normalize(images.train_x[pool.to(images.train_x.device)], images)

@@ -12,6 +12,7 @@ from torch import Tensor
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.probe import probe_metrics
+from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.store import Stored
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance
 from weightspace.ensemble import outputs
@@ -48,13 +49,25 @@ class Rebuilt(NamedTuple):
 
     weights: Float[Tensor, "model weight"]
     padding: Float[Tensor, " model"]  # squared norm of what the decoder puts where tokens hold no weight
+    numbers: Float[Tensor, " model"] | None = None  # of the code; None where there is none
+
+
+def reconstruct(
+    codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], batch_size: int, refining: Refining | None = None
+) -> Rebuilt:
+    """Encode and decode networks as they are, without permutation; codes are refined in between, or not."""
+    parts = [_reconstruct(codec, model, batch, refining) for batch in weights.split(batch_size)]
+    return Rebuilt(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
-def reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], batch_size: int) -> Rebuilt:
-    """Encode and decode networks as they are, without permutation."""
-    decoded = torch.cat([model.decode(model.encode(codec.to_tokens(batch))) for batch in weights.split(batch_size)])
-    return Rebuilt(codec.to_weights(decoded), (decoded * ~codec.layout.mask).square().sum((1, 2)))
+def _reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], refining: Refining | None) -> Rebuilt:
+    codes = model.encode(codec.to_tokens(weights))
+    if refining:
+        codes = refined(refining, lambda codes: codec.to_weights(model.decode(codes)), codes, weights)
+    tokens = model.decode(codes)
+    padding = (tokens * ~codec.layout.mask).square().sum((1, 2))
+    return Rebuilt(codec.to_weights(tokens), padding, torch.full_like(padding, codes[0].numel()))
 
 
 def reconstruction_metrics(
@@ -102,6 +115,8 @@ def structure_metrics(originals: HeldOutNetworks, rebuilt: Rebuilt) -> dict[str,
         "diversity_original": mean_over_others(distance(original, original)),
         "diversity_reconstruction": mean_over_others(distance(weights, weights)),
     }
+    if rebuilt.numbers is not None:
+        metrics["code_numbers"] = rebuilt.numbers
     if originals.init_mean is not None:
         metrics["weights_deviation_within_init"] = (original - originals.init_mean).square().sum(1)
     return metrics
@@ -157,7 +172,8 @@ def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
     originals = held_out_networks(splits, splits["test"].last_epoch)
-    rebuilt = rebuild_test(stored, codecs["test"], splits["test"])
+    refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
+    rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
     return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
@@ -171,13 +187,13 @@ def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Cod
     return codec._replace(scale=layer_scale(codec.spec, weights, deviation=config.scale_deviation))
 
 
-def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints) -> Rebuilt:
+def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refining | None = None) -> Rebuilt:
     """Reconstructions of the test networks at the last epoch, encoded beside each other or beside all epochs, as published."""
     epoch, size = test.last_epoch, stored.config.evaluation_batch
     if stored.config.evaluation_mates == "last_epoch":
-        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, size)
+        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, size, refining)
     last = torch.tensor((test.properties["epoch"] == epoch).to_numpy())
-    return Rebuilt(*(values[last] for values in reconstruct(codec, stored.trained, test.weights, size)))
+    return Rebuilt(*(values[last] for values in reconstruct(codec, stored.trained, test.weights, size, refining)))
 
 
 def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:

@@ -14,6 +14,7 @@ TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
 FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
 
 RECONSTRUCTION = [
+    Metric("code_numbers", "numbers", POSITIVE, "lower", "numbers that a network is rebuilt from, where there is a code"),
     Metric("weights_squared_error", SQUARED, POSITIVE, "lower", "squared distance of original and reconstruction"),
     Metric("weights_deviation", SQUARED, POSITIVE, "neither", "squared distance of the original from the train mean"),
     Metric("weights_deviation_within_init", SQUARED, POSITIVE, "neither", "the same from the train mean of the own init"),

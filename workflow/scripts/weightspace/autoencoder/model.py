@@ -63,6 +63,9 @@ class Autoencoder(nn.Module):
         return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
 
 
+NEGLIGIBLE = 1e-6  # of the largest singular value
+
+
 class LinearCode(nn.Module):
     """A linear code of whole networks: numbers of a network are the coordinates of its entries that hold weights."""
 
@@ -84,14 +87,13 @@ class LinearCode(nn.Module):
 
     @torch.no_grad()
     def fit(self, tokens: Float[Tensor, "checkpoint token feature"]) -> None:
-        """Take the principal directions of some networks, each number of deviation 1 over them; what there is no more of is 0."""
+        """Take the mean and the principal directions of some networks; numbers for which there is no direction left are 0."""
         entries = tokens.flatten(1)[:, self.entries]
         self.center.copy_(entries.mean(0))
         _, singular, directions = torch.linalg.svd((entries - self.center).double(), full_matrices=False)
-        num = min(len(self.analysis), int((singular > singular[0] * 1e-6).sum()))
-        deviation = (singular[:num] / sqrt(len(entries))).unsqueeze(1)
-        self.analysis[:num] = (directions[:num] / deviation).to(entries)
-        self.synthesis[:, :num] = (directions[:num] * deviation).T.to(entries)
+        basis = directions[: len(self.analysis)][singular[: len(self.analysis)] > singular[0] * NEGLIGIBLE].to(entries)
+        for matrix in (self.analysis, self.synthesis.T):
+            matrix.zero_()[: len(basis)] = basis
 
 
 @torch.no_grad()

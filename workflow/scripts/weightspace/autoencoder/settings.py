@@ -22,6 +22,29 @@ class PositionTables(Settings):
     unit: PositiveInt = Field(description="units of a layer; published: 100, of LeNet-5 128")
 
 
+BehaviorDistance = Literal["softmax_mse", "logit_mse", "distillation", "soft_cross_entropy", "raw_cross_entropy"]
+
+
+class RefineConfig(Settings):
+    """Gradient steps on the code of each network that is rebuilt, from the encoder's on, for that network alone."""
+
+    steps: PositiveInt = Field(100, description="of Adam, whose rate falls to 0")
+    learning_rate: PositiveFloat = Field(0.05, description="first")
+    structure_weight: NonNegativeFloat = Field(1.0, description="factor of the mean squared error of standardized weights")
+    behavior_weight: NonNegativeFloat = Field(0.1, description="factor of the distance of answers to train images")
+    behavior_distance: Literal["softmax_mse", "logit_mse"] = Field("logit_mse", description="as of autoencoders")
+    num_queries: PositiveInt = Field(256, description="train images per step")
+    query_pool: PositiveInt = Field(1024, description="train images that they are drawn from")
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> "RefineConfig":
+        if not (self.structure_weight or self.behavior_weight):
+            raise ValueError("structure_weight and behavior_weight are both 0")
+        if self.num_queries > self.query_pool:
+            raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
+        return self
+
+
 class AutoencoderSettings(Cell):
     """One autoencoder over the checkpoints of a zoo, for any seed."""
 
@@ -36,7 +59,7 @@ class AutoencoderSettings(Cell):
     structure_mean: Literal["weights", "entries"] = Field(
         "weights", description="over which the squared error is a mean; entries: padding too, as published"
     )
-    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation", "soft_cross_entropy", "raw_cross_entropy"] = Field(
+    behavior_distance: BehaviorDistance = Field(
         "softmax_mse", description="softmax_mse is the published one; raw_cross_entropy: logits as targets, as the published code"
     )
     distillation_temperature: PositiveFloat = Field(2.0, description="of behavior_distance: distillation")
@@ -82,8 +105,8 @@ class AutoencoderSettings(Cell):
     latent: PositiveInt = Field(8, description="numbers per token in the bottleneck")
     linear_code: bool = Field(
         False,
-        description="a linear code of the whole network beside the transformer's, started at the principal directions of the train "
-        "networks, with the transformer's own part at 0",
+        description="a linear code of the whole network beside the transformer's, started at the principal directions of the "
+        "train networks, with the transformer's own part at 0",
     )
     projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
     temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
@@ -103,6 +126,9 @@ class AutoencoderSettings(Cell):
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
     evaluation_mates: Literal["last_epoch", "all_epochs"] = Field(
         "last_epoch", description="all_epochs: networks are encoded beside their earlier epochs, as published"
+    )
+    refine: RefineConfig | None = Field(
+        None, description="steps on the code of each network that is rebuilt; null: the encoder's code is taken as it is"
     )
     probe_features: Literal["standardized", "raw"] = Field(
         "standardized", description="raw: neither centered nor scaled, penalties 1 and 3 times powers of 10, as published"
@@ -150,9 +176,12 @@ class BaselineConfig(Cell):
     )
     numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
     weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
+    refine: RefineConfig | None = Field(None, description="of pca: steps on the code of each network, as of an autoencoder")
 
     @model_validator(mode="after")
     def _settings_match_kind(self) -> "BaselineConfig":
         if (self.numbers is not None) != (self.kind == "pca") or (self.weights_r2 is not None) != (self.kind == "noise"):
             raise ValueError("kind pca needs numbers, kind noise needs weights_r2, and neither is for another kind")
+        if self.refine and self.kind != "pca":
+            raise ValueError("refine is of pca, which has a code")
         return self

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from weightspace.autoencoder.data import Checkpoints
+from weightspace.autoencoder.data import Checkpoints, query_pool
 from weightspace.autoencoder.losses import LOSSES, UNSCALED, Step, losses_of, total_loss
 from weightspace.autoencoder.model import Autoencoder, parameter_groups, start_at_principal_directions, without_dropout
 from weightspace.autoencoder.schedule import learning_rate, momentum
@@ -15,7 +15,7 @@ from weightspace.autoencoder.settings import VIEWS, AutoencoderSettings
 from weightspace.autoencoder.views import StoredPermutations, stored_permutations
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
-from weightspace.images.tensors import ImageSet, normalize
+from weightspace.images.tensors import ImageSet
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
 from weightspace.progress import Progress
@@ -51,7 +51,7 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
         told = f"batch_size {config.batch_size} is more than its {len(train.weights)} train checkpoints"
         raise InputError(f"zoo {config.zoo!r}: {told}, so batches: epochs has none")
     weights = train.weights
-    queries = _query_pool(config, images) if images else weights.new_zeros(0, *spec.image_shape)
+    queries = query_pool(config.query_pool, images) if images else weights.new_zeros(0, *spec.image_shape)
     targets = outputs(spec, weights, queries if config.behavior_weight else queries[:0])
     broken = (~targets.isfinite()).flatten(1).any(1)
     if broken.any():
@@ -61,11 +61,6 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
     codec = make_codec(spec, weights, config.token_size, config.standardize, deviation=config.scale_deviation)
     stored = stored_permutations(spec, config.stored_permutations, len(weights)) if config.views == "stored" else None
     return AutoencoderData(config, codec.to(weights.device), weights, queries, targets, stored)
-
-
-def _query_pool(config: AutoencoderSettings, images: ImageSet) -> Float[Tensor, "query channel height width"]:
-    pool = torch.randperm(len(images.train_x), generator=generator_for("query_pool", config.query_pool))[: config.query_pool]
-    return normalize(images.train_x[pool.to(images.train_x.device)], images)
 
 
 def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int) -> dict[str, Float[Tensor, ""]]:

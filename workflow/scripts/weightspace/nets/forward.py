@@ -67,9 +67,9 @@ def forward(
 
 
 def channels_last(images: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch channel height width"]:
-    """The same with channels last in memory, for a single channel too, of which torch's own `contiguous` leaves strides as they are.
+    """The same with channels last in memory, also where there is one channel, whose strides torch's `contiguous` leaves alone.
 
-    Convolutions and poolings go by these strides: a forward pass of many networks on the same gray images is 3 to 5 times as fast.
+    Convolutions and pooling go by these strides: many networks on the same gray images run 3 to 5 times as fast.
     """
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 

@@ -77,6 +77,13 @@ FIGURES = [
         "made. They are computed, not trained, and have no seeds.",
     ),
     Figure(
+        "code_size", "autoencoder", "autoencoder.figures.code_size:plot_code_size", "metrics", "size of the code",
+        "How many numbers does a network take to come back as itself? Agreement of each reconstruction with its own original on "
+        "test images, and on blends of two of them, where networks differ more, and its accuracy, against the numbers of its "
+        "code, for autoencoders that learn from weights alone, from weights and answers, and for linear codes. A code may be "
+        "refined: moved by gradient steps for one network's weights and its answers to train images.",
+    ),
+    Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
         "What a linear probe reads from an autoencoder's embedding of a test model: R² for each property, beside the same "
         "encoder untrained and plain statistics of the weights. The probe is fitted on training models of the zoo; its "

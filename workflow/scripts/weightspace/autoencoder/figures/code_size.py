@@ -1,0 +1,83 @@
+"""Figure code_size: how many numbers a network takes to come back as itself, and what learns or chooses them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from weightspace.report.names import wrapped
+from weightspace.report.select import about, cells_of, describe, has_metric, interval_of, label_of, value_matrix
+from weightspace.report.style import (
+    INTERVALS_NOTE,
+    LOOKS,
+    WIDTH_INCHES,
+    add_note,
+    draw_upright_intervals,
+    house_style,
+    nothing_to_draw,
+    percent_axis,
+)
+
+NOTE = (
+    "One marker per autoencoder or linear code; lines join those of one group. Dashed: the originals' own accuracy; two "
+    "originals' mean agreement. A reconstruction that is its original agrees with it fully. Refined: the code of each network "
+    "is moved by gradient steps of its own, for its weights and its answers to train images."
+)
+
+
+class Panel(NamedTuple):
+    """What one panel shows."""
+
+    title: str
+    metric: str
+    reference: str | None  # a metric of the originals, as a line
+
+
+PANELS = (
+    Panel("Agreement with the own original", "agreement_own", "agreement_originals"),
+    Panel("The same on blends of two images", "agreement_own_mixed", "agreement_originals_mixed"),
+    Panel("Test accuracy", "accuracy_reconstruction", "accuracy_original"),
+)
+
+
+def plot_code_size(rows: pd.DataFrame) -> Figure:
+    """Agreement and accuracy of reconstructions against the numbers of the code, one line per group of cells."""
+    measured = ("code_numbers", *(panel.metric for panel in PANELS))
+    cells = [
+        cell for cell in cells_of(rows, "autoencoder", "baseline") if all(has_metric(rows, cell, metric) for metric in measured)
+    ]
+    if not cells:
+        return nothing_to_draw("Size of the code: nothing here has a code and was measured on images.")
+    groups: dict[str, list[str]] = {}
+    for cell in cells:
+        groups.setdefault(about(rows, cell, "group") or label_of(rows, cell), []).append(cell)
+    with house_style():
+        figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.16 * len(groups)), layout="constrained")
+        grid = figure.subplots(1, len(PANELS))
+        for axes, panel in zip(grid, PANELS, strict=True):
+            _draw_panel(axes, rows, groups, panel)
+        grid[0].set_ylabel("(%)")
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        add_note(figure, f"{describe(rows, cells[0], 'agreement_own')}. {INTERVALS_NOTE} {NOTE}")
+    return figure
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, groups: dict[str, list[str]], panel: Panel) -> None:
+    spread = np.geomspace(0.94, 1 / 0.94, len(groups)) if len(groups) > 1 else [1.0]
+    sizes = {cell: float(value_matrix(rows, cell, "code_numbers").to_numpy().mean()) for own in groups.values() for cell in own}
+    for place, (name, own) in enumerate(groups.items()):
+        ordered = sorted(own, key=sizes.__getitem__)
+        places = np.array([sizes[cell] for cell in ordered]) * spread[place]
+        intervals = [interval_of(rows, cell, panel.metric) for cell in ordered]
+        draw_upright_intervals(axes, places, intervals, LOOKS[place % len(LOOKS)], wrapped(name, 60))
+    if panel.reference:
+        first = next(iter(sizes))
+        level = interval_of(rows, first, panel.reference).mean
+        axes.axhline(level, color="#555555", linewidth=0.9, linestyle="--", zorder=0.5)
+    axes.set(xscale="log", xlabel="numbers per network", title=panel.title)
+    axes.set_xticks(sorted(set(sizes.values())), [f"{size:g}" for size in sorted(set(sizes.values()))])
+    axes.xaxis.set_minor_locator(NullLocator())
+    percent_axis(axes, "y")
