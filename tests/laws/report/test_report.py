@@ -110,9 +110,11 @@ def planted_metrics(models=40, steps=20, cells=CELLS, zoo_models=60, baselines=B
                     source.row(f"loss_{part}", float(loss), split="train", at=50 * step + 50) for step, loss in enumerate(losses)
                 ]
             values = planted_values(accuracy + 0.004 * rng.standard_normal(), prototype, models, rng)
-            rows += rows_of(source, {**values, **planted_probes(prototype, models, rng)})
+            code = {"code_numbers": np.full(models, 336.0)}
+            rows += rows_of(source, {**values, **planted_probes(prototype, models, rng), **code})
     for cell, (accuracy, prototype, _) in baselines.items():
-        rows += rows_of(Source("planted", "baseline", cell, 0), planted_values(accuracy, prototype, models, rng))
+        code = {"code_numbers": np.full(models, 42.0)} if cell == "pca" else {}
+        rows += rows_of(Source("planted", "baseline", cell, 0), planted_values(accuracy, prototype, models, rng) | code)
     return rows
 
 
@@ -398,6 +400,27 @@ def test_what_is_not_known_without_images_is_left_away(metrics, name, everywhere
              "zoo_accuracy": "No accuracy", "probes": "No probes"}[name]  # fmt: skip
     assert (whole in text) == (everywhere or name == "reconstruction")
     assert name == "zoo_accuracy" or "contrast structure" in text or everywhere
+
+
+@pytest.mark.slow
+def test_the_figure_of_code_sizes_joins_cells_of_a_group_at_their_means_by_size(metrics):
+    grouped = metrics.copy()
+    own = grouped["cell"].isin(["contrast_structure", "pca"])
+    grouped.loc[own, "group"] = "one way"
+    figure = draw(figure_named("code_size"), grouped)
+    for axes, metric in zip(figure.axes, ("agreement_own", "agreement_own_mixed", "accuracy_reconstruction"), strict=True):
+        drawn = {bars.get_label(): bars[0] for bars in axes.containers}
+        assert {"init mean", "noise"}.isdisjoint(drawn)
+        means = [interval_of(grouped, cell, metric).mean for cell in ("pca", "contrast_structure")]
+        np.testing.assert_allclose(drawn["one way"].get_ydata(), means)
+        np.testing.assert_allclose(drawn["one way"].get_xdata() / drawn["one way"].get_xdata()[0], [1, 8])
+
+
+@pytest.mark.slow
+def test_the_figure_of_code_sizes_says_how_many_cells_it_has_no_marker_for():
+    many = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}
+    text = plotted("code_size", joined(planted_metrics(models=4, steps=2, cells=many, zoo_models=4)))
+    assert f"Left out: {len(many) + 1 - 10} more" in text
 
 
 @pytest.mark.slow

@@ -28,6 +28,9 @@ NOTE = (
 )
 
 
+MOST = 2 * len(LOOKS)  # lines that can be told apart: markers filled, then open
+
+
 class Panel(NamedTuple):
     """What one panel shows."""
 
@@ -54,6 +57,8 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
     groups: dict[str, list[str]] = {}
     for cell in cells:
         groups.setdefault(about(rows, cell, "group") or label_of(rows, cell), []).append(cell)
+    left_out = sum(len(own) for own in list(groups.values())[MOST:])
+    groups = dict(list(groups.items())[:MOST])
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.16 * len(groups)), layout="constrained")
         grid = figure.subplots(1, len(PANELS))
@@ -61,7 +66,8 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
             _draw_panel(axes, rows, groups, panel)
         grid[0].set_ylabel("(%)")
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-        add_note(figure, f"{describe(rows, cells[0], 'agreement_own')}. {INTERVALS_NOTE} {NOTE}")
+        more = f" Left out: {left_out} more; `figures: code_size: cells:` says which are shown." if left_out else ""
+        add_note(figure, f"{describe(rows, cells[0], 'agreement_own')}. {INTERVALS_NOTE} {NOTE}{more}")
     return figure
 
 
@@ -72,7 +78,8 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, groups: dict[str, list[str]], pa
         ordered = sorted(own, key=sizes.__getitem__)
         places = np.array([sizes[cell] for cell in ordered]) * spread[place]
         intervals = [interval_of(rows, cell, panel.metric) for cell in ordered]
-        draw_upright_intervals(axes, places, intervals, LOOKS[place % len(LOOKS)], wrapped(name, 60))
+        look = LOOKS[place % len(LOOKS)]._replace(filled=place < len(LOOKS))
+        draw_upright_intervals(axes, places, intervals, look, wrapped(name, 60))
     if panel.reference:
         first = next(iter(sizes))
         level = interval_of(rows, first, panel.reference).mean
