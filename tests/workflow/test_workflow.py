@@ -23,7 +23,17 @@ RULES = {
 RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
 PREDICTOR_FIGURES = [f"predictor_{name}" for name in ("error", "kernels", "rate", "rounds", "spectra")]
 ZOO_FIGURES = ["zoo_accuracy", "zoo_alignment"]
-FIGURES = ["claims", "collapse", "losses", *PREDICTOR_FIGURES, "probes", "reconstruction", *RECOVERY_FIGURES, *ZOO_FIGURES]
+FIGURES = [
+    "claims",
+    "code_size",
+    "collapse",
+    "losses",
+    *PREDICTOR_FIGURES,
+    "probes",
+    "reconstruction",
+    *RECOVERY_FIGURES,
+    *ZOO_FIGURES,
+]
 KINDS = ("pdf", "png", "html")
 DRAWN = ["judge_claims", "tell_recoveries", *(f"plot_figure figure={name}" for name in FIGURES)]
 REPORT = sorted(["all", "collect_metrics", "tabulate_timings", *DRAWN])

@@ -8,7 +8,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from small_scenario import DELETE, PARQUET, changed, read, scenario_content
-from weightspace.autoencoder.settings import BaselineConfig, PositionTables
+from weightspace.autoencoder.settings import BaselineConfig, PositionTables, RefineConfig
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
@@ -53,7 +53,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
         TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
         *settings_in(scenario),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
-        PositionTables(sequence=3, layer=2, unit=1),
+        PositionTables(sequence=3, layer=2, unit=1), RefineConfig(steps=3),
     ]  # fmt: skip
     settings = next(each for each in others if isinstance(each, cls))
     read_again = cls(**settings.model_dump(mode="json", include=set(cls.model_fields)))
