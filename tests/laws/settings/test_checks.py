@@ -1,5 +1,9 @@
 """Checks before the first job: every shipped scenario passes, and each setting that fits no other is named."""
 
+import subprocess
+import sys
+from textwrap import dedent
+
 import pytest
 from conftest import ROOT
 from weightspace.checks import check_scenario
@@ -161,3 +165,19 @@ def test_a_zoo_in_groups_is_one_but_no_teacher_of_recovery():
         ),
         "planted",
     )
+
+
+@pytest.mark.slow
+def test_scenarios_are_checked_without_torch():
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(ROOT / "workflow/scripts")!r})
+        from pathlib import Path
+        import weightspace.images.check, weightspace.stored, weightspace.zoo.checking
+        from weightspace.checks import check_scenario
+        from weightspace.options import Options, read_scenario
+        for path in Path({str(ROOT / "config/scenarios")!r}).glob("*.yaml"):
+            check_scenario(read_scenario([path.parent], Options(scenario=path.stem)), path.stem)
+        sys.exit("torch" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", dedent(code)], check=False).returncode == 0

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from weightspace.autoencoder.model import too_small
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
+from weightspace.lazily import Lazily
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
@@ -20,11 +20,11 @@ from weightspace.recovery.settings import (
 )
 from weightspace.scenario import Scenario
 from weightspace.settings import told
-from weightspace.tokens import token_layout
 from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import ZooCell
 
+model, tokens = Lazily("weightspace.autoencoder.model"), Lazily("weightspace.tokens")  # which use torch
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
@@ -136,8 +136,8 @@ def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) ->
     """Tables that have no row for some position of a zoo's tokens."""
     if cell.position_tables is None or (made := _made_of(scenario, cell.zoo)) is None:
         return
-    layout = token_layout(_spec_of(made), cell.token_size)
-    for name, problem in too_small(cell.position_tables, layout).items():
+    layout = tokens.token_layout(_spec_of(made), cell.token_size)
+    for name, problem in model.too_small(cell.position_tables, layout).items():
         yield f"{key}.{name}", f"{problem} of the networks of zoo {cell.zoo!r}"
 
 

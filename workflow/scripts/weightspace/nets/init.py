@@ -1,13 +1,17 @@
 """Initial weights, as the papers draw them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from math import prod, sqrt
+from typing import TYPE_CHECKING
 
-import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
-
+from weightspace.lazily import torch
 from weightspace.nets.spec import NetSpec
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Generator, Tensor
 
 BIAS = 0.01  # every bias of the papers' zoos (Meynent et al. 2025, model zoos)
 

@@ -1,16 +1,16 @@
 """Kinds of layers: one entry says how a layer is written, what numbers it has, how they start, how it runs and how units move."""
 
+from __future__ import annotations
+
 import re
 from itertools import zip_longest
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.lazily import F, torch
 from weightspace.nets.layers_sequences import (
     attention,
     position_embedding,
@@ -32,6 +32,9 @@ from weightspace.nets.layers_shortcuts import (
 from weightspace.nets.layouts import by_model, joined
 from weightspace.nets.steps import IN, Layer, Level, Made, Op, Parameter, Place, Printed, Run
 from weightspace.rng import generator_for
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPSILON = 1e-5  # of batch norm and layer norm, torch's default
 

@@ -1,11 +1,17 @@
 """Layers of sequences: position embeddings and attention (Vaswani et al. 2017; Dosovitskiy et al. 2021)."""
 
-import torch.nn.functional as F
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from einops import rearrange
-from torch import Tensor
 
 from weightspace.errors import InputError
+from weightspace.lazily import F
 from weightspace.nets.steps import IN, Level, Made, Op, Parameter, Place, Printed, Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def position_embedding(place: Place, sizes: dict[str, int]) -> Made:

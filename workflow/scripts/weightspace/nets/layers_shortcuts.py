@@ -1,14 +1,17 @@
 """Layers that remember a tensor and add it: residual networks, with shortcuts of options A and B of He et al. 2016."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from weightspace.errors import InputError
+from weightspace.lazily import F
 from weightspace.nets.layouts import by_model, joined
 from weightspace.nets.steps import Level, Made, Op, Place, Printed, Run, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def branch_route(current: Any, kept: list, join: Callable) -> Any:

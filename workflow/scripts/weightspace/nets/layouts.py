@@ -1,10 +1,16 @@
 """How numbers of a stack of models lie: the two ways in which images do."""
 
-import torch
-from einops import rearrange
-from torch import Tensor
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from einops import rearrange
+
+from weightspace.lazily import torch
 from weightspace.nets.steps import Op
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def by_model(op: Op, hidden: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """What a step of a network is, as data: its numbers, its shapes, how its units are told, what it is run with."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 Step = tuple[str, dict[str, Any]]  # kind and sizes of a layer
 
