@@ -4,24 +4,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, held_out_networks, metric_rows, reconstruction_metrics
+from weightspace.autoencoder.data import Population, checkpoints_by_split
+from weightspace.autoencoder.evaluate import (
+    HeldOutNetworks,
+    Rebuilt,
+    held_out_networks,
+    metric_rows,
+    reconstruction_metrics,
+    with_statistics,
+)
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
-from weightspace.images.tensors import ImageSet
-from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
 
 
-def evaluate_baseline(
-    config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source
-) -> list[dict]:
+def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, device: torch.device) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
+    splits = checkpoints_by_split(config, zoo, device)
     originals = held_out_networks(splits, splits["test"].last_epoch)
     weights = REBUILD[config.kind](config, originals, splits["train"].weights)
-    rebuilt = Rebuilt(weights, weights.new_zeros(len(weights)))
-    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))
+    spec, rebuilt = zoo.zoo.spec, Rebuilt(weights, weights.new_zeros(len(weights)))
+    rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning)
+    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
 
 
 def rebuild_init_mean(
