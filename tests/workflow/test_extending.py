@@ -72,6 +72,7 @@ def test_the_table_says_how_many_files_each_touches(what):
 
 LOSS_AND_METRIC = """
 import math, torch
+from weightspace.autoencoder.batches import Sequences
 from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, structure_metrics
 from weightspace.autoencoder.losses import Step, losses_of, total_loss
 from weightspace.autoencoder.metrics import METRICS
@@ -85,9 +86,11 @@ config = AutoencoderConfig(zoo="tiny", seeds=[0], epochs=[1], steps=1, structure
 spec = build_spec(["flatten", "linear 5", "activation", "linear classes"], "tanh", (1, 4, 4), 3)
 weights = torch.randn(6, spec.num_weights)
 codec = make_codec(spec, weights, None, True)
-model, tokens = Autoencoder(config, codec.layout, torch.Generator().manual_seed(0)), codec.to_tokens(weights)
-embeddings = model.encode(tokens)
-losses = losses_of(Step(config, codec, model, embeddings, tokens, model.decode(embeddings), weights[:0], weights[:0]))
+model = Autoencoder(config, [codec.layout], torch.Generator().manual_seed(0))
+seen = Sequences(codec.to_tokens(weights), codec.layout.positions, codec.layout.mask)
+embeddings = model.encode(seen.tokens, seen.positions)
+decoded = model.decode(embeddings, seen.positions)
+losses = losses_of(Step(config, codec, model, embeddings, seen, decoded, weights[:0], weights[:0]))
 assert list(losses) == ["contrast", "structure", "behavior", "embedding", "cycle"]
 assert losses["embedding"] == embeddings.square().mean() > 0
 assert math.isclose(total_loss(losses, config), 2 * losses["structure"] + 3 * losses["embedding"], rel_tol=1e-6)

@@ -172,6 +172,16 @@ def test_a_changed_autoencoder_reruns_itself_and_the_report(finished):
     assert finished.planned() == sorted(changed + REPORT + ["write_cells"])
 
 
+def test_units_of_a_zoo_are_ordered_once_for_all_that_align_it(clone):
+    def align(content):
+        for cell in (*content["autoencoders"].values(), content["baselines"]["pca"]):
+            cell["align"] = True
+
+    assert not [job for job in clone.planned() if job.startswith("order_units")]
+    clone.edit(align)
+    assert [job for job in clone.planned() if job.startswith("order_units")] == ["order_units zoo=tiny"]
+
+
 def test_a_label_a_group_and_what_a_figure_shows_train_nothing(finished):
     finished.edit(lambda content: content["autoencoders"]["contrast_structure"].update(label="mine", group="ours"))
     assert finished.planned() == sorted(["all", "write_cells", *DRAWN])

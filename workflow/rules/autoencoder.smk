@@ -1,14 +1,13 @@
-"""Autoencoders over the weights of a zoo: train, evaluate."""
+"""Autoencoders over the weights of zoos: train, evaluate."""
 
 
 rule train_autoencoder:
     input:
-        images=lambda w: files_named(
-            "<results>/images/{}.safetensors", settings.zoos[settings.autoencoders[w.autoencoder].zoo], "images"
-        ),
-        weights=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/weights.safetensors",
-        parts=lambda w: parts_of(settings.autoencoders[w.autoencoder].zoo),
-        models=lambda w: f"<results>/zoo/{settings.autoencoders[w.autoencoder].zoo}/models.parquet",
+        images=lambda w: image_files_of_zoos(settings.autoencoders[w.autoencoder]),
+        weights=lambda w: files_of_zoos(settings.autoencoders[w.autoencoder], "weights.safetensors"),
+        parts=lambda w: [part for zoo in settings.autoencoders[w.autoencoder].zoos for part in parts_of(zoo)],
+        models=lambda w: files_of_zoos(settings.autoencoders[w.autoencoder], "models.parquet"),
+        orders=lambda w: orders_of_zoos(settings.autoencoders[w.autoencoder]),
     output:
         model="<results>/autoencoder/{autoencoder}/seed-{seed}/model.safetensors",
         metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/losses.parquet",
@@ -23,6 +22,7 @@ rule train_autoencoder:
         device=settings.device,
     params:
         autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
+        images=lambda w: images_of_zoos(settings.autoencoders[w.autoencoder]),
         scenario=SCENARIO,
         version=VERSION["autoencoder"],
     script:
@@ -35,6 +35,7 @@ rule evaluate_autoencoder:
         weights=rules.train_autoencoder.input.weights,
         parts=rules.train_autoencoder.input.parts,
         models=rules.train_autoencoder.input.models,
+        orders=rules.train_autoencoder.input.orders,
         model=rules.train_autoencoder.output.model,
     output:
         metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet",
@@ -47,6 +48,7 @@ rule evaluate_autoencoder:
         runtime=60,
         device=settings.device,
     params:
+        images=rules.train_autoencoder.params.images,
         scenario=SCENARIO,
         version=VERSION["evaluation"],
     script:
@@ -55,12 +57,11 @@ rule evaluate_autoencoder:
 
 rule evaluate_baseline:
     input:
-        images=lambda w: files_named(
-            "<results>/images/{}.safetensors", settings.zoos[settings.baselines[w.baseline].zoo], "images"
-        ),
-        weights=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/weights.safetensors",
-        parts=lambda w: parts_of(settings.baselines[w.baseline].zoo),
-        models=lambda w: f"<results>/zoo/{settings.baselines[w.baseline].zoo}/models.parquet",
+        images=lambda w: image_files_of_zoos(settings.baselines[w.baseline]),
+        weights=lambda w: files_of_zoos(settings.baselines[w.baseline], "weights.safetensors"),
+        parts=lambda w: [part for zoo in settings.baselines[w.baseline].zoos for part in parts_of(zoo)],
+        models=lambda w: files_of_zoos(settings.baselines[w.baseline], "models.parquet"),
+        orders=lambda w: orders_of_zoos(settings.baselines[w.baseline]),
     output:
         metrics="<results>/baseline/{baseline}/metrics.parquet",
     log:
@@ -73,6 +74,7 @@ rule evaluate_baseline:
         device=settings.device,
     params:
         baseline=lambda w: settings.baselines[w.baseline].model_dump(mode="json"),
+        images=lambda w: images_of_zoos(settings.baselines[w.baseline]),
         scenario=SCENARIO,
         version=VERSION["evaluation"],
     script:

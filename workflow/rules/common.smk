@@ -114,6 +114,27 @@ def files_named(path, cell, key):
     return [] if name is None else [path.format(name)]
 
 
+def files_of_zoos(cell, file):
+    """A file of each zoo that an autoencoder or a baseline reads."""
+    return [f"<results>/zoo/{zoo}/{file}" for zoo in cell.zoos]
+
+
+def orders_of_zoos(cell):
+    """How the units of each zoo are ordered, where they are."""
+    return files_of_zoos(cell, "unit_orders.safetensors") if cell.align else []
+
+
+def images_of_zoos(cell):
+    """The image set of each of these zoos; null where a zoo has none."""
+    return {zoo: settings.zoos[zoo].images for zoo in cell.zoos}
+
+
+def image_files_of_zoos(cell):
+    """Their image sets, each once."""
+    names = dict.fromkeys(name for name in images_of_zoos(cell).values() if name)
+    return [f"<results>/images/{name}.safetensors" for name in names]
+
+
 def predictor_of(wildcards):
     """Name of the predictors' cell that a control is compared with."""
     return settings.predictor_controls[wildcards.predictor_control].predictor

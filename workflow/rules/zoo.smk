@@ -1,4 +1,4 @@
-"""Zoos: train them in shards and join these, or import what exists; measure; what lies between models. Weights stay in place."""
+"""Zoos: train them in shards and join these, or import what exists; measure, order, align. Weights stay in place."""
 
 
 rule train_zoo:
@@ -102,6 +102,26 @@ rule measure_zoo:
         version=VERSION["properties"],
     script:
         "../scripts/measure_zoo.py"
+
+
+rule order_units:
+    input:
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        parts=lambda w: parts_of(w.zoo),
+        models="<results>/zoo/{zoo}/models.parquet",
+    output:
+        orders="<results>/zoo/{zoo}/unit_orders.safetensors",
+    log:
+        "<logs>/order_units/{zoo}.log",
+    benchmark:
+        "<benchmarks>/order_units/{zoo}.tsv"
+    resources:
+        mem_mb=mem_scaled(4000),
+        runtime=training_minutes,
+    params:
+        version=VERSION["alignment"],
+    script:
+        "../scripts/order_units.py"
 
 
 rule align_zoo:

@@ -10,8 +10,9 @@ import yaml
 from conftest import ROOT
 from peers import below, our_names, recorded
 from torch import nn
-from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
+from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.autoencoder.settings import AutoencoderConfig, AutoencoderSettings, PositionTables
+from weightspace.autoencoder.windows import embed, windows
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
 from weightspace.tokens import TokenLayout, token_layout
@@ -37,7 +38,7 @@ def layout_of(positions, token_size):
 
 
 def model_of(config, layout, seed=0):
-    return Autoencoder(config, layout, torch.Generator().manual_seed(seed))
+    return Autoencoder(config, [layout], torch.Generator().manual_seed(seed))
 
 
 # what the page says
@@ -56,7 +57,7 @@ def test_every_published_autoencoder_of_the_page_can_be_written():
 
 
 def test_every_law_of_the_page_is_there_and_every_setting_that_it_names():
-    laws = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    laws = "".join(path.read_text() for path in Path(__file__).parent.parent.glob("*/test_*.py"))
     named = set(re.findall(r"`(test_\w+)`", PAGE))
     assert {name for name in named if f"def {name}(" not in laws} == set()
     fields = AutoencoderConfig.model_fields
@@ -153,10 +154,10 @@ def test_layers_are_those_of_the_published_text(layers, attention, final_norm):
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
         tokens = torch.randn(4, 3, 4)
-        codes = model.encode(tokens)
+        codes = model.encode(tokens, positions)
         slow_codes, slow_tokens = slow_pass(model, config, positions, tokens)
         torch.testing.assert_close(codes, slow_codes, rtol=0, atol=1e-5)
-        torch.testing.assert_close(model.decode(codes), slow_tokens, rtol=0, atol=1e-5)
+        torch.testing.assert_close(model.decode(codes, positions), slow_tokens, rtol=0, atol=1e-5)
 
 
 def peers_model(kind, changes):
@@ -173,13 +174,14 @@ def test_gpt2_layers_give_the_published_outputs_and_gradients():
     model, peers, missing = peers_model("gpt2", GPT2)
     assert not missing
     tokens = peers["tokens"].double().requires_grad_()
-    codes = model.encode(tokens)
-    decoded, projected = model.decode(codes), model.head(codes)
+    positions = peers["positions"]
+    codes = model.encode(tokens, positions)
+    decoded, projected = model.decode(codes, positions), model.head(codes)
     for ours, theirs in (
         (codes, "latents"),
         (decoded, "decoded"),
         (projected, "projection"),
-        (embed(model, tokens), "embedding"),
+        (embed(model, tokens, positions, windows(len(positions))), "embedding"),
     ):
         torch.testing.assert_close(ours, peers[f"{theirs}_float64"], rtol=0, atol=1e-10)
     value = (decoded * peers["probe_decoded"]).mean() + (projected * peers["probe_projection"]).mean()
@@ -199,8 +201,8 @@ def test_torch_layers_give_the_published_codes_in_a_batch_and_alone():
     assert not any(name.startswith("encoder") for name in missing)
     tokens = peers["tokens"].double()
     with torch.no_grad():
-        torch.testing.assert_close(model.encode(tokens), peers["latents_float64"], rtol=0, atol=1e-10)
-        alone = torch.cat([model.encode(each) for each in tokens.split(1)])
+        torch.testing.assert_close(model.encode(tokens, peers["positions"]), peers["latents_float64"], rtol=0, atol=1e-10)
+        alone = torch.cat([model.encode(each, peers["positions"]) for each in tokens.split(1)])
     torch.testing.assert_close(alone, peers["latents_alone_float64"], rtol=0, atol=1e-10)
     assert (alone - peers["latents_float64"]).norm() > 0.1 * alone.norm()
 
@@ -208,7 +210,7 @@ def test_torch_layers_give_the_published_codes_in_a_batch_and_alone():
 def test_float32_is_within_a_hundred_thousandth_of_the_published_outputs():
     model, peers, _ = peers_model("gpt2", GPT2)
     with torch.no_grad():
-        decoded = model.float().decode(model.encode(peers["tokens"]))
+        decoded = model.float().decode(model.encode(peers["tokens"], peers["positions"]), peers["positions"])
     torch.testing.assert_close(decoded.double(), peers["decoded_float64"], rtol=0, atol=1e-5)
 
 
@@ -272,7 +274,7 @@ def test_rows_of_position_tables_beyond_the_networks_change_nothing():
     assert set(wide) == {"sequence.weight", "layer.weight", "unit.weight"}
     models[1].load_state_dict(state | wide)
     tokens = torch.randn(2, *layout.index.shape)
-    assert torch.equal(*(model.encode(tokens) for model in models))
+    assert torch.equal(*(model.encode(tokens, layout.positions) for model in models))
 
 
 @pytest.mark.parametrize("name", PositionTables.model_fields)
@@ -288,5 +290,6 @@ def test_a_position_table_that_is_too_small_is_named(name):
 def test_dropout_is_in_the_decoder_alone():
     layout = layout_of(torch.tensor([[0, 0, 0], [1, 0, 1]]), 4)
     model, tokens = model_of(config_of(decoder_dropout=0.5), layout), torch.randn(3, 2, 4)
-    assert torch.equal(model.encode(tokens), model.encode(tokens))
-    assert not torch.equal(model.decode(model.encode(tokens)), model.decode(model.encode(tokens)))
+    codes = [model.encode(tokens, layout.positions) for _ in range(2)]
+    assert torch.equal(*codes)
+    assert not torch.equal(*(model.decode(each, layout.positions) for each in codes))

@@ -10,7 +10,8 @@ import torch
 import weightspace.autoencoder.train
 from planted_zoos import stored_zoo
 from torch import nn
-from weightspace.autoencoder.data import Checkpoints, checkpoints_by_split
+from weightspace.autoencoder.batches import Sequences, draw_view, weights_of
+from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split
 from weightspace.autoencoder.evaluate import (
     HeldOutNetworks,
     Rebuilt,
@@ -23,18 +24,13 @@ from weightspace.autoencoder.evaluate import (
 )
 from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, structure_loss, total_loss
 from weightspace.autoencoder.metrics import METRICS
-from weightspace.autoencoder.model import Autoencoder, embed, parameter_groups
+from weightspace.autoencoder.model import Autoencoder, parameter_groups
+from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.settings import LOSSES as NAMES
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.autoencoder.store import read_autoencoder, write_autoencoder
-from weightspace.autoencoder.train import (
-    autoencoder_data,
-    batch_losses,
-    draw_view,
-    learning_rate,
-    loss_metrics,
-    train_autoencoder,
-)
+from weightspace.autoencoder.train import batch_losses, learning_rate, loss_metrics, train_autoencoder
+from weightspace.autoencoder.windows import embed, windows
 from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
@@ -48,6 +44,7 @@ from weightspace.tokens import token_layout
 LAYERS = ["conv 20 3", "activation", "pool 2", "flatten", "linear 6", "activation", "linear classes"]
 SPEC = build_spec(LAYERS, "tanh", (1, 6, 6), 3)
 EPOCHS = [0, 3, 5]
+POSITIONS = token_layout(SPEC).positions
 SOURCE = Source("planted", "autoencoder", "plain", 0)
 
 
@@ -83,7 +80,7 @@ def problem_of(**changes):
 
 
 def model_of(config, seed=0, layout=None):
-    return Autoencoder(config, layout or token_layout(SPEC), torch.Generator().manual_seed(seed))
+    return Autoencoder(config, [layout or token_layout(SPEC)], torch.Generator().manual_seed(seed))
 
 
 # outputs that are not finite
@@ -134,7 +131,7 @@ def test_an_embedding_depends_on_its_own_tokens_or_on_its_batch_mates_never_both
     mates[1:] += 1
     later[0, 20:] += 1
     with torch.no_grad():
-        here, with_mates, with_later = (model.encode(t)[0] for t in (tokens, mates, later))
+        here, with_mates, with_later = (model.encode(t, POSITIONS)[0] for t in (tokens, mates, later))
     of_mates, of_later = not torch.allclose(here, with_mates), not torch.allclose(here[:20], with_later[:20])
     assert (of_later, of_mates) == ((True, False) if attention == "tokens" else (False, True))
 
@@ -142,13 +139,14 @@ def test_an_embedding_depends_on_its_own_tokens_or_on_its_batch_mates_never_both
 def test_what_stands_at_another_position_is_embedded_otherwise():
     model, row = model_of(config_of()), torch.randn(token_layout(SPEC).index.shape[1])
     with torch.no_grad():
-        embeddings = model.encode(row.expand(1, len(token_layout(SPEC).index), -1))[0]
+        embeddings = model.encode(row.expand(1, len(POSITIONS), -1), POSITIONS)[0]
     assert torch.pdist(embeddings).min() > 1e-5
 
 
 def test_a_models_embedding_is_the_mean_of_its_tokens():
     model, tokens = model_of(config_of()), torch.randn(3, *token_layout(SPEC).index.shape)
-    torch.testing.assert_close(embed(model, tokens), model.encode(tokens).sum(1) / tokens.shape[1])
+    codes = model.encode(tokens, POSITIONS)
+    torch.testing.assert_close(embed(model, tokens, POSITIONS, windows(len(POSITIONS))), codes.sum(1) / tokens.shape[1])
 
 
 @pytest.mark.slow
@@ -245,7 +243,7 @@ def test_behavior_is_least_and_stationary_at_the_originals_and_their_permutation
     """Least is 0, but for a cross-entropy: there it is the entropy of the originals' outputs."""
     problem = problem_of(behavior_weight=1.0, behavior_distance=distance)
     batch, query = torch.tensor([1, 4, 7]), torch.tensor([0, 3, 5, 19])
-    permuted = [draw_view(problem, batch, "permuted", torch.Generator().manual_seed(n)) for n in range(views)]
+    permuted = [view_of(problem, batch, "permuted", n) for n in range(views)]
     exact = problem.codec.to_tokens(torch.cat(permuted)).requires_grad_()
     loss = behavior_loss(step_of(problem, exact, batch, query))
     loss.backward()
@@ -258,10 +256,16 @@ def test_behavior_is_least_and_stationary_at_the_originals_and_their_permutation
     assert wrong > least + 1e-3
 
 
+def view_of(problem, batch, kind, seed=0):
+    """Networks of a batch as a step sees them."""
+    return weights_of(problem, batch, draw_view(problem, len(batch), kind, torch.Generator().manual_seed(seed)))
+
+
 def step_of(problem, decoded, batch, query):
     """A step whose networks are decoded to these tokens, asked these queries."""
     model, targets = model_of(problem.config), problem.targets[batch.unsqueeze(1), query]
-    return Step(problem.config, problem.codec, model, decoded, decoded, decoded, problem.queries[query], targets)
+    rebuilt = Sequences(decoded, POSITIONS, problem.codec.layout.mask)
+    return Step(problem.config, problem.codec, model, decoded, rebuilt, decoded, problem.queries[query], targets)
 
 
 def test_every_loss_has_a_weight_and_every_weight_a_loss():
@@ -270,8 +274,8 @@ def test_every_loss_has_a_weight_and_every_weight_a_loss():
 
 def test_views_are_the_originals_or_fresh_permutations():
     problem, batch = problem_of(), torch.tensor([3, 3, 8])
-    assert torch.equal(draw_view(problem, batch, "original", torch.Generator()), problem.weights[batch])
-    permuted = draw_view(problem, batch, "permuted", torch.Generator().manual_seed(0))
+    assert torch.equal(view_of(problem, batch, "original"), problem.weights[batch])
+    permuted = view_of(problem, batch, "permuted")
     assert not torch.equal(permuted[0], permuted[1])
     assert torch.equal(permuted.sort(1).values, problem.weights[batch].sort(1).values)
 
@@ -307,7 +311,7 @@ def test_a_step_has_the_same_losses_whenever_it_is_asked_for(views, reconstruct)
 
 
 def run(problem, path, seed=0):
-    trained = train_autoencoder(problem, SOURCE._replace(seed=seed), TrainingState(path, "run"))
+    trained = train_autoencoder([problem], SOURCE._replace(seed=seed), TrainingState(path, "run"))
     return nn.utils.parameters_to_vector(trained.model.parameters()).detach(), trained
 
 
@@ -334,7 +338,7 @@ def test_a_constant_schedule_is_constant():
 def test_training_brings_the_losses_down(tmp_path):
     problem = problem_of(**ALL_LOSSES, steps=150, learning_rate=0.01, views="original_permuted")
     _, trained = run(problem, tmp_path / "state")
-    start, end = trained.curves[:5].mean(0), trained.curves[-5:].mean(0)
+    start, end = trained.curves[0, :5].mean(0), trained.curves[0, -5:].mean(0)
     used = torch.tensor([*(weight > 0 for weight in problem.config.loss_weights.values()), True])
     assert torch.equal(end < start, used)
 
@@ -363,7 +367,7 @@ def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, 
                 raise KilledError
 
     with suppress(KilledError):
-        train_autoencoder(problem, SOURCE, Eager(tmp_path / "state", "run"))
+        train_autoencoder([problem], SOURCE, Eager(tmp_path / "state", "run"))
     steps = []
     original = weightspace.autoencoder.train.batch_losses
     monkeypatch.setattr(weightspace.autoencoder.train, "batch_losses", lambda *args: steps.append(args[2]) or original(*args))
@@ -371,7 +375,7 @@ def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, 
     assert steps[changes["loss_scale"] == "first_batch" :] == list(range(killed_after, 12))
     assert torch.equal(resumed, whole)
     assert torch.equal(resumed_curves.curves, curves.curves)
-    assert resumed_curves.loss_scale == curves.loss_scale
+    assert resumed_curves.loss_scales == curves.loss_scales
 
 
 @pytest.mark.slow
@@ -393,15 +397,15 @@ def test_scaled_by_the_first_batch_each_part_starts_at_1(tmp_path, used):
     problem = problem_of(**used, loss_scale="first_batch")
     _, trained = run(problem, tmp_path / "state")
     first = batch_losses(problem, model_at_start(problem), 0, 0)
-    for name, scale in trained.loss_scale.items():
+    for name, scale in trained.loss_scales[0].items():
         assert first[name].item() == scale
         assert (scale > 0) == bool(getattr(problem.config, f"{name}_weight"))
-    assert total_loss(first, problem.config, trained.loss_scale).item() == pytest.approx(sum(used.values()))
-    assert float(trained.curves[0, -1]) == pytest.approx(sum(used.values()))
+    assert total_loss(first, problem.config, trained.loss_scales[0]).item() == pytest.approx(sum(used.values()))
+    assert float(trained.curves[0, 0, -1]) == pytest.approx(sum(used.values()))
 
 
 def model_at_start(problem):
-    return Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 0))
+    return Autoencoder(problem.config, [problem.codec.layout], generator_for("autoencoder", "init", 0))
 
 
 @pytest.mark.slow
@@ -415,7 +419,7 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
     every = trained.steps[0]
     assert trained.steps == list(range(every, steps + 1, every))
     structure = torch.stack([losses["structure"].detach() for losses in seen])[: len(trained.steps) * every]
-    torch.testing.assert_close(trained.curves[:, 1], structure.view(-1, every).mean(1))
+    torch.testing.assert_close(trained.curves[0, :, 1], structure.view(-1, every).mean(1))
     rows = loss_metrics(SOURCE, trained, problem.config)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     assert len(rows) == 4 * len(trained.steps)
@@ -425,10 +429,10 @@ def test_loss_curves_are_means_over_equal_runs_of_steps(tmp_path, monkeypatch, s
 def test_a_stored_autoencoder_is_rebuilt_trained_and_untrained(tmp_path):
     problem = problem_of(standardize=True, token_size=17)
     _, trained = run(problem, tmp_path / "state", 3)
-    write_autoencoder(tmp_path / "model.safetensors", problem, trained, 3)
-    stored = read_autoencoder(tmp_path / "model.safetensors")
+    write_autoencoder(tmp_path / "model.safetensors", [problem], trained, 3)
+    stored = read_autoencoder(tmp_path / "model.safetensors")["planted"]
     weights = planted_weights(3)
-    start = Autoencoder(problem.config, problem.codec.layout, generator_for("autoencoder", "init", 3))
+    start = Autoencoder(problem.config, [problem.codec.layout], generator_for("autoencoder", "init", 3))
     for ours, theirs in ((stored.trained, trained.model), (stored.untrained, start)):
         before, after = reconstruct(problem.codec, theirs, weights, 2), reconstruct(stored.codec, ours, weights, 2)
         assert torch.equal(before.weights, after.weights)
@@ -520,7 +524,7 @@ def test_the_unmasked_distance_is_that_of_whole_tokens():
     metrics = reconstruction_metrics(SPEC, originals_of(weights), rebuilt, planted_images())
     with torch.no_grad():
         tokens = problem.codec.to_tokens(weights)
-        error = (model.decode(model.encode(tokens)) - tokens).flatten(1)
+        error = (model.decode(model.encode(tokens, POSITIONS), POSITIONS) - tokens).flatten(1)
     torch.testing.assert_close(metrics["weights_l2_unmasked"], error.norm(dim=1))
     torch.testing.assert_close(metrics["weights_l2"], (error * problem.codec.layout.mask.flatten()).norm(dim=1))
 
@@ -557,14 +561,15 @@ def planted_zoo(folder, splits, diverged=(), order=None, weights=None):
         for model, split in enumerate(splits) for epoch in EPOCHS
     ]  # fmt: skip
     rows = [rows[n] for n in order] if order else rows
-    return stored_zoo(folder / "zoo", SPEC, EPOCHS, weights, [1] * len(splits)), pa.Table.from_pylist(rows)
+    zoo = stored_zoo(folder / "zoo", SPEC, EPOCHS, weights, [1] * len(splits))
+    return Population("planted", zoo, pa.Table.from_pylist(rows))
 
 
 SPLITS = ["train", "val", "test", "train", "test", "val", "train", "test", "train"]
 
 
 def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone(tmp_path):
-    splits = checkpoints_by_split(config_of(), *planted_zoo(tmp_path, SPLITS), torch.device("cpu"))
+    splits = checkpoints_by_split(config_of(), planted_zoo(tmp_path, SPLITS), torch.device("cpu"))
     assert {m: name for name, part in splits.items() for m in part.models} == dict(enumerate(SPLITS))
     assert sum(len(part.models) for part in splits.values()) == len(SPLITS)
     for part in splits.values():
@@ -575,17 +580,17 @@ def test_each_checkpoint_of_the_chosen_epochs_is_in_its_models_split_alone(tmp_p
 
 
 def test_no_weights_are_read_of_splits_that_are_not_wanted(tmp_path):
-    zoo, table = planted_zoo(tmp_path, SPLITS)
-    for part, split in zip(zoo.parts, SPLITS, strict=True):
+    population = planted_zoo(tmp_path, SPLITS)
+    for part, split in zip(population.zoo.parts, SPLITS, strict=True):
         if split != "train":
             part.path.unlink()
-    splits = checkpoints_by_split(config_of(), zoo, table, torch.device("cpu"), ["train"])
+    splits = checkpoints_by_split(config_of(), population, torch.device("cpu"), ["train"])
     assert {name: part.models for name, part in splits.items()} == {"train": [0, 3, 6, 8]}
 
 
 def test_diverged_checkpoints_are_left_out_and_said_to_be(tmp_path, capsys):
     zoo = planted_zoo(tmp_path, SPLITS, {(0, 5), (3, 3), (3, 5), (4, 0)})
-    splits = checkpoints_by_split(config_of(), *zoo, torch.device("cpu"))
+    splits = checkpoints_by_split(config_of(), zoo, torch.device("cpu"))
     assert "left out 3 diverged of 18 checkpoints, of models 0, 3\n" in capsys.readouterr().out
     assert list(zip(splits["train"].properties["model"], splits["train"].properties["epoch"], strict=True)) == [
         (0, 3), (6, 3), (6, 5), (8, 3), (8, 5),
@@ -596,36 +601,28 @@ def test_diverged_checkpoints_are_left_out_and_said_to_be(tmp_path, capsys):
 def test_a_split_without_models_is_named(tmp_path, split):
     others = [name for name in SPLITS if name != split]
     with pytest.raises(InputError, match=f"'planted' has 0 usable {split} models"):
-        checkpoints_by_split(config_of(), *planted_zoo(tmp_path, others), torch.device("cpu"))
-
-
-def test_networks_that_are_no_tokens_are_named(tmp_path):
-    """Which of an imported zoo its files alone may tell."""
-    zoo, table = planted_zoo(tmp_path, SPLITS)
-    norms = build_spec(["conv 2 3", "batch_norm", "activation", "flatten", "linear classes"], "relu", (1, 8, 8), 4)
-    with pytest.raises(InputError, match="zoo 'planted': batch norm and layer_norm hold numbers"):
-        checkpoints_by_split(config_of(), zoo._replace(spec=norms), table, torch.device("cpu"))
+        checkpoints_by_split(config_of(), planted_zoo(tmp_path, others), torch.device("cpu"))
 
 
 def test_one_test_model_is_too_few_to_compare_it_with_others(tmp_path):
     with pytest.raises(InputError, match="test"):
-        checkpoints_by_split(config_of(), *planted_zoo(tmp_path, ["train", "train", "val", "val", "test"]), torch.device("cpu"))
+        checkpoints_by_split(config_of(), planted_zoo(tmp_path, ["train", "train", "val", "val", "test"]), torch.device("cpu"))
 
 
 def evaluated(tmp_path, order=None, **changes):
     """Rows and splits of a trained autoencoder on a zoo of random models."""
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
     zoo = planted_zoo(tmp_path, SPLITS * 2, order=order, weights=weights)
-    splits = checkpoints_by_split(config_of(), *zoo, torch.device("cpu"))
+    splits = checkpoints_by_split(config_of(), zoo, torch.device("cpu"))
     problem = autoencoder_data(config_of(**changes), SPEC, splits["train"], planted_images())
-    write_autoencoder(tmp_path / "model", problem, run(problem, tmp_path / "state")[1], 0)
-    stored = read_autoencoder(tmp_path / "model")
+    write_autoencoder(tmp_path / "model", [problem], run(problem, tmp_path / "state")[1], 0)
+    stored = read_autoencoder(tmp_path / "model")["planted"]
     return evaluate_autoencoder(stored, splits, planted_images(), SOURCE), splits, weights
 
 
 def test_without_images_contrast_and_structure_train(tmp_path):
     data = autoencoder_data(config_of(contrast_weight=0.05, steps=4), SPEC, checkpoints_of(planted_weights()), None)
-    curves = run(data, tmp_path / "state")[1].curves
+    curves = run(data, tmp_path / "state")[1].curves[0]
     assert curves.isfinite().all()
     assert (curves.amin(0) > 0).tolist() == [True, True, False, False, True]  # contrast, structure, behavior, cycle, total
 
@@ -642,16 +639,16 @@ def test_without_images_a_loss_of_weights_trains_as_it_does_with_them(tmp_path):
 
 def test_without_images_what_is_measured_is_what_needs_none(tmp_path, capsys):
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
-    zoo, table = planted_zoo(tmp_path, SPLITS * 2, weights=weights)
+    _, zoo, table, _ = planted_zoo(tmp_path, SPLITS * 2, weights=weights)
     unknown = table.drop_columns(["train_accuracy", "generalization_gap"])
     config = config_of(steps=2, epochs=None)
     rows = {}
     for images, properties in ((planted_images(), table), (None, unknown)):
-        splits = checkpoints_by_split(config, zoo._replace(bar=None), properties, torch.device("cpu"))
+        splits = checkpoints_by_split(config, Population("planted", zoo._replace(bar=None), properties), torch.device("cpu"))
         problem = autoencoder_data(config, SPEC, splits["train"], images)
         path = tmp_path / str(images is None)
-        write_autoencoder(path, problem, run(problem, tmp_path / f"{images is None}.state")[1], 0)
-        found = evaluate_autoencoder(read_autoencoder(path), splits, images, SOURCE)
+        write_autoencoder(path, [problem], run(problem, tmp_path / f"{images is None}.state")[1], 0)
+        found = evaluate_autoencoder(read_autoencoder(path)["planted"], splits, images, SOURCE)
         rows[images is None] = {(row["metric"], row["subject"]): row["value"] for row in found}
     assert set(splits["train"].properties["epoch"]) == set(EPOCHS)  # null: all that the zoo keeps
     assert rows[True].items() < rows[False].items()

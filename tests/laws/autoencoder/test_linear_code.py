@@ -6,9 +6,10 @@ from test_autoencoder import ALL_LOSSES, SPEC, checkpoints_of, config_of, model_
 from weightspace.autoencoder.baselines import rebuild_pca
 from weightspace.autoencoder.evaluate import reconstruct
 from weightspace.autoencoder.model import start_at_principal_directions
+from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig, RefineConfig
-from weightspace.autoencoder.train import autoencoder_data, train_autoencoder
+from weightspace.autoencoder.train import train_autoencoder
 from weightspace.behavior import logit_mse, softmax_mse
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
@@ -44,7 +45,7 @@ def test_with_more_numbers_than_directions_the_training_networks_come_back_and_t
     train = planted_weights(6)
     codec, model = linear_model(train)
     torch.testing.assert_close(reconstruct(codec, model, train, 6).weights, train, rtol=1e-4, atol=1e-4)
-    codes = model.encode(codec.to_tokens(train)).flatten(1)
+    codes = model.encode(codec.to_tokens(train), codec.layout.positions).flatten(1)
     assert codes.shape[1] > 5
     assert not codes[:, 5:].any()
 
@@ -57,7 +58,7 @@ def test_an_autoencoder_without_a_linear_code_has_no_parameters_of_one():
 def test_a_linear_code_is_trained_and_goes_on_where_it_was_killed(tmp_path):
     config = config_of(linear_code=True, learning_rate=0.003, steps=40, **ALL_LOSSES)
     data = autoencoder_data(config, SPEC, checkpoints_of(planted_weights(30)), planted_images())
-    whole = train_autoencoder(data, SOURCE, TrainingState(tmp_path / "whole", "a"))
+    whole = train_autoencoder([data], SOURCE, TrainingState(tmp_path / "whole", "a"))
     start = linear_model(data.weights)[1].linear.synthesis
     assert not torch.allclose(whole.model.linear.synthesis, start, atol=1e-3)
 
@@ -69,8 +70,8 @@ def test_a_linear_code_is_trained_and_goes_on_where_it_was_killed(tmp_path):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_autoencoder(data, SOURCE, Killed(tmp_path / "killed", "a"))
-    again = train_autoencoder(data, SOURCE, TrainingState(tmp_path / "killed", "a"))
+        train_autoencoder([data], SOURCE, Killed(tmp_path / "killed", "a"))
+    again = train_autoencoder([data], SOURCE, TrainingState(tmp_path / "killed", "a"))
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, again.model.state_dict()[name]), name
 
@@ -122,7 +123,7 @@ def test_refining_moves_codes_and_nothing_else():
     codec, model = linear_model(train, latent=1)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     steps = refining_of(RefineConfig(query_pool=20, num_queries=5, steps=3), SPEC, codec.scale, planted_images())
-    plain, moved = (reconstruct(codec, model, train[:4], 2, each).weights for each in (None, steps))
+    plain, moved = (reconstruct(codec, model, train[:4], 2, refining=each).weights for each in (None, steps))
     assert not torch.equal(plain, moved)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -143,7 +143,7 @@ def metrics_of(splits):
     )  # fmt: skip
     codec = make_codec(SPEC, splits["train"].weights, None, True)
     encoders = {
-        name: Autoencoder(config, codec.layout, torch.Generator().manual_seed(n)) for n, name in enumerate(("one", "two"))
+        name: Autoencoder(config, [codec.layout], torch.Generator().manual_seed(n)) for n, name in enumerate(("one", "two"))
     }
     return probe_metrics(dict.fromkeys(splits, codec), encoders, splits, config)
 

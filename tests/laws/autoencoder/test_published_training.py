@@ -9,13 +9,14 @@ import torch
 from peers import CNN, below, flat_weights, recorded
 from test_autoencoder import ALL_LOSSES, config_of, model_of, planted_weights, problem_of, run
 from torch import nn
+from weightspace.autoencoder.batches import Sequences, View, draw_batch, draw_views, view_sequences, weights_of
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import codec_of, rebuild_test
 from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, cycle_loss, structure_loss, total_loss
 from weightspace.autoencoder.probe import probe, token_statistics
 from weightspace.autoencoder.schedule import momentum
 from weightspace.autoencoder.store import Stored, read_autoencoder, write_autoencoder
-from weightspace.autoencoder.train import View, batch_losses, draw_batch, draw_views, view_tokens
+from weightspace.autoencoder.train import batch_losses
 from weightspace.autoencoder.views import StoredPermutations
 from weightspace.errors import InputError
 from weightspace.nets.symmetry import permutation_map
@@ -32,6 +33,11 @@ def in_tokens(entries):
     return tokens
 
 
+def passed(model, codec, weights):
+    """Tokens of whole networks, encoded and decoded."""
+    return model.decode(model.encode(codec.to_tokens(weights), codec.layout.positions), codec.layout.positions)
+
+
 # stored permutations
 
 
@@ -45,8 +51,8 @@ def test_stored_permutations_and_their_padding_are_the_published_ones():
     data = problem_of()._replace(config=config, codec=CODEC, weights=networks, stored=stored)
     batch = torch.tensor([0, 1])
     for slot in range(5):
-        view = View(networks.gather(1, stored.maps[slots[batch, slot]]), slot > 0)
-        tokens = view_tokens(data, batch, view)
+        view = View(slot > 0, maps=stored.maps[slots[batch, slot]])
+        tokens = view_sequences(data, batch, view).tokens
         for model in (0, 1):
             assert torch.equal(tokens[model][LAYOUT.mask], peers[f"model{model}/slots"][slot])
             assert tokens[model][~LAYOUT.mask].unique().tolist() == [peers[f"model{model}/padding_of_slots"][slot].item()]
@@ -63,12 +69,12 @@ def test_a_batch_is_seen_in_two_slots_of_a_fixed_number_of_permutations(num):
         assert [view.permuted for view in views] != [False, False]
         for view in views:
             stored = data.weights[batch].unsqueeze(1).expand(-1, num + 1, -1).gather(2, data.stored.maps.expand(10, -1, -1))
-            which = (view.weights.unsqueeze(1) == stored).all(2)
+            which = (weights_of(data, batch, view).unsqueeze(1) == stored).all(2)
             assert which.any(1).all()
             assert view.permuted == (not which[:, 0].any())  # the original for all models of a batch, or for none
             seen |= {tuple(row.tolist()) for row in which.nonzero()}
             originals += not view.permuted
-        assert not torch.equal(views[0].weights, views[1].weights)
+        assert not torch.equal(*(weights_of(data, batch, view) for view in views))
     assert originals > 0
     assert {permutation for _, permutation in seen} == set(range(num + 1))
     assert all(row.sort().values.tolist() == list(range(num + 1)) for row in data.stored.slots)
@@ -82,8 +88,8 @@ def test_what_pads_a_permuted_view_is_0_or_the_first_weight_and_tells_the_networ
         data = problem_of(views=views, permuted_padding=padding, standardize=standardize)
         layout, first = data.codec.layout, data.codec.scale.apply(data.weights)[batch, 0]
         for view in draw_views(data, batch, torch.Generator().manual_seed(1)):
-            tokens = view_tokens(data, batch, view)
-            assert torch.equal(tokens * layout.mask, data.codec.to_tokens(view.weights))
+            tokens = view_sequences(data, batch, view).tokens
+            assert torch.equal(tokens * layout.mask, data.codec.to_tokens(weights_of(data, batch, view)))
             filled = first if view.permuted and padding == "first_weight" else torch.zeros(3)
             assert torch.equal(tokens[:, ~layout.mask], filled[:, None].expand(-1, int((~layout.mask).sum())))
 
@@ -143,7 +149,7 @@ def step_of(peers, step, distance, decoded=None):
     targets = in_tokens(peers["targets"])
     queries = peers["queries"].double()
     logits = torch.stack([forward_one(weights, queries) for weights in detokenize(targets[:3], LAYOUT)])
-    return Step(config, CODEC, None, decoded, targets, decoded, queries, logits)
+    return Step(config, CODEC, None, decoded, Sequences(targets, LAYOUT.positions, LAYOUT.mask), decoded, queries, logits)
 
 
 def forward_one(weights, images):
@@ -207,10 +213,12 @@ def test_the_cycle_of_a_step_is_over_the_views_that_are_decoded(rebuilt):
     problem = problem_of(structure_weight=0.0, cycle_weight=1.0)
     model, tokens = model_of(problem.config), problem.codec.to_tokens(planted_weights(6))
     with torch.no_grad():
-        codes = model.encode(tokens)
-        decoded = model.decode(codes[:rebuilt])
-        step = Step(problem.config, problem.codec, model, codes, tokens[:rebuilt], decoded, problem.queries, problem.targets)
-        expected = slow_cycle(codes[:rebuilt], model.encode(decoded))
+        seen = Sequences(tokens, problem.codec.layout.positions, problem.codec.layout.mask)
+        codes = model.encode(tokens, seen.positions)
+        decoded = model.decode(codes[:rebuilt], seen.positions)
+        known = (seen.first(rebuilt), decoded, problem.queries, problem.targets)
+        step = Step(problem.config, problem.codec, model, codes, *known)
+        expected = slow_cycle(codes[:rebuilt], model.encode(decoded, seen.positions))
         assert LOSSES["cycle"](step).item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -228,7 +236,7 @@ def test_the_total_over_two_steps_is_the_published_one(distance):
             "contrast": contrast_loss(
                 peers[f"step{step}/projection_i"].double(), peers[f"step{step}/projection_j"].double(), 0.1
             ),
-            "structure": structure_loss(decoded, here.tokens, LAYOUT.mask, config.structure_mean),
+            "structure": structure_loss(decoded, here.rebuilt.tokens, LAYOUT.mask, config.structure_mean),
             "behavior": behavior_loss(here),
             "cycle": peers[f"step{step}/cycle"],
         }
@@ -307,14 +315,14 @@ def test_dropout_acts_in_training_and_in_nothing_that_is_measured(tmp_path):
     plain = problem._replace(config=problem.config.model_copy(update={"decoder_dropout": 0.0}))
     dropped, trained = run(problem, tmp_path / "a")
     whole, without = run(plain, tmp_path / "b")
-    assert trained.loss_scale == without.loss_scale
+    assert trained.loss_scales == without.loss_scales
     assert not torch.equal(dropped, whole)
     assert torch.equal(dropped, run(problem, tmp_path / "c")[0])
-    write_autoencoder(tmp_path / "model", problem, trained, 0)
-    stored = read_autoencoder(tmp_path / "model")
-    tokens = problem.codec.to_tokens(planted_weights(3))
+    write_autoencoder(tmp_path / "model", [problem], trained, 0)
+    stored = read_autoencoder(tmp_path / "model")["planted"]
     assert stored.config.decoder_dropout == 0.5
-    assert torch.equal(*(stored.trained.decode(stored.trained.encode(tokens)) for _ in range(2)))
+    weights = planted_weights(3)
+    assert torch.equal(*(passed(stored.trained, problem.codec, weights) for _ in range(2)))
 
 
 # measures
@@ -362,10 +370,7 @@ def test_beside_their_earlier_epochs_networks_are_rebuilt_otherwise_only_where_b
     assert rebuilt["all_epochs"].shape == (6, weights.shape[1])
     model = model_of(config)
     with torch.no_grad():
-        slow = [
-            model.decode(model.encode(problem.codec.to_tokens(weights[n - n % 4 : n - n % 4 + 4])))[n % 4]
-            for n in range(1, 12, 2)
-        ]
+        slow = [passed(model, problem.codec, weights[n - n % 4 : n - n % 4 + 4])[n % 4] for n in range(1, 12, 2)]
     torch.testing.assert_close(rebuilt["all_epochs"], problem.codec.to_weights(torch.stack(slow)))
     assert torch.allclose(rebuilt["all_epochs"], rebuilt["last_epoch"], atol=1e-5) != differ
 
@@ -390,6 +395,12 @@ SWITCHES = {
     "cycle": {"cycle_weight": 0.1},
     "momentum": {"schedule": "one_cycle_momentum"},
     "epochs": {"batches": "epochs"},
+    "both views as they are": {"views": "original_original"},
+    "noise": {"noise": 0.1},
+    "noise to be taken off": {"noise": 0.1, "noise_target": "clean"},
+    "errors by token": {"structure_scale": "token"},
+    "errors by step": {"structure_scale": "batch"},
+    "half the bits": {"precision": "bfloat16"},
 }
 
 
@@ -402,6 +413,5 @@ def test_each_switch_changes_what_is_learned(tmp_path, switch):
         problem = problem_of(**ALL_LOSSES, steps=3, **changes)
         _, result = run(problem, tmp_path / str(len(trained)))
         with torch.no_grad():
-            model = result.model
-            trained.append(model.decode(model.encode(problem.codec.to_tokens(planted_weights(2)))))
+            trained.append(passed(result.model, problem.codec, planted_weights(2)))
     assert not torch.allclose(*trained, rtol=0, atol=1e-7)

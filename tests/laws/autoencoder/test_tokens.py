@@ -278,8 +278,8 @@ def test_networks_before_their_first_step_have_finite_tokens_and_come_back(archi
 def test_a_codec_keeps_what_has_no_token_to_the_last_bit(batch_norm):
     spec = spec_of("resnet8")
     weights, given = positive_weights(spec, 3), positive_weights(spec)
-    codec = make_codec(spec, weights, 50, True, batch_norm)
-    back = codec.to_weights(codec.to_tokens(weights), given)
+    codec = make_codec(spec, weights, 50, True, batch_norm)._replace(given=given)
+    back = codec.to_weights(codec.to_tokens(weights))
     kept = without_tokens(given, codec.layout)
     assert torch.equal(without_tokens(back, codec.layout), kept.expand(3, -1))
     assert (len(kept) > 0) == (batch_norm != "all")

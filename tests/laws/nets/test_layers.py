@@ -201,4 +201,3 @@ def test_numbers_of_a_norm_lie_between_those_of_their_neighbors():
     assert torch.equal(flatten(spec, named), weights)
     assert [layer.name for layer in spec.layers] == ["conv1", "linear3"]
     assert torch.equal(named["linear3.weight"].flatten()[0], weights[0, spec.layers[1].offset])
-    assert not spec.units_only

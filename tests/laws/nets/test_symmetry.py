@@ -9,7 +9,7 @@ from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import ARCHITECTURES, build_spec
 from weightspace.nets.steps import Training
-from weightspace.nets.symmetry import permutation_map, sample_permutations, symmetry_of
+from weightspace.nets.symmetry import permutation_map, permuted, sample_permutations, symmetry_of
 
 VIEWS = 3
 
@@ -23,6 +23,16 @@ def permuted_stack(spec):
     weights = torch.randn(VIEWS, spec.num_weights) / 5
     maps = permutation_map(spec, sample_permutations(spec, VIEWS, seeded()))
     return weights, weights.gather(1, maps), maps
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "resnet8", "resnet20_a", "vit_digits"])
+def test_places_of_a_map_are_those_of_the_whole_map(architecture):
+    spec = spec_of(architecture)
+    permutations = sample_permutations(spec, VIEWS, seeded())
+    maps = permutation_map(spec, permutations)
+    index = torch.randint(spec.num_weights, (VIEWS, 50, 7), generator=seeded(1))
+    index.view(-1)[:2] = torch.tensor([0, spec.num_weights - 1])
+    assert torch.equal(permuted(spec, permutations, index).flatten(1), maps.gather(1, index.flatten(1)))
 
 
 @pytest.mark.slow

@@ -78,7 +78,6 @@ def test_a_description_builds_the_same_spec(architecture):
     spec = spec_of(architecture, "gelu")
     assert build_spec(**spec.description) == spec
     assert not spec.plain
-    assert not spec.units_only
 
 
 @pytest.mark.usefixtures("float64")

@@ -99,8 +99,8 @@ UNFIT = {  # setting, its value, what is said of it
     "a network that nothing holds": (
         "zoos.tiny.architecture", ["flatten", "linear 100000000", "activation", "linear classes"], "the network would have 7,5"),
     "a teacher's layers": ("teachers.trained.architecture", ["conv 3 9", *NET], "layer 'conv 3 9'"),
-    "batch norm in tokens": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "batch norm"),
-    "layer_norm in tokens": ("zoos.tiny.architecture", ["layer_norm", *NET], "batch norm and layer_norm hold"),
+    "batch norm of teachers": ("zoos.tiny.architecture", ["conv 3 3", "batch_norm", *NET], "recovery reads chains"),
+    "layer_norm of teachers": ("zoos.tiny.architecture", ["layer_norm", *NET], "recovery reads chains"),
     "a teacher with sums": ("teachers.trained.architecture", ["branch", "conv 1 3 1", "add", *NET], "recovery reads chains"),
     "no such member": ("teachers.member.models", [1, 40], "zoo 'tiny' has models 0 to 39"),
     "other images": ("recoveries.trained.queries.images", "large", "'large' has images of shape"),
@@ -129,8 +129,8 @@ ELSEWHERE = {  # setting and how its value begins: the key that is named
     ("zoos.tiny.shared_inits", "None"): "baselines.mean.kind",
     ("zoos.tiny.shared_inits", "40"): "baselines.mean.kind",
     ("zoos.tiny.shared_inits", "1"): "alignments.lines.kind",
-    ("zoos.tiny.architecture", "['con"): "(autoencoders.plain.zoo|zoos.tiny.architecture)",
-    ("zoos.tiny.architecture", "['lay"): "autoencoders.plain.zoo",
+    ("zoos.tiny.architecture", "['con"): "(teachers.member.zoo|zoos.tiny.architecture)",
+    ("zoos.tiny.architecture", "['lay"): "teachers.member.zoo",
     ("zoos.tiny.architecture", "['fla"): "(alignments.lines.zoo|autoencoders.plain.views|zoos.tiny.architecture)",
 }
 

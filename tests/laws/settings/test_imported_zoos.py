@@ -90,18 +90,16 @@ def test_epochs_that_are_read_must_be_among_those_that_are_named(tmp_path):
     check_scenario(read(tmp_path, spoiled), "mine")
 
 
-WITH_NORMS = ["conv 4 3", "batch_norm", "activation", "flatten", "linear classes"]
-
-
 def test_networks_that_the_settings_tell_are_checked_before_the_first_job(tmp_path):
-    known = content({"images": "digits", "architecture": WITH_NORMS})
-    assert "autoencoders.plain.zoo: batch norm and layer_norm hold" in problems(tmp_path, known)
-    known["zoos"]["mine"]["architecture"] = ["conv 9 9", "flatten", "linear classes"]
+    known = content({"images": "digits", "architecture": ["conv 9 9", "flatten", "linear classes"]})
     told = problems(tmp_path, known)
     assert "zoos.mine.architecture: layer 'conv 9 9' does not fit its input of 8 x 8 pixels" in told
     assert "autoencoders.plain.zoo" not in told
     known["zoos"]["mine"]["architecture"] = ["flatten", "linear classes"]
-    assert "autoencoders.plain.views: networks of zoo 'mine' have no hidden layers to permute" in problems(tmp_path, known)
+    known["autoencoders"]["plain"]["align"] = True
+    told = problems(tmp_path, known)
+    assert "autoencoders.plain.views: networks of zoo 'mine' have no hidden layers to permute" in told
+    assert "autoencoders.plain.align: networks of zoo 'mine' have no hidden layers to align" in told
     known["zoos"]["mine"]["architecture"] = None
     known["autoencoders"]["plain"]["position_tables"] = {"sequence": 1, "layer": 1, "unit": 1}
     check_scenario(read(tmp_path, known), "mine")
@@ -115,7 +113,8 @@ def test_networks_that_the_settings_tell_are_checked_before_the_first_job(tmp_pa
 
 
 def test_members_that_the_settings_tell_to_be_no_chains_are_no_teachers(tmp_path):
-    known = content({"images": "digits", "architecture": WITH_NORMS})
+    with_norms = ["conv 4 3", "batch_norm", "activation", "flatten", "linear classes"]
+    known = content({"images": "digits", "architecture": with_norms})
     known |= {"autoencoders": {}, "teachers": {"member": {"kind": "zoo", "zoo": "mine", "models": [0], "epoch": 2}}}
     known["recoveries"] = {"member": {"teacher": "member", "seeds": [0], "queries": {"design": "uniform"}}}
     assert "teachers.member.zoo: recovery reads chains without batch norm" in problems(tmp_path, known)

@@ -83,6 +83,16 @@ def test_a_cell_that_names_no_epochs_reads_all_of_a_trained_zoo(tmp_path):
     assert stored_epochs(read(tmp_path, content), "digits") == [1, 2]
 
 
+def test_a_cell_of_several_zoos_reads_all_of_them(tmp_path):
+    content = changed("zoos.digits.epochs", [0, 1, 2])
+    content["zoos"]["mlps"] = content["zoos"]["digits"] | {"architecture": "mlp"}
+    content["autoencoders"]["plain"]["zoo"] = ["digits", "mlps"]
+    scenario = read(tmp_path, content)
+    sizes = [weights_mb(scenario, name, scenario.zoos[name].num_models, 1) for name in ("digits", "mlps")]
+    assert weights_read_mb(scenario, scenario.autoencoders["plain"]) == pytest.approx(sum(sizes))
+    assert stored_epochs(scenario, "mlps") == [2]
+
+
 @pytest.mark.parametrize("zoo", [{}, {"images": "digits", "architecture": "mlp", "epochs": [1, 2]}], ids=["open", "said"])
 def test_the_size_of_an_imported_zoo_is_not_told(tmp_path, zoo):
     content = changed("zoos.mine", {"source": "checkpoints", "path": "mine"} | zoo)

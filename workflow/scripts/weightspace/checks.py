@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
 from weightspace.lazily import Lazily
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
@@ -46,14 +46,11 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, zoo in scenario.zoos.items():
         if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"zoos.{name}.num_seeds", problem
-    readers = [(f"autoencoders.{name}", cell, "units_only") for name, cell in scenario.autoencoders.items()]
-    readers += [(f"baselines.{name}", cell, "units_only") for name, cell in scenario.baselines.items()]
-    members = [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if isinstance(cell, ZooTeachers)]
-    for key, cell, needs in readers + members:
+    members = [(f"teachers.{name}", cell) for name, cell in scenario.teachers.items() if isinstance(cell, ZooTeachers)]
+    for key, cell in members:
         made = _made_of(scenario, cell.zoo)
         if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
-            yield from _unreadable(f"{key}.zoo", *made, needs)
-    for key, cell, _ in members:
+            yield from _unreadable(f"{key}.zoo", *made)
         yield from _member_problems(scenario, key, cell)
 
 
@@ -71,18 +68,9 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, cell in scenario.alignments.items():
         yield from _alignment_problems(scenario, f"alignments.{name}", cell)
     for name, cell in scenario.autoencoders.items():
-        if cell.behavior_weight and scenario.zoos[cell.zoo].images is None:
-            yield (
-                f"autoencoders.{name}.behavior_weight",
-                f"zoo {cell.zoo!r} has no images to ask its networks about: give it `images`",
-            )
-        if cell.views != "original" and not _has_hidden_layers(scenario, cell.zoo):
-            yield (
-                f"autoencoders.{name}.views",
-                f"networks of zoo {cell.zoo!r} have no hidden layers to permute, only views: original",
-            )
-        yield from _position_problems(scenario, f"autoencoders.{name}.position_tables", cell)
+        yield from _autoencoder_problems(scenario, f"autoencoders.{name}", cell)
     for name, cell in scenario.baselines.items():
+        yield from _order_problems(scenario, f"baselines.{name}.align", cell, cell.zoo)
         yield from _baseline_problems(scenario.zoos[cell.zoo], f"baselines.{name}.kind", cell)
     for name, cell in scenario.recoveries.items():
         yield from _recovery_problems(scenario, f"recoveries.{name}", cell)
@@ -103,6 +91,31 @@ def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> 
         yield f"{key}.zoo", f"networks of zoo {cell.zoo!r} have no hidden layers to align"
     elif not groups_of(inits, 2, cell.kind):
         yield f"{key}.kind", f"zoo {cell.zoo!r} has no two test models for {cell.kind}"
+
+
+def _order_problems(
+    scenario: Scenario, key: str, cell: AutoencoderConfig | BaselineConfig, zoo: str
+) -> Iterator[tuple[str, str]]:
+    if cell.align and not _has_hidden_layers(scenario, zoo):
+        yield key, f"networks of zoo {zoo!r} have no hidden layers to align"
+
+
+def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
+    for zoo in cell.zoos:
+        yield from _order_problems(scenario, f"{key}.align", cell, zoo)
+        if cell.behavior_weight and scenario.zoos[zoo].images is None:
+            yield f"{key}.behavior_weight", f"zoo {zoo!r} has no images to ask its networks about: give it `images`"
+        if set(VIEWS[cell.views]) != {"original"} and not _has_hidden_layers(scenario, zoo):
+            yield f"{key}.views", f"networks of zoo {zoo!r} have no hidden layers to permute, only views: original"
+    if cell.position_tables is None and not (cell.contrast_weight and cell.several):
+        return
+    known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
+    layouts = {zoo: tokens.token_layout(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
+    for zoo, layout in layouts.items():
+        for name, problem in (model.too_small(cell.position_tables, [layout]) if cell.position_tables else {}).items():
+            yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
+    for problem in model.unlike_lengths(cell, list(layouts.values())) if layouts else []:
+        yield f"{key}.window", problem
 
 
 def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
@@ -130,15 +143,6 @@ def _made_of(scenario: Scenario, name: str) -> _Made | None:
 
 def _spec_of(made: _Made) -> NetSpec:
     return build_spec(made.layers, "relu", made.shape, made.num_classes)
-
-
-def _position_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
-    """Tables that have no row for some position of a zoo's tokens."""
-    if cell.position_tables is None or (made := _made_of(scenario, cell.zoo)) is None:
-        return
-    layout = tokens.token_layout(_spec_of(made), cell.token_size)
-    for name, problem in model.too_small(cell.position_tables, layout).items():
-        yield f"{key}.{name}", f"{problem} of the networks of zoo {cell.zoo!r}"
 
 
 def _baseline_problems(zoo: ZooCell, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from weightspace.nets.forward import forward, move_statistics
+from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
@@ -60,3 +60,31 @@ def recalibrated(
         seen += len(part)
         move_statistics(spec, changed, statistics, len(part) / seen)
     return changed
+
+
+@torch.no_grad()
+def conditioned(
+    spec: NetSpec,
+    weights: Float[Tensor, "model weight"],
+    images: Float[Tensor, "image channel height width"],
+    batches: Int[Tensor, "batch place"],
+) -> Float[Tensor, "model weight"]:
+    """The same weights, whose running statistics start anew and are moved by batches of images as in training (SANE, 3.6)."""
+    stacks = []
+    for stack in weights.split(max(1, CHUNK // batches.shape[1])):
+        stack, statistics = with_start_statistics(spec, stack), {}
+        for batch in batches.to(images.device):
+            forward(spec, stack, images[batch].unsqueeze(0), training=Training(statistics))
+            move_statistics(spec, stack, statistics)
+        stacks.append(stack)
+    return torch.cat(stacks)
+
+
+def with_start_statistics(spec: NetSpec, weights: Float[Tensor, "*stack weight"]) -> Float[Tensor, "*stack weight"]:
+    """A copy whose running statistics are those of networks before their first step."""
+    copy = weights.clone()
+    parameters = unflatten(spec, copy)
+    for parameter in spec.parameters:
+        if not parameter.learned:
+            parameters[parameter.name].fill_(parameter.start)
+    return copy

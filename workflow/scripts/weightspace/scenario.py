@@ -98,12 +98,14 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _names_are_used_once(self) -> "Scenario":
-        for section, key in (("recoveries", "baselines"), ("predictors", "controls")):
-            known = dict.fromkeys(getattr(self, section), "a cell")
-            for name, cell in getattr(self, section).items():
-                for made in cell.baselines if key == "baselines" else cell.named_controls(name):
-                    if (other := known.setdefault(f"{name}_{made}", f"one of {name!r}")) != f"one of {name!r}":
-                        raise ValueError(f"{section}.{name}.{key}: {other} has the name '{name}_{made}' too")
+        made = {("autoencoders", "zoo", name): cell.several for name, cell in self.autoencoders.items()}
+        made |= {("recoveries", "baselines", name): cell.baselines for name, cell in self.recoveries.items()}
+        made |= {("predictors", "controls", name): cell.named_controls(name) for name, cell in self.predictors.items()}
+        known = {section: dict.fromkeys(getattr(self, section), "a cell") for section, *_ in made}
+        for (section, key, name), words in made.items():
+            for word in words:
+                if (other := known[section].setdefault(f"{name}_{word}", f"one of {name!r}")) != f"one of {name!r}":
+                    raise ValueError(f"{section}.{name}.{key}: {other} has the name '{name}_{word}' too")
         return self
 
     @model_validator(mode="after")
@@ -126,18 +128,19 @@ class Scenario(Settings):
         return self
 
     @cached_property
-    def read_of_zoos(self) -> dict[str, tuple[str, list[int]]]:
-        """What reads weights of a zoo, by its key: the zoo's name, and the epochs; none where its files alone tell them."""
-        learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
-        learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
-        learners |= {f"alignments.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()}
+    def read_of_zoos(self) -> list[tuple[str, str, list[int]]]:
+        """What reads weights of zoos: its key, the zoo's name, and the epochs; none where the zoo's files alone tell them."""
+        learners = ("autoencoders", "baselines")
+        cells = {f"{section}.{name}": cell for section in learners for name, cell in getattr(self, section).items()}
+        reads = [(f"{key}.epochs", zoo, cell.epochs) for key, cell in cells.items() for zoo in cell.zoos]
+        reads += [(f"alignments.{name}.epoch", cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()]
         teachers = {name: cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
-        learners |= {f"teachers.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in teachers.items()}
-        return {key: (zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, (zoo, epochs) in learners.items()}
+        reads += [(f"teachers.{name}.epoch", cell.zoo, [cell.epoch]) for name, cell in teachers.items()]
+        return [(key, zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, zoo, epochs in reads]
 
     @model_validator(mode="after")
     def _epochs_are_kept(self) -> "Scenario":
-        for key, (zoo, epochs) in self.read_of_zoos.items():
+        for key, zoo, epochs in self.read_of_zoos:
             if (kept := self.zoos[zoo].storable) and (missing := set(epochs) - set(kept)):
                 raise ValueError(f"{key}: zoo {zoo!r} keeps no epoch {min(missing)}")
             if any(later <= earlier for earlier, later in pairwise(epochs)):
@@ -209,7 +212,8 @@ class Scenario(Settings):
 
     def cells(self, scenario: str) -> list[dict[str, object]]:
         """One row per cell of every stage: what `weightspace.table.CELLS` names, then its numbers by the settings' own names."""
-        return cell_rows(scenario, {section: getattr(self, section) for section in SECTIONS})
+        by_zoo = {made: each for name, cell in self.autoencoders.items() for made, each in cell.by_zoo(name).items()}
+        return cell_rows(scenario, {section: getattr(self, section) for section in SECTIONS} | {"autoencoders": by_zoo})
 
     @cached_property
     def keys_of_controls(self) -> dict[str, str]:
@@ -285,9 +289,10 @@ class Scenario(Settings):
                 value = cell
                 for part in key.split("."):
                     value = getattr(value, part, None)
-                if value is not None:
-                    where = self.keys_of_controls[name] if section == "predictor_controls" else f"{section}.{name}"
-                    yield f"{where}.{key}", target, value
+                where = self.keys_of_controls[name] if section == "predictor_controls" else f"{section}.{name}"
+                for named in value if isinstance(value, list) else [value]:
+                    if named is not None:
+                        yield f"{where}.{key}", target, named
 
 
 def _spoken_of(cell: RecoveryConfig | PredictorConfig, word: str) -> dict[str, str | None]:

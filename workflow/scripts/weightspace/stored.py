@@ -16,7 +16,7 @@ def stored_epochs(scenario: Scenario, name: str) -> list[int]:
     zoo = scenario.zoos[name]
     if zoo.weights != "read":
         return zoo.storable
-    return sorted({zoo.epochs[-1]}.union(*(epochs for other, epochs in scenario.read_of_zoos.values() if other == name)))
+    return sorted({zoo.epochs[-1]}.union(*(epochs for _, other, epochs in scenario.read_of_zoos if other == name)))
 
 
 def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) -> float:
@@ -28,11 +28,10 @@ def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) 
 
 
 def weights_read_mb(scenario: Scenario, cell: AutoencoderConfig | BaselineConfig) -> float:
-    """Size of the weights that a cell reads, in MB; 0 of an imported zoo, whose files alone tell it."""
-    zoo = scenario.zoos[cell.zoo]
-    if not isinstance(zoo, ZooConfig):
-        return 0.0
-    return weights_mb(scenario, cell.zoo, zoo.num_models, len(cell.epochs or stored_epochs(scenario, cell.zoo)))
+    """Size of the weights that a cell reads, in MB; without those of imported zoos, whose files alone tell it."""
+    trained = {name: zoo for name in cell.zoos if isinstance(zoo := scenario.zoos[name], ZooConfig)}
+    epochs = {name: len(cell.epochs or stored_epochs(scenario, name)) for name in trained}
+    return sum((weights_mb(scenario, name, zoo.num_models, epochs[name]) for name, zoo in trained.items()), 0.0)
 
 
 def told_sizes(scenario: Scenario, names: Collection[str], free: float) -> Iterator[str]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from weightspace.ensemble import with_start_statistics
 from weightspace.nets.spec import NetSpec
 
 BatchNormTokens = Literal["none", "affine", "all"]  # of each batch norm: none, scale and shift, or statistics too
@@ -62,7 +63,7 @@ def token_layout(spec: NetSpec, token_size: int | None = None, batch_norm: Batch
     their rows: a batch norm has up to three, for scale and shift, mean, and variance.
     """
     rows = [each.index for each in rows_of(spec, batch_norm) if each.tokens]
-    size = token_size or max(row.shape[1] for row in rows)
+    size = token_size or longest_row(spec, batch_norm)
     padded = [F.pad(row, (0, -row.shape[1] % size), value=spec.num_weights) for row in rows]
     blocks = [row.view(len(row), -1, size) for row in padded]
     index = torch.cat([block.flatten(0, 1) for block in blocks])
@@ -71,6 +72,11 @@ def token_layout(spec: NetSpec, token_size: int | None = None, batch_norm: Batch
     inverse = index.numel() + torch.arange(spec.num_weights + 1)
     inverse[index.flatten()] = torch.arange(index.numel())
     return TokenLayout(index, torch.stack([torch.arange(len(index)), layers, units], dim=1), inverse[:-1])
+
+
+def longest_row(spec: NetSpec, batch_norm: BatchNormTokens = "all") -> int:
+    """Numbers of the longest unit, which then fits into one token."""
+    return max(each.index.shape[1] for each in rows_of(spec, batch_norm) if each.tokens)
 
 
 def tokenize(weights: Float[Tensor, "*stack weight"], layout: TokenLayout) -> Float[Tensor, "*stack token feature"]:
@@ -136,18 +142,18 @@ class Codec(NamedTuple):
     spec: NetSpec
     layout: TokenLayout
     scale: Scale
+    given: Float[Tensor, " weight"] | None = None  # networks that come back have these numbers where there is no token
 
     def to_tokens(self, weights: Float[Tensor, "*stack weight"]) -> Float[Tensor, "*stack token feature"]:
         return tokenize(self.scale.apply(weights), self.layout)
 
-    def to_weights(
-        self, tokens: Float[Tensor, "*stack token feature"], given: Float[Tensor, "*#stack weight"] | None = None
-    ) -> Float[Tensor, "*stack weight"]:
-        """Inverse of `to_tokens`; what has no token is as in the `given` networks."""
-        return self.scale.undo(detokenize(tokens, self.layout, given))
+    def to_weights(self, tokens: Float[Tensor, "*stack token feature"]) -> Float[Tensor, "*stack weight"]:
+        """Inverse of `to_tokens`, but for what has no token."""
+        return self.scale.undo(detokenize(tokens, self.layout, self.given))
 
     def to(self, device: torch.device | str) -> "Codec":
-        return Codec(self.spec, self.layout.to(device), Scale(*(tensor.to(device) for tensor in self.scale)))
+        given = None if self.given is None else self.given.to(device)
+        return Codec(self.spec, self.layout.to(device), Scale(*(tensor.to(device) for tensor in self.scale)), given)
 
 
 def make_codec(
@@ -158,6 +164,10 @@ def make_codec(
     batch_norm: BatchNormTokens = "all",
     deviation: str = "total",
 ) -> Codec:
-    """Codec for a spec, its scale measured on `weights` (training checkpoints) or left out."""
+    """Codec for a spec, its scale measured on `weights` (training checkpoints) or left out.
+
+    What has no token comes back as the mean of these, but running statistics as they start.
+    """
     scale = layer_scale(spec, weights, batch_norm, deviation) if standardize else identity_scale(spec)
-    return Codec(spec, token_layout(spec, token_size, batch_norm), scale)
+    given = with_start_statistics(spec, weights.mean(0)) if spec.has_statistics else None
+    return Codec(spec, token_layout(spec, token_size, batch_norm), scale, given)

@@ -4,31 +4,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, held_out_networks, metric_rows, reconstruction_metrics
+from weightspace.autoencoder.data import Population, checkpoints_by_split
+from weightspace.autoencoder.evaluate import (
+    HeldOutNetworks,
+    Rebuilt,
+    held_out_networks,
+    metric_rows,
+    reconstruction_metrics,
+    with_statistics,
+)
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
-from weightspace.images.tensors import ImageSet
-from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
 from weightspace.tokens import layer_scale
 
 
-def evaluate_baseline(
-    config: BaselineConfig, spec: NetSpec, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source
-) -> list[dict]:
+def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, device: torch.device) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
-    originals, train = held_out_networks(splits, splits["test"].last_epoch), splits["train"].weights
+    splits = checkpoints_by_split(config, zoo, device)
+    originals = held_out_networks(splits, splits["test"].last_epoch)
+    spec, train = zoo.zoo.spec, splits["train"].weights
     if config.kind == "pca":
-        refining = refining_of(config.refine, spec, layer_scale(spec, train), images)
+        refining = refining_of(config.refine, spec, layer_scale(spec, train), zoo.images)
         weights = rebuild_pca(config, originals.weights, train, refining)
     else:
         weights = REBUILD[config.kind](config, originals)
     none = weights.new_zeros(len(weights))
     rebuilt = Rebuilt(weights, none, none + config.numbers if config.numbers else None)
-    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, images))
+    rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning)
+    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
 
 
 def rebuild_init_mean(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:

@@ -1,6 +1,7 @@
 """The zoo as an autoencoder sees it: checkpoints of the chosen epochs, by split, with their properties."""
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -10,13 +11,35 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
-from weightspace.checkpoints import Zoo, which_learned
+from weightspace.checkpoints import Zoo, read_zoo, which_learned
 from weightspace.errors import InputError
-from weightspace.images.tensors import ImageSet, normalize
-from weightspace.nets.spec import LACKS
+from weightspace.images.tensors import ImageSet, normalize, read_images
 from weightspace.rng import generator_for
+from weightspace.table import read_table
+from weightspace.unit_orders import UnitOrders, in_order, read_unit_orders
 
 SPLITS = ("train", "val", "test")
+
+
+class Population(NamedTuple):
+    """A zoo, as the files of other stages tell it."""
+
+    name: str
+    zoo: Zoo
+    models: pa.Table
+    images: ImageSet | None = None
+    orders: UnitOrders | None = None  # in which its models are aligned; None: they are as they were trained
+
+
+def read_populations(files: object, images: dict[str, str | None], device: torch.device) -> list[Population]:
+    """Zoos by the files of a rule, each with the name of its image set, if it has one; images are put on `device`."""
+    sets = {Path(path).stem: read_images(path, device) for path in files.images}
+    orders = [read_unit_orders(path) for path in files.orders] or [None] * len(images)
+    zoos = zip(images.items(), files.weights, files.models, orders, strict=True)
+    return [
+        Population(zoo, read_zoo(weights), read_table(models), sets.get(name), order)
+        for (zoo, name), weights, models, order in zoos
+    ]
 
 
 class Checkpoints(NamedTuple):
@@ -43,19 +66,16 @@ class Checkpoints(NamedTuple):
 
 def checkpoints_by_split(
     config: AutoencoderSettings | BaselineConfig,
-    zoo: Zoo,
-    models: pa.Table,
+    population: Population,
     device: torch.device,
     wanted: Collection[str] = SPLITS,
 ) -> dict[str, Checkpoints]:
     """Checkpoints of train, val and test models, or of those splits alone that are wanted; no others are read.
 
-    Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty,
-    or the networks are no tokens.
+    Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
-    if not zoo.spec.units_only:
-        raise InputError(f"zoo {config.zoo!r}: {LACKS['units_only']}")
-    print(f"zoo {config.zoo!r}: {which_learned(models, zoo.bar)}")
+    name, zoo, models, _, orders = population
+    print(f"zoo {name!r}: {which_learned(models, zoo.bar)}")
     table, epochs = models.to_pandas(), config.epochs or zoo.epochs
     table = table[table["epoch"].isin(epochs)]
     if table["diverged"].any():
@@ -67,10 +87,13 @@ def checkpoints_by_split(
         rows = table[table["split"] == split].sort_values(["model", "epoch"], ignore_index=True)
         usable = int((rows["epoch"] == epochs[-1]).sum())
         if usable < 2:
-            raise InputError(f"zoo {config.zoo!r} has {usable} usable {split} models at epoch {epochs[-1]}: train more models")
+            raise InputError(f"zoo {name!r} has {usable} usable {split} models at epoch {epochs[-1]}: train more models")
         if split in wanted:
             places = list(zip(rows["model"].tolist(), rows["epoch"].tolist(), strict=True))
-            splits[split] = Checkpoints(zoo.checkpoints(places).to(device), rows)
+            weights = zoo.checkpoints(places)
+            if orders is not None:
+                weights = in_order(zoo.spec, weights, rows["model"].tolist(), orders)
+            splits[split] = Checkpoints(weights.to(device), rows)
     return splits
 
 

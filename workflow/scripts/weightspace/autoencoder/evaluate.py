@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from weightspace.autoencoder.data import Checkpoints
+from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.probe import probe_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
+from weightspace.autoencoder.settings import Conditioning, cells_of
 from weightspace.autoencoder.store import Stored
+from weightspace.autoencoder.windows import Window, joined, windows, windows_of
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance
-from weightspace.ensemble import outputs
+from weightspace.ensemble import conditioned, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.nets.forward import learned
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
@@ -52,22 +55,42 @@ class Rebuilt(NamedTuple):
     numbers: Float[Tensor, " model"] | None = None  # of the code; None where there is none
 
 
-def reconstruct(
-    codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], batch_size: int, refining: Refining | None = None
-) -> Rebuilt:
-    """Encode and decode networks as they are, without permutation; codes are refined in between, or not."""
-    parts = [_reconstruct(codec, model, batch, refining) for batch in weights.split(batch_size)]
-    return Rebuilt(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
+Networks = TypeVar("Networks", HeldOutNetworks, Rebuilt)
 
 
 @torch.no_grad()
-def _reconstruct(codec: Codec, model: Autoencoder, weights: Float[Tensor, "model weight"], refining: Refining | None) -> Rebuilt:
-    codes = model.encode(codec.to_tokens(weights))
-    if refining:
-        codes = refined(refining, lambda codes: codec.to_weights(model.decode(codes)), codes, weights)
-    tokens = model.decode(codes)
-    padding = (tokens * ~codec.layout.mask).square().sum((1, 2))
-    return Rebuilt(codec.to_weights(tokens), padding, torch.full_like(padding, codes[0].numel()))
+def reconstruct(
+    codec: Codec,
+    model: Autoencoder,
+    weights: Float[Tensor, "model weight"],
+    batch_size: int,
+    parts: list[Window] | None = None,
+    refining: Refining | None = None,
+) -> Rebuilt:
+    """Encode and decode networks as they are, without permutation, in these windows or whole; codes may be refined in between."""
+    positions, mask = codec.layout.positions, codec.layout.mask
+    parts, rebuilt = parts or windows(len(positions)), []
+
+    def decode(codes: Tensor) -> Tensor:
+        return joined(model.decode, codes, positions, parts)
+
+    for batch in weights.split(batch_size):
+        codes = joined(model.encode, codec.to_tokens(batch), positions, parts)
+        if refining:
+            codes = refined(refining, lambda codes: codec.to_weights(decode(codes)), codes, batch)
+        tokens = decode(codes)
+        padding = (tokens * ~mask).square().sum((1, 2))
+        rebuilt.append(Rebuilt(codec.to_weights(tokens), padding, torch.full_like(padding, codes[0].numel())))
+    return Rebuilt(*(torch.cat(pieces) for pieces in zip(*rebuilt, strict=True)))
+
+
+def with_statistics(spec: NetSpec, rebuilt: Rebuilt, images: ImageSet | None, config: Conditioning | None) -> Rebuilt:
+    """Rebuilt networks whose batch norms, if there are any, are conditioned on val images, if there are any."""
+    if not spec.has_statistics or images is None or config is None:
+        return rebuilt
+    size = (config.batches, config.batch_size)
+    batches = torch.randint(len(images.val_x), size, generator=generator_for("conditioning", *size))
+    return rebuilt._replace(weights=conditioned(spec, rebuilt.weights, normalize(images.val_x, images), batches))
 
 
 def reconstruction_metrics(
@@ -80,7 +103,7 @@ def reconstruction_metrics(
     others, with the others of the same init, and of the originals with each other; retrieval by outputs. Without images
     there is structure alone.
     """
-    metrics = structure_metrics(originals, rebuilt)
+    metrics = structure_metrics(*(of_learned(spec, networks) for networks in (originals, rebuilt)))
     if images is None:
         print("the zoo has no images: agreement, accuracies and outputs are not measured")
         return metrics
@@ -96,8 +119,18 @@ def reconstruction_metrics(
     return metrics
 
 
+def of_learned(spec: NetSpec, networks: Networks) -> Networks:
+    """The same without running statistics, which are measured and not learned."""
+    if not spec.has_statistics:
+        return networks
+    kept = learned(spec)
+    vectors = ("weights", "train_mean", "init_mean")
+    values = {name: value for name, value in networks._asdict().items() if name in vectors and value is not None}
+    return networks._replace(**{name: value[..., kept.to(value.device)] for name, value in values.items()})
+
+
 def structure_metrics(originals: HeldOutNetworks, rebuilt: Rebuilt) -> dict[str, Float[Tensor, " model"]]:
-    """Metrics of weights alone, in the weights' own units.
+    """Metrics of learned weights alone, in the weights' own units.
 
     Deviations are squared distances of the networks from the mean of the *training* checkpoints; within init, from the
     mean of the training networks that started from the same tensor. R2 is derived: 1 - mean squared error / mean
@@ -168,12 +201,25 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
     return (pairs.sum(1) - pairs.diagonal()) / (len(pairs) - 1)
 
 
+def evaluate_autoencoders(
+    autoencoders: dict[str, Stored], zoos: list[Population], source: Source, device: torch.device
+) -> list[dict]:
+    """Rows of an autoencoder on each of its zoos, which each have a cell of their own where there are several."""
+    cells, rows = cells_of(source.cell, list(autoencoders)), []
+    for each in zoos:
+        stored = autoencoders[each.name]
+        splits = checkpoints_by_split(stored.config, each, device)
+        rows += evaluate_autoencoder(stored, splits, each.images, source._replace(cell=cells[each.name]))
+    return rows
+
+
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
     originals = held_out_networks(splits, splits["test"].last_epoch)
     refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
     rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
+    rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
     return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
@@ -184,16 +230,18 @@ def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Cod
     config, codec = stored.config, stored.codec
     if config.scale_from == "train" or not config.standardize:
         return codec
-    return codec._replace(scale=layer_scale(codec.spec, weights, deviation=config.scale_deviation))
+    return codec._replace(scale=layer_scale(codec.spec, weights, config.batch_norm_tokens, config.scale_deviation))
 
 
 def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refining | None = None) -> Rebuilt:
     """Reconstructions of the test networks at the last epoch, encoded beside each other or beside all epochs, as published."""
-    epoch, size = test.last_epoch, stored.config.evaluation_batch
-    if stored.config.evaluation_mates == "last_epoch":
-        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, size, refining)
+    config, epoch = stored.config, test.last_epoch
+    parts = windows_of(config, len(codec.layout.index))
+    if config.evaluation_mates == "last_epoch":
+        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, config.evaluation_batch, parts, refining)
     last = torch.tensor((test.properties["epoch"] == epoch).to_numpy())
-    return Rebuilt(*(values[last] for values in reconstruct(codec, stored.trained, test.weights, size, refining)))
+    whole = reconstruct(codec, stored.trained, test.weights, config.evaluation_batch, parts, refining)
+    return Rebuilt(*(values[last] for values in whole))
 
 
 def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:

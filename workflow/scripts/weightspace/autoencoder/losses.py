@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from weightspace.autoencoder.batches import Sequences
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.behavior import DISTANCES, distillation
-from weightspace.nets.forward import forward
+from weightspace.nets.forward import EVALUATION, forward
+from weightspace.nets.steps import Training
 from weightspace.tokens import Codec
+
+LEAST_DEVIATION = 1e-4  # of what errors are divided by
 
 
 class Step(NamedTuple):
@@ -22,7 +26,7 @@ class Step(NamedTuple):
     codec: Codec
     model: Autoencoder
     embeddings: Float[Tensor, "view token embedding"]  # of all views, one view of the whole batch after the other
-    tokens: Float[Tensor, "rebuilt token feature"]  # of the views that are reconstructed
+    rebuilt: Sequences  # the views that are reconstructed
     decoded: Float[Tensor, "rebuilt token feature"]
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "model query class"]  # logits of the batch's checkpoints; permutations do not move them
@@ -41,17 +45,30 @@ def contrast_loss(
 def structure_loss(
     tokens: Float[Tensor, "model token feature"],
     target: Float[Tensor, "model token feature"],
-    mask: Bool[Tensor, "token feature"],
+    mask: Bool[Tensor, "*model token feature"],
     mean: str = "weights",
+    scale: str = "none",
 ) -> Float[Tensor, ""]:
     """Mean squared error over the entries that hold weights; padding counts neither above nor below.
 
     With `mean: entries`, as published, the mean is over all entries: 0 stands in place of what is decoded at padding, and
-    counts as an error where the target is not 0 there.
+    counts as an error where the target is not 0 there. Errors may be divided by a deviation of the target's weights.
     """
-    if mean == "entries":
-        return (tokens * mask - target).square().mean()
-    return ((tokens - target) * mask).square().sum() / (mask.sum() * len(tokens))
+    mask = mask.expand_as(tokens)
+    errors = tokens * mask - target if mean == "entries" else (tokens - target) * mask
+    if scale != "none":
+        errors = errors / deviations(target, mask, (2,) if scale == "token" else (0, 1, 2))
+    return errors.square().mean() if mean == "entries" else errors.square().sum() / mask.sum()
+
+
+def deviations(
+    target: Float[Tensor, "model token feature"], mask: Bool[Tensor, "model token feature"], axes: tuple[int, ...]
+) -> Float[Tensor, "..."]:
+    """Deviation of the weights along some axes, and a little, as in MultiZoo-SANE (e34cda5, def_loss.py); 1 of a single one."""
+    num = mask.sum(axes, keepdim=True)
+    mean = (target * mask).sum(axes, keepdim=True) / num
+    variance = ((target - mean).square() * mask).sum(axes, keepdim=True) / num
+    return torch.where(num > 1, variance.sqrt() + LEAST_DEVIATION, 1.0)
 
 
 def cycle_loss(
@@ -62,8 +79,13 @@ def cycle_loss(
 
 
 def behavior_loss(step: Step) -> Float[Tensor, ""]:
-    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view."""
-    logits = forward(step.codec.spec, step.codec.to_weights(step.decoded), step.queries.unsqueeze(0))
+    """Distance of the decoded networks' outputs from their originals' on the same queries, whatever the view.
+
+    Batch norms of decoded networks take the statistics of the queries.
+    """
+    training = Training({}) if step.codec.spec.has_statistics else EVALUATION
+    weights = step.codec.to_weights(step.decoded)
+    logits = forward(step.codec.spec, weights, step.queries.unsqueeze(0), training=training)
     targets = step.targets.repeat(len(logits) // len(step.targets), 1, 1)
     if step.config.behavior_distance == "distillation":
         return distillation(logits, targets, step.config.distillation_temperature)
@@ -72,9 +94,13 @@ def behavior_loss(step: Step) -> Float[Tensor, ""]:
 
 LOSSES: dict[str, Callable[[Step], Float[Tensor, ""]]] = {
     "contrast": lambda step: contrast_loss(*step.model.head(step.embeddings).chunk(2), step.config.temperature),
-    "structure": lambda step: structure_loss(step.decoded, step.tokens, step.codec.layout.mask, step.config.structure_mean),
+    "structure": lambda step: structure_loss(
+        step.decoded, step.rebuilt.tokens, step.rebuilt.mask, step.config.structure_mean, step.config.structure_scale
+    ),
     "behavior": behavior_loss,
-    "cycle": lambda step: cycle_loss(step.embeddings[: len(step.decoded)], step.model.encode(step.decoded)),
+    "cycle": lambda step: cycle_loss(
+        step.embeddings[: len(step.decoded)], step.model.encode(step.decoded, step.rebuilt.positions)
+    ),
 }
 UNSCALED = ("cycle",)  # whose first value divides nothing, as published
 

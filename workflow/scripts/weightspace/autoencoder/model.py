@@ -1,9 +1,10 @@
 """The transformer autoencoder over tokens (Meynent et al. 2025, section 2.2; SANE, section 3.1)."""
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
 from weightspace.autoencoder.settings import AutoencoderSettings, PositionTables
@@ -12,24 +13,27 @@ from weightspace.tokens import TokenLayout
 
 
 class Autoencoder(nn.Module):
-    """Tokens to one embedding per token, and back; a head projects all embeddings of a model for the contrast.
+    """Tokens to one embedding per token, and back; a head projects all embeddings of a sequence for the contrast.
 
+    A sequence is a network's tokens, or a window of them, with their positions; only the head needs as many as in training.
     Encoder and decoder share the learned positions: sequence and layer in one half of the width, unit in the other.
     With `attention: tokens` a model attends over its own tokens; with `batch`, each token attends over the same token of
     the other models in the batch. The published code (Structure Is Not Enough, 727c3a9, def_AE.py) has two kinds of layers:
     torch's (`attention: batch`, `layers: post_norm`, `layer_init: copied`, `decoder_dropout: 0.1`, `feedforward: 2048`), and
     those of GPT-2, which SANE uses (`layers: gpt2`, `layer_init: gpt2`, `feedforward` 4 x width). Neither has a `final_norm`.
 
-    Raises InputError if `position_tables` have fewer rows than the networks have positions.
+    Networks may be of several layouts, with tokens of one size. Raises InputError if `position_tables` have fewer rows than
+    these have positions, or if the contrast would compare sequences of several lengths.
     """
 
-    def __init__(self, config: AutoencoderSettings, layout: TokenLayout, generator: Generator) -> None:
+    def __init__(self, config: AutoencoderSettings, layouts: Sequence[TokenLayout], generator: Generator) -> None:
         super().__init__()
-        num_tokens, token_size = layout.index.shape
-        self.register_buffer("positions", layout.positions, persistent=False)
-        tables = config.position_tables or needed_tables(layout)
-        for name, problem in too_small(tables, layout).items():
+        self.precision, token_size = config.precision, layouts[0].index.shape[1]
+        tables = config.position_tables or needed_tables(layouts)
+        for name, problem in too_small(tables, layouts).items():
             raise InputError(f"position_tables.{name}: {problem}")
+        for problem in unlike_lengths(config, layouts):
+            raise InputError(f"window: {problem}")
         self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in (tables.sequence, tables.layer))
         self.unit = nn.Embedding(tables.unit, config.width // 2)
         self.tokenizer = nn.Linear(token_size, config.width)
@@ -38,10 +42,10 @@ class Autoencoder(nn.Module):
         self.expand = nn.Linear(config.latent, config.width)
         self.decoder = _transformer(config, config.decoder_dropout)
         self.detokenizer = nn.Linear(config.width, token_size)
-        self.linear = LinearCode(layout, num_tokens * config.latent) if config.linear_code else None
+        self.linear = LinearCode(layouts[0], config.latent) if config.linear_code else None
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(num_tokens * config.latent, config.projection, bias=False),
+            nn.Linear(max(sequence_lengths(config, layouts)) * config.latent, config.projection, bias=False),
             nn.LayerNorm(config.projection),
             nn.ReLU(),
             nn.Linear(config.projection, config.projection, bias=False),
@@ -50,40 +54,52 @@ class Autoencoder(nn.Module):
         )
         _initialize(self, config, generator)
 
-    def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model token embedding"]:
-        code = self.compress(self.encoder(self.tokenizer(tokens) + self._position()))
-        return code if self.linear is None else code + self.linear.encode(tokens).view_as(code)
+    def encode(
+        self, tokens: Float[Tensor, "model token feature"], positions: Int[Tensor, "*model token 3"]
+    ) -> Float[Tensor, "model token embedding"]:
+        """Codes of tokens; `positions` are those of all sequences, or of each."""
+        with self._precision(tokens):
+            codes = self.compress(self.encoder(self.tokenizer(tokens) + self._position(positions)))
+        return codes.to(tokens) if self.linear is None else codes.to(tokens) + self.linear.encode(tokens)
 
-    def decode(self, embeddings: Float[Tensor, "model token embedding"]) -> Float[Tensor, "model token feature"]:
-        tokens = self.detokenizer(self.decoder(self.expand(embeddings) + self._position()))
-        return tokens if self.linear is None else tokens + self.linear.decode(embeddings.flatten(1))
+    def decode(
+        self, embeddings: Float[Tensor, "model token embedding"], positions: Int[Tensor, "*model token 3"]
+    ) -> Float[Tensor, "model token feature"]:
+        """Tokens of codes."""
+        with self._precision(embeddings):
+            tokens = self.detokenizer(self.decoder(self.expand(embeddings) + self._position(positions)))
+        return tokens.to(embeddings) if self.linear is None else tokens.to(embeddings) + self.linear.decode(embeddings)
 
-    def _position(self) -> Float[Tensor, "token width"]:
-        sequence, layer, unit = self.positions.unbind(1)
-        return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=1)
+    def _precision(self, given: Tensor) -> torch.autocast:
+        return torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _position(self, positions: Int[Tensor, "*model token 3"]) -> Float[Tensor, "*model token width"]:
+        sequence, layer, unit = positions.unbind(-1)
+        return torch.cat([self.sequence(sequence) + self.layer(layer), self.unit(unit)], dim=-1)
 
 
 NEGLIGIBLE = 1e-6  # of the largest singular value
 
 
 class LinearCode(nn.Module):
-    """A linear code of whole networks: numbers of a network are the coordinates of its entries that hold weights."""
+    """A linear code of whole networks, of one layout: its numbers are spread over the tokens' codes as they come."""
 
-    def __init__(self, layout: TokenLayout, num_numbers: int) -> None:
+    def __init__(self, layout: TokenLayout, latent: int) -> None:
         super().__init__()
         self.register_buffer("entries", layout.mask.flatten().nonzero().squeeze(1), persistent=False)
-        self.shape = layout.mask.shape
+        self.shape, self.latent = layout.mask.shape, latent
+        num_numbers = len(layout.mask) * latent
         self.center = nn.Parameter(torch.zeros(len(self.entries)))
         self.analysis = nn.Parameter(torch.zeros(num_numbers, len(self.entries)))
         self.synthesis = nn.Parameter(torch.zeros(len(self.entries), num_numbers))
 
-    def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model number"]:
-        return (tokens.flatten(1)[:, self.entries] - self.center) @ self.analysis.T
+    def encode(self, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model token embedding"]:
+        numbers = (tokens.flatten(1)[:, self.entries] - self.center) @ self.analysis.T
+        return numbers.unflatten(1, (-1, self.latent))
 
-    def decode(self, numbers: Float[Tensor, "model number"]) -> Float[Tensor, "model token feature"]:
-        entries = self.center + numbers @ self.synthesis.T
-        flat = entries.new_zeros(len(entries), self.shape.numel()).index_copy(1, self.entries, entries)
-        return flat.view(-1, *self.shape)
+    def decode(self, embeddings: Float[Tensor, "model token embedding"]) -> Float[Tensor, "model token feature"]:
+        entries = self.center + embeddings.flatten(1) @ self.synthesis.T
+        return entries.new_zeros(len(entries), self.shape.numel()).index_copy(1, self.entries, entries).unflatten(1, self.shape)
 
     @torch.no_grad()
     def fit(self, tokens: Float[Tensor, "checkpoint token feature"]) -> None:
@@ -104,16 +120,32 @@ def start_at_principal_directions(model: Autoencoder, tokens: Float[Tensor, "che
         nn.init.zeros_(layer.weight)
 
 
-def needed_tables(layout: TokenLayout) -> PositionTables:
+def needed_tables(layouts: Sequence[TokenLayout]) -> PositionTables:
     """As many rows as there are positions."""
-    return PositionTables(**dict(zip(PositionTables.model_fields, (layout.positions.amax(0) + 1).tolist(), strict=True)))
+    most = torch.stack([layout.positions.amax(0) for layout in layouts]).amax(0) + 1
+    return PositionTables(**dict(zip(PositionTables.model_fields, most.tolist(), strict=True)))
 
 
-def too_small(tables: PositionTables, layout: TokenLayout) -> dict[str, str]:
+def too_small(tables: PositionTables, layouts: Sequence[TokenLayout]) -> dict[str, str]:
     """What is wrong with each table that has fewer rows than the tokens have positions, by its name."""
-    needed = needed_tables(layout).model_dump()
+    needed = needed_tables(layouts).model_dump()
     few = {name: rows for name, rows in tables.model_dump().items() if rows < needed[name]}
     return {name: f"{rows} rows are too few for {needed[name]} positions" for name, rows in few.items()}
+
+
+def sequence_lengths(config: AutoencoderSettings, layouts: Sequence[TokenLayout]) -> list[int]:
+    """Tokens of a training sequence of each layout."""
+    lengths = [len(layout.index) for layout in layouts]
+    return [min(config.window or length, length) for length in lengths]
+
+
+def unlike_lengths(config: AutoencoderSettings, layouts: Sequence[TokenLayout]) -> list[str]:
+    """Why the contrast's head cannot take all sequences, if it cannot."""
+    lengths = sequence_lengths(config, layouts)
+    if not config.contrast_weight or min(lengths) == max(lengths):
+        return []
+    shortest = min(len(layout.index) for layout in layouts)
+    return [f"the contrast compares sequences of one length: {shortest} at most, the tokens of the smallest networks"]
 
 
 def _transformer(config: AutoencoderSettings, dropout: float = 0.0) -> nn.TransformerEncoder:
@@ -150,11 +182,6 @@ def _initialize(model: Autoencoder, config: AutoencoderSettings, generator: Gene
                 layer.self_attn.in_proj_weight.copy_(stack.layers[0].self_attn.in_proj_weight)
 
 
-def embed(model: Autoencoder, tokens: Float[Tensor, "model token feature"]) -> Float[Tensor, "model embedding"]:
-    """One vector per model: the mean of its tokens' embeddings."""
-    return model.encode(tokens).mean(dim=1)
-
-
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """AdamW's groups: decay on matrices, tables of positions among them, none on vectors, as published."""
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -162,6 +189,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def without_dropout(config: AutoencoderSettings) -> AutoencoderSettings:
-    """Settings of an autoencoder that is measured: dropout belongs to training."""
-    return config.model_copy(update={"decoder_dropout": 0.0})
+def as_measured(config: AutoencoderSettings) -> AutoencoderSettings:
+    """Settings of an autoencoder that is measured: dropout and fewer bits belong to training."""
+    return config.model_copy(update={"decoder_dropout": 0.0, "precision": "float32"})

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.metrics import TARGETS
-from weightspace.autoencoder.model import Autoencoder, embed
+from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.windows import embed, windows, windows_of
 from weightspace.properties import token_statistics, weight_statistics
 from weightspace.tokens import Codec
 
@@ -30,7 +31,7 @@ def probe_metrics(
     """
     weights = {split: checkpoints.weights for split, checkpoints in splits.items()}
     features = {
-        name: {split: _embeddings(codecs[split], encoder, stack, config.evaluation_batch) for split, stack in weights.items()}
+        name: {split: embeddings_of(codecs[split], encoder, stack, config) for split, stack in weights.items()}
         for name, encoder in encoders.items()
     }
     statistics = {split: STATISTICS[config.probe_statistics](codecs[split], stack) for split, stack in weights.items()}
@@ -56,10 +57,14 @@ def _known(target: str, properties: pd.DataFrame) -> bool:
     return target in properties and bool(properties[target].notna().all())
 
 
-def _embeddings(
-    codec: Codec, encoder: Autoencoder, weights: Float[Tensor, "checkpoint weight"], batch_size: int
+def embeddings_of(
+    codec: Codec, encoder: Autoencoder, weights: Float[Tensor, "checkpoint weight"], config: AutoencoderSettings
 ) -> Float64[np.ndarray, "checkpoint embedding"]:
-    embeddings = [embed(encoder, codec.to_tokens(batch)) for batch in weights.split(batch_size)]
+    """The mean embedding of each checkpoint, encoded in windows with their halos, or whole."""
+    positions = codec.layout.positions
+    parts = windows(len(positions)) if config.probe_sequence == "whole" else windows_of(config, len(positions))
+    batches = weights.split(config.evaluation_batch)
+    embeddings = [embed(encoder, codec.to_tokens(batch), positions, parts) for batch in batches]
     return torch.cat(embeddings).double().numpy(force=True)
 
 

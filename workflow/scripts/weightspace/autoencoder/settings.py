@@ -1,13 +1,15 @@
 """Settings of autoencoders and of the baselines that they have to beat."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import Cell, CellName, Seeds, Settings
+from weightspace.cells import plain_label
+from weightspace.settings import Cell, CellName, Once, Seeds, Settings
 
 VIEWS = {  # how each view of a checkpoint is drawn
     "original": ["original"],
+    "original_original": ["original", "original"],
     "original_permuted": ["original", "permuted"],
     "permuted_permuted": ["permuted", "permuted"],
     "stored": ["stored", "stored"],
@@ -22,7 +24,11 @@ class PositionTables(Settings):
     unit: PositiveInt = Field(description="units of a layer; published: 100, of LeNet-5 128")
 
 
-BehaviorDistance = Literal["softmax_mse", "logit_mse", "distillation", "soft_cross_entropy", "raw_cross_entropy"]
+class Conditioning(Settings):
+    """How networks that come back get running statistics: from none on, moved by batches of val images as in training."""
+
+    batches: PositiveInt = Field(50, description="of val images, each drawn anew; SANE: 200")
+    batch_size: PositiveInt = Field(32, description="images of each")
 
 
 class RefineConfig(Settings):
@@ -46,11 +52,17 @@ class RefineConfig(Settings):
 
 
 class AutoencoderSettings(Cell):
-    """One autoencoder over the checkpoints of a zoo, for any seed."""
+    """One autoencoder over the checkpoints of a zoo, or of several, for any seed."""
 
-    zoo: CellName = Field(description="cell of the section zoos")
+    zoo: CellName | Annotated[list[CellName], Field(min_length=2), Once] = Field(
+        description="cell of the section zoos, or several, in whose turn each step learns; rows and figures have one of each"
+    )
     epochs: list[NonNegativeInt] | None = Field(
         None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
+    )
+    align: bool = Field(
+        False,
+        description="permute each model's units towards a train model's first, by its last stored weights; once per zoo",
     )
     contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
@@ -59,7 +71,10 @@ class AutoencoderSettings(Cell):
     structure_mean: Literal["weights", "entries"] = Field(
         "weights", description="over which the squared error is a mean; entries: padding too, as published"
     )
-    behavior_distance: BehaviorDistance = Field(
+    structure_scale: Literal["none", "token", "batch"] = Field(
+        "none", description="what errors are divided by: the deviation of a token's weights, or, as MultiZoo-SANE, of a step's"
+    )
+    behavior_distance: Literal["softmax_mse", "logit_mse", "distillation", "soft_cross_entropy", "raw_cross_entropy"] = Field(
         "softmax_mse", description="softmax_mse is the published one; raw_cross_entropy: logits as targets, as the published code"
     )
     distillation_temperature: PositiveFloat = Field(2.0, description="of behavior_distance: distillation")
@@ -68,11 +83,17 @@ class AutoencoderSettings(Cell):
     )
     views: Literal[tuple(VIEWS)] = Field(
         "original_permuted",
-        description="of a checkpoint, per step; permutations are fresh; stored: two of a fixed number, as published",
+        description="of a checkpoint, per step, after align; permutations are fresh; stored: two of a fixed number, as published",
     )
     stored_permutations: PositiveInt = Field(20, description="of views: stored; the original is one more")
     permuted_padding: Literal["zeros", "first_weight"] = Field(
         "zeros", description="what pads permuted views; first_weight: the network's own first weight, as the published code"
+    )
+    noise: NonNegativeFloat = Field(
+        0.0, description="deviation of the factors 1 + e, normal, of the entries of every view; SANE: 0.1"
+    )
+    noise_target: Literal["noised", "clean"] = Field(
+        "noised", description="what is to be decoded of noised views; noised: themselves, as published; clean: without noise"
     )
     reconstruct: Literal["first", "both"] = Field(
         "first", description="views that structure and behavior are asked of; published: both"
@@ -85,6 +106,13 @@ class AutoencoderSettings(Cell):
         "total", description="within: root of the mean variance within a checkpoint, as SANE's code"
     )
     token_size: PositiveInt | None = Field(None, description="entries of a token; null: the longest unit")
+    batch_norm_tokens: Literal["none", "affine", "all"] = Field(
+        "affine",
+        description="of each batch norm: scale and shift; all: running statistics too; none: train models' mean stands in",
+    )
+    conditioning: Conditioning | None = Field(
+        Conditioning(), description="of batch norms, before rebuilt networks are measured; null: as decoded, or as they start"
+    )
     position_tables: PositionTables | None = Field(None, description="sizes; null: as many rows as the networks have positions")
     attention: Literal["tokens", "batch"] = Field(
         "tokens", description="batch: across models at equal token, the axis of the published torch layers"
@@ -110,6 +138,15 @@ class AutoencoderSettings(Cell):
     )
     projection: PositiveInt = Field(30, description="outputs of the head that the contrast compares")
     temperature: PositiveFloat = Field(0.1, description="of NT-Xent")
+    window: PositiveInt | None = Field(
+        None, description="successive tokens of a network that a step sees, from a start drawn anew; null: all of them"
+    )
+    window_start: Literal["network", "batch"] = Field(
+        "network", description="what a start is drawn for; batch: one for all networks of a step, as published"
+    )
+    halo: NonNegativeInt = Field(
+        0, description="of a window's tokens, how many on each side are beside those that are measured; published: 64 of 256"
+    )
     steps: PositiveInt = Field(description="optimizer steps")
     batch_size: PositiveInt = Field(32, description="checkpoints per step")
     batches: Literal["independent", "epochs"] = Field(
@@ -121,6 +158,9 @@ class AutoencoderSettings(Cell):
     )
     weight_decay: NonNegativeFloat = Field(3e-9, description="of AdamW, on matrices")
     clip_norm: PositiveFloat | None = Field(1.0, description="largest norm of a step's gradient; null: any, as published")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of encoder and decoder in training; bfloat16: weights and losses stay float32"
+    )
     num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
     query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
@@ -129,6 +169,9 @@ class AutoencoderSettings(Cell):
     )
     refine: RefineConfig | None = Field(
         None, description="steps on the code of each network that is rebuilt; null: the encoder's code is taken as it is"
+    )
+    probe_sequence: Literal["windows", "whole"] = Field(
+        "windows", description="what probes read is encoded in windows with their halos; whole: in one, as published"
     )
     probe_features: Literal["standardized", "raw"] = Field(
         "standardized", description="raw: neither centered nor scaled, penalties 1 and 3 times powers of 10, as published"
@@ -149,6 +192,36 @@ class AutoencoderSettings(Cell):
             raise ValueError("contrast_weight needs two views")
         return self
 
+    @model_validator(mode="after")
+    def _windows_hold_more_than_their_halos(self) -> "AutoencoderSettings":
+        if self.window is None and self.halo:
+            raise ValueError(f"halo {self.halo} needs a window")
+        if self.window is not None and self.window <= 2 * self.halo:
+            raise ValueError(f"window {self.window} holds nothing but its halos of {self.halo} tokens on each side")
+        if self.window is not None and self.behavior_weight:
+            raise ValueError("behavior_weight needs whole networks, which are decoded with window: null alone")
+        return self
+
+    @model_validator(mode="after")
+    def _linear_code_sees_whole_networks(self) -> "AutoencoderSettings":
+        if self.linear_code and (self.window is not None or self.several):
+            raise ValueError("linear_code is of whole networks of one zoo: window must be null")
+        return self
+
+    @property
+    def zoos(self) -> list[str]:
+        """Its zoos, in order."""
+        return [self.zoo] if isinstance(self.zoo, str) else self.zoo
+
+    def cells(self, name: str) -> dict[str, str]:
+        """Cells of rows and figures, by zoo, of an autoencoder of that name."""
+        return cells_of(name, self.zoos)
+
+    @property
+    def several(self) -> list[str]:
+        """Its zoos where it has several, each of which is then a cell."""
+        return self.zoos if len(self.zoos) > 1 else []
+
     @property
     def loss_weights(self) -> dict[str, float]:
         """Factor of each loss, by the loss's name."""
@@ -158,10 +231,20 @@ class AutoencoderSettings(Cell):
 LOSSES = [key.removesuffix("_weight") for key in AutoencoderSettings.model_fields if key.endswith("_weight")]
 
 
+def cells_of(name: str, zoos: list[str]) -> dict[str, str]:
+    """What rows and figures call an autoencoder, by its zoos: of several zoos it is a cell for each."""
+    return {zoo: name if len(zoos) == 1 else f"{name}_{zoo}" for zoo in zoos}
+
+
 class AutoencoderConfig(AutoencoderSettings):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
+
+    def by_zoo(self, name: str) -> dict[str, "AutoencoderConfig"]:
+        """The cells that an autoencoder of that name is to rows and figures, each with its one zoo."""
+        labels = {zoo: f"{self.label}, {plain_label(zoo)}" if self.label and self.several else self.label for zoo in self.zoos}
+        return {cell: self.model_copy(update={"zoo": zoo, "label": labels[zoo]}) for zoo, cell in self.cells(name).items()}
 
 
 class BaselineConfig(Cell):
@@ -171,12 +254,21 @@ class BaselineConfig(Cell):
     epochs: list[NonNegativeInt] | None = Field(
         None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
     )
+    align: bool = Field(False, description="permute each model's units towards those of a train model first, as autoencoders do")
     kind: Literal["init_mean", "pca", "noise"] = Field(
         description="mean of the train models of the same init; linear code; white noise on the original"
     )
     numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
+    conditioning: Conditioning | None = Field(
+        Conditioning(), description="of batch norms, before rebuilt networks are measured; null: as rebuilt"
+    )
     weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
     refine: RefineConfig | None = Field(None, description="of pca: steps on the code of each network, as of an autoencoder")
+
+    @property
+    def zoos(self) -> list[str]:
+        """Its zoo, as autoencoders may have several."""
+        return [self.zoo]
 
     @model_validator(mode="after")
     def _settings_match_kind(self) -> "BaselineConfig":

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import torch
 
-from weightspace.autoencoder.model import Autoencoder, without_dropout
+from weightspace.autoencoder.model import Autoencoder, as_measured
+from weightspace.autoencoder.problem import AutoencoderData
 from weightspace.autoencoder.settings import AutoencoderSettings
-from weightspace.autoencoder.train import AutoencoderData, Trained
+from weightspace.autoencoder.train import Trained
 from weightspace.jobs import Job
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
@@ -16,7 +17,7 @@ from weightspace.tokens import Codec, Scale, token_layout
 
 
 class Stored(NamedTuple):
-    """What a file of an autoencoder holds."""
+    """What a file of an autoencoder holds of one of its zoos."""
 
     config: AutoencoderSettings
     codec: Codec
@@ -24,26 +25,33 @@ class Stored(NamedTuple):
     untrained: Autoencoder  # the same before its first step, the control of the probes
 
 
-def write_autoencoder(path: str | Path, data: AutoencoderData, trained: Trained, seed: int, job: Job | None = None) -> None:
-    """Write parameters, the scale of the weights, settings, spec, seed and the scale of the losses."""
+def write_autoencoder(path: str | Path, data: list[AutoencoderData], trained: Trained, seed: int, job: Job | None = None) -> None:
+    """Write parameters, settings, seed, scale of the losses, and of each zoo its spec and the scale of its weights."""
     tensors = {f"model.{name}": tensor for name, tensor in trained.model.state_dict().items()}
-    tensors |= {"scale.mean": data.codec.scale.mean, "scale.std": data.codec.scale.std}
+    for each in data:
+        scale = each.codec.scale._asdict()
+        tensors |= {f"scale.{each.config.zoo}.{name}": tensor for name, tensor in scale.items()}
+        tensors |= {} if each.codec.given is None else {f"given.{each.config.zoo}": each.codec.given}
     about = {
-        "config": data.config.model_dump(mode="json"),
-        "spec": data.codec.spec.description,
+        "config": data[0].config.model_dump(mode="json"),
+        "specs": {each.config.zoo: each.codec.spec.description for each in data},
         "seed": seed,
-        "loss_scale": trained.loss_scale,
+        "loss_scales": trained.loss_scales,
     }
     save_tensors(path, tensors, about, job)
 
 
-def read_autoencoder(path: str | Path, device: str | torch.device = "cpu") -> Stored:
-    """Rebuild what `write_autoencoder` wrote, on `device`; raises InputError naming the file if it is damaged."""
+def read_autoencoder(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Stored]:
+    """Rebuild what `write_autoencoder` wrote, for each zoo, on `device`; raises InputError naming the file if it is damaged."""
     tensors, metadata = load_tensors(path, device)
-    config, spec, seed = AutoencoderSettings(**metadata["config"]), build_spec(**metadata["spec"]), metadata["seed"]
-    layout = token_layout(spec, config.token_size)
-    generators = (generator_for("autoencoder", "init", seed) for _ in range(2))
-    trained, untrained = (Autoencoder(without_dropout(config), layout, generator) for generator in generators)
+    config, specs = AutoencoderSettings(**metadata["config"]), metadata["specs"]
+    codecs = {}
+    for zoo, spec in specs.items():
+        spec, scale = build_spec(**spec), Scale(*(tensors[f"scale.{zoo}.{name}"] for name in Scale._fields))
+        layout = token_layout(spec, config.token_size, config.batch_norm_tokens)
+        codecs[zoo] = Codec(spec, layout, scale, tensors.get(f"given.{zoo}")).to(device)
+    generators = (generator_for("autoencoder", "init", metadata["seed"]) for _ in range(2))
+    layouts = [codec.layout for codec in codecs.values()]
+    trained, untrained = (Autoencoder(as_measured(config), layouts, generator).to(device) for generator in generators)
     trained.load_state_dict({name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")})
-    codec = Codec(spec, layout, Scale(tensors["scale.mean"], tensors["scale.std"])).to(device)
-    return Stored(config, codec, trained.to(device), untrained.to(device))
+    return {zoo: Stored(config.model_copy(update={"zoo": zoo}), codec, trained, untrained) for zoo, codec in codecs.items()}

@@ -5,7 +5,7 @@ from math import prod
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightspace.nets.activations import ACTIVATIONS
@@ -28,6 +28,12 @@ def unflatten(spec: NetSpec, weights: Float[Tensor, "*stack weight"]) -> dict[st
 def flatten(spec: NetSpec, parameters: dict[str, Float[Tensor, "..."]]) -> Float[Tensor, "*stack weight"]:
     """Flat weights of parameters by name, in the spec's order; inverse of `unflatten`."""
     return torch.cat([parameters[name].flatten(-len(shape)) for name, shape in spec.shapes.items()], dim=-1)
+
+
+def learned(spec: NetSpec) -> Bool[Tensor, " weight"]:
+    """True for weights that are learned, False for running statistics."""
+    sizes = torch.tensor([prod(parameter.shape) for parameter in spec.parameters])
+    return torch.tensor([parameter.learned for parameter in spec.parameters]).repeat_interleave(sizes)
 
 
 def forward(

@@ -124,14 +124,13 @@ class NetSpec(NamedTuple):
         return [op.kind for op in self.ops] == ["flatten", "linear", "activation", "linear"]
 
     @property
-    def units_only(self) -> bool:
-        """Whether every number is an incoming weight or the bias of a unit, and every unit has a bias."""
-        return self.num_weights == sum(layer.size for layer in self.layers) and all(layer.has_bias for layer in self.layers)
+    def has_statistics(self) -> bool:
+        """Whether some numbers are not learned but measured: the running statistics of batch norms."""
+        return self.num_learned < self.num_weights
 
 
 LACKS = {  # a property of specs: what is said where it is needed and missing
     "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
-    "units_only": "batch norm and layer_norm hold numbers that are no unit's weights or bias: such networks are no tokens",
 }
 
 

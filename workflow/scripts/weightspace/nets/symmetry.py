@@ -118,3 +118,26 @@ def permutation_map(spec: NetSpec, permutations: list[Int[Tensor, "view _unit"]]
         maps.append(offset + index)
         offset += index.shape[1]
     return torch.cat(maps, dim=1)
+
+
+def permuted(
+    spec: NetSpec, permutations: list[Int[Tensor, "view _unit"]], index: Int[Tensor, "view token feature"]
+) -> Int[Tensor, "view token feature"]:
+    """`permutation_map` at these places alone: no map of the whole network is made."""
+    symmetry, device = symmetry_of(spec), index.device
+    moves, sizes = dict(zip(symmetry.free, permutations, strict=True)), [*symmetry.sizes, 1]
+    orders = [moves[n] if n in moves else torch.arange(size).expand(len(index), -1) for n, size in enumerate(sizes)]
+    orders, sizes = torch.cat(orders, dim=1).to(device), torch.tensor(sizes)
+    most, single = max(map(len, symmetry.parameters)), len(sizes) - 1  # a level of one unit fills up the shorter ones
+    levels = torch.tensor([(*levels, *(single,) * (most - len(levels))) for levels in symmetry.parameters])
+    below = sizes[levels].flip(1).cumprod(1).flip(1)  # numbers of a parameter that have one place of the levels before
+    ends = below[:, 0].cumsum(0)
+    parameter = torch.bucketize(index, ends.to(device), right=True)
+    of_levels = [sizes[levels], below // sizes[levels], (sizes.cumsum(0) - sizes)[levels]]
+    moved = (ends - below[:, 0]).to(device)[parameter]
+    rest = index - moved
+    for columns in zip(*(each.T for each in of_levels), strict=True):
+        size, stride, start = (column.to(device)[parameter] for column in columns)
+        place = start + rest // stride % size
+        moved = moved + stride * orders.gather(1, place.flatten(1)).view_as(place)
+    return moved

@@ -1,7 +1,6 @@
 """Align networks of one spec: permute the units of each towards a reference, by weight matching."""
 
 from collections.abc import Container
-from math import prod
 from typing import NamedTuple
 
 import torch
@@ -10,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from weightspace.errors import InputError
-from weightspace.nets.forward import unflatten
+from weightspace.nets.forward import learned, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.symmetry import Symmetry, Units, permutation_map, symmetry_of
 from weightspace.rng import generator_for
@@ -25,6 +24,7 @@ class Aligned(NamedTuple):
     """Networks with their units in the places of the references'."""
 
     weights: Float[Tensor, "model weight"]
+    orders: list[Int[Tensor, "model _unit"]]  # of each level that may be permuted, as `permutation_map` takes them
     maps: Int[Tensor, "model weight"]  # the given weights gathered by them are these
     objectives: Float64[Tensor, "sweep model"]  # of the start that was kept: before the first sweep, then after each
 
@@ -48,15 +48,16 @@ def align(spec: NetSpec, weights: Float[Tensor, "model weight"], reference: Floa
     symmetry, num = symmetry_of(spec), len(weights)
     if not symmetry.free:
         same = torch.arange(spec.num_weights, device=weights.device).expand(num, -1)
-        return Aligned(weights, same, objective(spec, weights, reference).expand(1, num))
+        return Aligned(weights, [], same, objective(spec, weights, reference).expand(1, num))
     target = [piece.expand(num, *piece.shape[1:]) for piece in _pieces(spec, symmetry, reference)]
     as_given, forward = (_started(spec, symmetry, weights) for _ in range(2))
     _assign_forward(symmetry, forward, target)
     both = _Match(*([torch.cat(pair) for pair in zip(*parts, strict=True)] for parts in zip(as_given, forward, strict=True)))
     traces = _ascend(symmetry, both, [piece.repeat(2, *[1] * (piece.dim() - 1)) for piece in target]).unflatten(1, (2, num))
     kept, each = (traces[-1, 1] > traces[-1, 0] + _least_gain(as_given, target)).long(), torch.arange(num)
-    maps = permutation_map(spec, [order.unflatten(0, (2, num))[kept, each] for order in both.orders]).to(weights.device)
-    return Aligned(weights.gather(1, maps), maps, traces[:, kept, each])
+    orders = [order.unflatten(0, (2, num))[kept, each] for order in both.orders]
+    maps = permutation_map(spec, orders).to(weights.device)
+    return Aligned(weights.gather(1, maps), orders, maps, traces[:, kept, each])
 
 
 def objective(
@@ -72,12 +73,6 @@ def cosine(
     """The objective over the norms of both, which permutations leave as they are."""
     norms = [objective(spec, each, each).sqrt() for each in (weights, reference)]
     return objective(spec, weights, reference) / (norms[0] * norms[1])
-
-
-def learned(spec: NetSpec) -> Float64[Tensor, " weight"]:
-    """1 for weights that are learned, 0 for running statistics."""
-    sizes = torch.tensor([prod(parameter.shape) for parameter in spec.parameters])
-    return torch.tensor([parameter.learned for parameter in spec.parameters]).double().repeat_interleave(sizes)
 
 
 class _Match(NamedTuple):

@@ -1,0 +1,65 @@
+"""What an autoencoder is trained on: the checkpoints of each of its zoos, as tokens, and the images that they are asked about."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split, query_pool
+from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.views import StoredPermutations, stored_permutations
+from weightspace.ensemble import outputs
+from weightspace.errors import InputError
+from weightspace.images.tensors import ImageSet
+from weightspace.nets.spec import NetSpec
+from weightspace.tokens import Codec, longest_row, make_codec
+
+
+class AutoencoderData(NamedTuple):
+    """What an autoencoder is trained on of one zoo, all on one device; constant over the steps."""
+
+    config: AutoencoderSettings  # whose `zoo` is this one
+    codec: Codec
+    weights: Float[Tensor, "checkpoint weight"]
+    queries: Float[Tensor, "query channel height width"]
+    targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
+    stored: StoredPermutations | None = None  # where the settings say views: stored
+
+
+def data_of_zoos(config: AutoencoderSettings, zoos: list[Population], device: torch.device) -> list[AutoencoderData]:
+    """What an autoencoder is trained on, of each of its zoos; tokens are as long as the longest unit of any."""
+    size = config.token_size
+    if len(zoos) > 1 and size is None:
+        size = max(longest_row(each.zoo.spec, config.batch_norm_tokens) for each in zoos)
+    data = []
+    for each in zoos:
+        own = config.model_copy(update={"zoo": each.name, "token_size": size})
+        train = checkpoints_by_split(own, each, device, ["train"])["train"]
+        data.append(autoencoder_data(own, each.zoo.spec, train, each.images))
+    return data
+
+
+def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoints, images: ImageSet | None) -> AutoencoderData:
+    """Measure the scale of the weights, draw the pool of queries from the training images, run every checkpoint on it once.
+
+    Without images there is no query, which a loss without weight does not need.
+
+    Raises InputError where a checkpoint answers a query with a number that is not finite, or where there are fewer checkpoints
+    than in a batch that is to hold each once.
+    """
+    if config.batches == "epochs" and len(train.weights) < config.batch_size:
+        told = f"batch_size {config.batch_size} is more than its {len(train.weights)} train checkpoints"
+        raise InputError(f"zoo {config.zoo!r}: {told}, so batches: epochs has none")
+    weights = train.weights
+    queries = query_pool(config.query_pool, images) if images else weights.new_zeros(0, *spec.image_shape)
+    targets = outputs(spec, weights, queries) if config.behavior_weight else weights.new_zeros(len(weights), 0, spec.num_classes)
+    broken = (~targets.isfinite()).flatten(1).any(1)
+    if broken.any():
+        model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
+        told = f"model {model} at epoch {epoch} has outputs on the query images that are not finite"
+        raise InputError(f"zoo {config.zoo!r}: {told}")
+    normed = config.batch_norm_tokens
+    codec = make_codec(spec, weights, config.token_size, config.standardize, normed, config.scale_deviation)
+    stored = stored_permutations(spec, config.stored_permutations, len(weights)) if config.views == "stored" else None
+    return AutoencoderData(config, codec.to(weights.device), weights, queries, targets, stored)
