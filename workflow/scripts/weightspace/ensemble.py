@@ -1,6 +1,6 @@
 """Many networks as one: run a stack, measure it, set its running statistics."""
 
-from math import ceil, sqrt
+from math import ceil, prod, sqrt
 
 import torch
 import torch.nn.functional as F
@@ -21,10 +21,15 @@ def outputs(
     spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "model batch class"]:
     """Logits of all models on the same images, in chunks that fit."""
-    passes = max(TOGETHER, CHUNK[images.device.type] // images[:1].numel()) if len(images) else TOGETHER
+    passes = _passes(images)
     size = max(TOGETHER, passes // max(1, len(images)))
     rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(passes // size)] for stack in weights.split(size)]
     return torch.cat([torch.cat(row, dim=1) for row in rows])
+
+
+def _passes(images: Float[Tensor, "batch channel height width"]) -> int:
+    """Images times models in a call of forward."""
+    return max(TOGETHER, CHUNK[images.device.type] // prod(images.shape[1:]))
 
 
 def evaluate(
@@ -71,7 +76,7 @@ def conditioned(
 ) -> Float[Tensor, "model weight"]:
     """The same weights, whose running statistics start anew and are moved by batches of images as in training (SANE, 3.6)."""
     stacks = []
-    for stack in weights.split(max(1, CHUNK // batches.shape[1])):
+    for stack in weights.split(max(1, _passes(images) // batches.shape[1])):
         stack, statistics = with_start_statistics(spec, stack), {}
         for batch in batches.to(images.device):
             forward(spec, stack, images[batch].unsqueeze(0), training=Training(statistics))
