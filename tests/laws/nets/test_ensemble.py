@@ -22,12 +22,23 @@ specs = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 @pytest.mark.usefixtures("float64")
 @specs
-@pytest.mark.parametrize("chunk", [1, 20, 41, 10**6])
-def test_outputs_do_not_depend_on_the_chunk(spec, chunk, monkeypatch):
+@pytest.mark.parametrize("bound", ["CHUNK", "CACHED"])
+@pytest.mark.parametrize("chunk", [1, 20, 41, 5000, 10**6])
+def test_outputs_do_not_depend_on_the_chunk(spec, chunk, bound, monkeypatch):
     weights, images = torch.randn(NUM_MODELS, spec.num_weights), torch.randn(20, 2, 6, 6)
     whole = forward(spec, weights, images[None])
-    monkeypatch.setattr(weightspace.ensemble, "CHUNK", chunk)
+    monkeypatch.setattr(weightspace.ensemble, "LARGE", 1)
+    monkeypatch.setattr(weightspace.ensemble, bound, chunk)
     torch.testing.assert_close(outputs(spec, weights, images), whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pixels", [16, 15])
+def test_large_images_pass_in_parts_that_fit_the_caches(pixels, monkeypatch):
+    spec, passed = build_spec(ARCHITECTURES["cnn"], "tanh", (1, pixels, pixels), 3), []
+    monkeypatch.setattr(weightspace.ensemble, "forward", lambda *args: passed.append(len(args[2][0])) or forward(*args))
+    monkeypatch.setattr(weightspace.ensemble, "CACHED", 6 * NUM_MODELS * spec.num_mapped)
+    outputs(spec, torch.randn(NUM_MODELS, spec.num_weights), torch.randn(20, 1, pixels, pixels))
+    assert passed == ([6, 6, 6, 2] if pixels == 16 else [20])
 
 
 def test_outputs_ask_for_no_gradient():

@@ -1,6 +1,6 @@
 """Many networks as one: run a stack, measure it, set its running statistics."""
 
-from math import ceil, sqrt
+from math import ceil, prod, sqrt
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,9 @@ from weightspace.nets.forward import forward, move_statistics
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
-CHUNK = 2**15  # image passes per call of forward; more only fills the cache
+CHUNK = 2**15  # image passes per call of forward
+CACHED = 2**23  # numbers of feature maps per call on a CPU, 32 MB, of images of so many pixels: more wait for memory
+LARGE = 16 * 16
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
 
@@ -20,8 +22,10 @@ def outputs(
     spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "model batch class"]:
     """Logits of all models on the same images, in chunks that fit."""
-    size = max(1, CHUNK // max(1, len(images)))
-    rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(CHUNK)] for stack in weights.split(size)]
+    size, most = max(1, CHUNK // max(1, len(images))), CHUNK
+    if images.device.type == "cpu" and spec.num_mapped and prod(spec.image_shape[1:]) >= LARGE:
+        most = min(CHUNK, max(1, CACHED // (spec.num_mapped * min(size, len(weights)))))
+    rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(most)] for stack in weights.split(size)]
     return torch.cat([torch.cat(row, dim=1) for row in rows])
 
 
