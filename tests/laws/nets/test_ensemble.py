@@ -30,6 +30,14 @@ def test_outputs_do_not_depend_on_the_chunk(spec, chunk, monkeypatch):
     torch.testing.assert_close(outputs(spec, weights, images), whole, rtol=1e-12, atol=1e-12)
 
 
+def test_images_pass_in_parts_that_fit_the_caches(monkeypatch):
+    spec, passed = build_spec(ARCHITECTURES["cnn"], "tanh", (1, 15, 15), 3), []
+    monkeypatch.setattr(weightspace.ensemble, "forward", lambda *args: passed.append(len(args[2][0])) or forward(*args))
+    monkeypatch.setattr(weightspace.ensemble, "CHUNK", {"cpu": 6 * NUM_MODELS * spec.num_mapped})
+    outputs(spec, torch.randn(NUM_MODELS, spec.num_weights), torch.randn(20, 1, 15, 15))
+    assert passed == [6, 6, 6, 2]
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_channels_lie_last_whatever_their_number(channels):
     images = torch.randn(5, channels, 4, 6)

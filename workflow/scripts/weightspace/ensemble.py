@@ -11,7 +11,7 @@ from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
-CHUNK = {"cpu": 2**19, "cuda": 2**25}  # numbers of the images that models see in a call of forward; more fills the cache
+CHUNK = {"cpu": 2**23, "cuda": 2**29}  # numbers of feature maps in a call of forward: on a CPU more wait for memory
 TOGETHER = 4  # models in a call, at least: convolutions of one model alone take longer
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 
@@ -21,15 +21,15 @@ def outputs(
     spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
 ) -> Float[Tensor, "model batch class"]:
     """Logits of all models on the same images, in chunks that fit."""
-    passes = _passes(images)
+    passes = _passes(spec, images.device)
     size = max(TOGETHER, passes // max(1, len(images)))
     rows = [[forward(spec, stack, part.unsqueeze(0)) for part in images.split(passes // size)] for stack in weights.split(size)]
     return torch.cat([torch.cat(row, dim=1) for row in rows])
 
 
-def _passes(images: Float[Tensor, "batch channel height width"]) -> int:
+def _passes(spec: NetSpec, device: torch.device) -> int:
     """Images times models in a call of forward."""
-    return max(TOGETHER, CHUNK[images.device.type] // prod(images.shape[1:]))
+    return max(TOGETHER, CHUNK[device.type] // max(spec.num_mapped, prod(spec.image_shape)))
 
 
 def evaluate(
@@ -76,7 +76,7 @@ def conditioned(
 ) -> Float[Tensor, "model weight"]:
     """The same weights, whose running statistics start anew and are moved by batches of images as in training (SANE, 3.6)."""
     stacks = []
-    for stack in weights.split(max(1, _passes(images) // batches.shape[1])):
+    for stack in weights.split(max(1, _passes(spec, images.device) // batches.shape[1])):
         stack, statistics = with_start_statistics(spec, stack), {}
         for batch in batches.to(images.device):
             forward(spec, stack, images[batch].unsqueeze(0), training=Training(statistics))

@@ -1,6 +1,7 @@
 """The one trainer of networks on images: models as stacks, each with draws and rates of its own; a killed run goes on."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from math import prod
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -21,6 +22,8 @@ from weightspace.progress import Progress
 from weightspace.recipe import SCHEDULES, Recipe, When
 from weightspace.rng import generator_for, seed_for
 from weightspace.store import TrainingState
+
+CACHED = 2**22  # numbers of feature maps: 16 MB
 
 
 class Trainee(NamedTuple):
@@ -126,7 +129,7 @@ def train(
     while start < len(models):
         part = slice(start, min(start + size, len(models)))
         try:
-            own = task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[part]))
+            own = _of(task, part)
             stack = stack or new_stack(own, models[part])
             for current in train_stack(own, models[part], stack):
                 if current.epoch in task.stored:
@@ -150,6 +153,11 @@ def train(
             print(f"out of GPU memory: on with stacks of {size} models")
         stack = current = None  # or the old stack would keep its memory
     return trained
+
+
+def _of(task: Task, models: slice) -> Task:
+    """The task of some models: with their teachers."""
+    return task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[models]))
 
 
 def _save(state: TrainingState, trained: Trained, stack: Stack, start: int, size: int) -> None:
@@ -221,21 +229,41 @@ def train_epoch(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int)
     """Train a stack in place for one epoch; returns the number of steps done so far."""
     weights, optimize = stack.weights, OPTIMIZERS[task.recipe.optimizer]
     seeds = [seed_for(*model.dropout) for model in models]
+    parts = [(_of(task, part), part) for part in parts_of_step(task, len(models))]
     for n, ((x, labels), pace) in enumerate(zip(batches(task, models, epoch), _paces(task, models, stack, epoch), strict=True)):
-        leaf = weights.detach().requires_grad_()
-        training = Training({}, seeds, (epoch, n) if task.counts_anew else (pace.step,))
-        logits = forward(task.spec, leaf, x, training=training)
-        if task.teacher is None:
-            loss = total_loss(logits, labels, task.recipe.label_smoothing)
-        else:
-            loss = divergence(forward(*task.teacher, x), logits).sum()
-        if task.recipe.smoothness:
-            loss = loss - task.recipe.smoothness * neighbor_similarity(task.spec, leaf).sum()
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        optimize(weights, gradient, stack.moments, pace)
-        if training.statistics:
-            move_statistics(task.spec, weights, training.statistics)
+        step = (epoch, n) if task.counts_anew else (pace.step,)
+        rows = [_gradient(own, weights[part], (x[part], labels[part]), Training({}, seeds[part], step)) for own, part in parts]
+        optimize(weights, torch.cat(rows), stack.moments, pace)
     return stack.step + task.num_batches
+
+
+def parts_of_step(task: Task, num: int) -> list[slice]:
+    """Models of a stack whose gradients are computed together.
+
+    On a CPU as many as have CACHED numbers in their feature maps, and at least two: more wait for memory. It changes no more
+    than the size of a stack does.
+    """
+    if task.images.train_x.device.type != "cpu":
+        return [slice(0, num)]
+    size = max(2, CACHED // max(1, task.spec.num_mapped * task.recipe.batch_size))
+    parts = max(1, num // size)
+    return [slice(*bounds) for bounds in pairwise(num * k // parts for k in range(parts + 1))]
+
+
+def _gradient(task: Task, weights: Tensor, batch: tuple[Tensor, Tensor], training: Training) -> Float[Tensor, "model weight"]:
+    """Of the models' summed losses; their running statistics move."""
+    leaf, (x, labels) = weights.detach().requires_grad_(), batch
+    logits = forward(task.spec, leaf, x, training=training)
+    if task.teacher is None:
+        loss = total_loss(logits, labels, task.recipe.label_smoothing)
+    else:
+        loss = divergence(forward(*task.teacher, x), logits).sum()
+    if task.recipe.smoothness:
+        loss = loss - task.recipe.smoothness * neighbor_similarity(task.spec, leaf).sum()
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    if training.statistics:
+        move_statistics(task.spec, weights, training.statistics)
+    return gradient
 
 
 def _paces(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int) -> Iterator[Pace]:

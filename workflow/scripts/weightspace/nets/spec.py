@@ -114,6 +114,11 @@ class NetSpec(NamedTuple):
         return sum(prod(parameter.shape) for parameter in self.parameters if parameter.learned)
 
     @property
+    def num_mapped(self) -> int:
+        """Numbers of all maps and sequences that the layers put out for one image."""
+        return sum(prod(op.made.shape) for op in self.ops if len(op.made.shape) > 1)
+
+    @property
     def plain(self) -> bool:
         """Whether it is a chain without batch norms, whose convolutions take every pixel and all channels."""
         return all(LAYERS[op.kind].plain(op.sizes) for op in self.ops)
