@@ -213,7 +213,7 @@ def test_a_model_is_the_same_bit_for_bit_in_every_stack_of_two_or_more(schedule)
 @pytest.mark.parametrize("num", [1, 2, 3, 5, 8, 34])
 @pytest.mark.parametrize("cached", [1, 3000, 10**9])
 def test_each_model_is_in_one_part_of_a_step_and_in_none_alone_but_where_the_stack_is_one(num, cached, monkeypatch):
-    monkeypatch.setattr(weightspace.training, "CACHED", cached)
+    monkeypatch.setattr(weightspace.training, "CHUNK", {"cpu": cached})
     parts = parts_of_step(planted_task(recipe_of()), num)
     assert [n for part in parts for n in range(num)[part]] == list(range(num))
     assert min(len(range(num)[part]) for part in parts) >= min(num, 2)
@@ -225,7 +225,7 @@ def test_steps_in_parts_are_the_same_bit_for_bit(taught, monkeypatch):
     teacher = DistillationTeachers(spec, torch.randn(4, spec.num_weights)) if taught else None
     task = planted_task(recipe_of(architecture=PLAIN, augment=True, smoothness=0.01), teacher=teacher)
     together = train(task, models_of())
-    monkeypatch.setattr(weightspace.training, "CACHED", 1)
+    monkeypatch.setattr(weightspace.training, "CHUNK", {"cpu": 1})
     assert len(parts_of_step(task, 4)) == 2
     assert_same(train(task, models_of()), together)
 
@@ -234,7 +234,7 @@ def test_steps_in_parts_are_the_same_bit_for_bit(taught, monkeypatch):
 def test_steps_in_parts_move_running_statistics_as_those_of_the_whole_stack(monkeypatch):
     task = planted_task(recipe_of())
     together = train(task, models_of())
-    monkeypatch.setattr(weightspace.training, "CACHED", 1)
+    monkeypatch.setattr(weightspace.training, "CHUNK", {"cpu": 1})
     assert_same(train(task, models_of()), together, 1e-9)
 
 

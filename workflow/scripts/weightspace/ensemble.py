@@ -11,7 +11,7 @@ from weightspace.nets.forward import forward, move_statistics, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 
-CHUNK = {"cpu": 2**23, "cuda": 2**29}  # numbers of feature maps in a call of forward: on a CPU more wait for memory
+CHUNK = {"cpu": 2**22, "cuda": 2**29}  # numbers of feature maps in a call of forward: on a CPU more wait for memory
 TOGETHER = 4  # models in a call, at least: convolutions of one model alone take longer
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
 

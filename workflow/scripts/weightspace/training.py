@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from weightspace.ensemble import CHUNK
 from weightspace.errors import InputError
 from weightspace.images.augment import draw_moves, moved
 from weightspace.images.tensors import ImageSet, normalize
@@ -22,8 +23,6 @@ from weightspace.progress import Progress
 from weightspace.recipe import SCHEDULES, Recipe, When
 from weightspace.rng import generator_for, seed_for
 from weightspace.store import TrainingState
-
-CACHED = 2**22  # numbers of feature maps: 16 MB
 
 
 class Trainee(NamedTuple):
@@ -240,12 +239,12 @@ def train_epoch(task: Task, models: Sequence[Trainee], stack: Stack, epoch: int)
 def parts_of_step(task: Task, num: int) -> list[slice]:
     """Models of a stack whose gradients are computed together.
 
-    On a CPU as many as have CACHED numbers in their feature maps, and at least two: more wait for memory. It changes no more
+    On a CPU as many as have CHUNK numbers in their feature maps, and at least two. It changes no more
     than the size of a stack does.
     """
     if task.images.train_x.device.type != "cpu":
         return [slice(0, num)]
-    size = max(2, CACHED // max(1, task.spec.num_mapped * task.recipe.batch_size))
+    size = max(2, CHUNK["cpu"] // max(1, task.spec.num_mapped * task.recipe.batch_size))
     parts = max(1, num // size)
     return [slice(*bounds) for bounds in pairwise(num * k // parts for k in range(parts + 1))]
 
