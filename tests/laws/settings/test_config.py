@@ -11,9 +11,10 @@ from weightspace.autoencoder.settings import BaselineConfig, PositionTables
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
+from weightspace.predictor.settings import SmallRecipe
 from weightspace.recipe import Recipe
-from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
+from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import CheckpointsConfig
 
@@ -49,8 +50,8 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
         AlignmentConfig(zoo="digits", epoch=2, kind="different_init"), CheckpointsConfig(source="checkpoints", path="mine"),
-        TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
-        *settings_in(scenario),
+        *settings_in(remote), *settings_in(constants), *settings_in(scenario),
+        SmallRecipe(**recipe_of(scenario.zoos["nets"], None)),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
         PositionTables(sequence=3, layer=2, unit=1),
     ]  # fmt: skip
@@ -208,11 +209,12 @@ def test_a_file_below_the_working_directory_is_named_from_there(tmp_path, monkey
 
 
 def test_sections_of_the_old_form_say_where_their_cells_are_written_now(tmp_path):
-    content = scenario_content() | {"recovery_baselines": {}, "predictor_controls": {}}
+    content = scenario_content() | {"recovery_baselines": {}, "originals": {}, "predictor_controls": {}}
     with pytest.raises(InputError) as error:
         read(tmp_path, content)
     assert str(error.value).splitlines()[1:] == [
         "  recovery_baselines: write them in their recovery, as `baselines: [single, pruned]`",
+        "  originals: write them in `zoos`, and `zoo: NAME` in their predictors",
         "  predictor_controls: write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
     ]
 
