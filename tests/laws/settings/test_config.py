@@ -219,6 +219,17 @@ def test_sections_of_the_old_form_say_where_their_cells_are_written_now(tmp_path
     ]
 
 
+def test_small_networks_are_told_how_each_original_is_trained(tmp_path):
+    content = changed("zoos.nets.learning_rates", [0.1, 0.2, 0.3])
+    content["zoos"]["nets"] |= {"optimizer": "sgd", "epochs": [1, 3]}
+    content["predictors"]["own"] |= {"models": [2, 0], "controls": {"small": {"architecture": "mlp"}, "noise": {}}}
+    scenario = read(tmp_path, content)
+    recipe = SmallRecipe(**scenario.small_recipe("own_small"))
+    assert (recipe.images, recipe.optimizer, recipe.architecture, recipe.epochs) == ("digits", "sgd", "mlp", 3)
+    assert (recipe.inits, recipe.learning_rates, recipe.weight_decays) == (["normal"] * 2, [0.3, 0.1], [0.0] * 2)
+    assert scenario.small_recipe("own_noise") is None
+
+
 def test_a_grid_that_does_not_read_is_named_with_its_section(tmp_path):
     with pytest.raises(InputError, match=r"mine\.yaml: zoos\.digits\.grid\.batch_size: names 8 twice"):
         read(tmp_path, changed("zoos.digits.grid", {"batch_size": [8, 8]}))

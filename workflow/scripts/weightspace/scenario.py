@@ -266,9 +266,10 @@ class Scenario(Settings):
     def small_recipe(self, control: str) -> dict[str, object] | None:
         """Settings by which small networks of a control are trained, each as its original was; None of other controls."""
         cell = self.predictor_controls[control]
-        predictor = self.predictors[cell.predictor]
-        own = recipe_of(self.zoos[predictor.zoo], predictor.models) | {"architecture": cell.architecture}
-        return own if cell.kind == "small" else None
+        if cell.kind != "small":
+            return None
+        own = self.predictors[cell.predictor]
+        return recipe_of(self.zoos[own.zoo], own.models) | {"architecture": cell.architecture}
 
     def ordering_of(self, zoo: str, order: str) -> dict[str, object]:
         """The settings, of whichever predictor, that an order of these networks' kernels depends on."""
