@@ -129,11 +129,10 @@ class Scenario(Settings):
         """What reads weights of a zoo, by its key: the zoo's name, and the epochs; none where its files alone tell them."""
         learners = {f"autoencoders.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.autoencoders.items()}
         learners |= {f"baselines.{name}.epochs": (cell.zoo, cell.epochs) for name, cell in self.baselines.items()}
-        learners |= {f"alignments.{name}.epoch": (cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()}
         read = {key: (zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, (zoo, epochs) in learners.items()}
         last = {name: zoo.storable[-1:] for name, zoo in self.zoos.items()}
-        takers = {f"{key}.epoch": cell for key, cell in self.takers_of_networks.items()}
-        read |= {key: (cell.zoo, last[cell.zoo] if cell.epoch is None else [cell.epoch]) for key, cell in takers.items()}
+        single = {f"alignments.{name}": cell for name, cell in self.alignments.items()} | self.takers_of_networks
+        read |= {f"{key}.epoch": (at.zoo, last[at.zoo] if at.epoch is None else [at.epoch]) for key, at in single.items()}
         return read | {key: (zoo, last[zoo]) for key, of, zoo in self._references() if of == "zoos" and key.endswith(".teacher")}
 
     @property
