@@ -45,7 +45,7 @@ from weightspace.predictor.settings import PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import choose_device
 
-CONFIG = PredictorConfig(originals="resnet20", seeds=[0], hidden=140, order="none", steps=68_600)
+CONFIG = PredictorConfig(zoo="resnet20", seeds=[0], hidden=140, order="none", steps=68_600)
 STACKED = {"resnet20": 3, "resnet8": 3}  # networks
 NUM_IMAGES, IMAGE_BATCH = 2_560, 256
 

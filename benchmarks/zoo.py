@@ -83,7 +83,7 @@ def main() -> None:
         images="digits", architecture="cnn_digits", inits=["kaiming_uniform"], learning_rates=[0.001, 0.002], weight_decays=[0.0],
         num_seeds=options.models // 2, epochs=[1],
     )  # fmt: skip
-    task, models = make_task(config, images), [trainee(config, member) for member in members(config)]
+    task, models = make_task(config, images), [trainee(config, member, "benchmark") for member in members(config)]
     times = {"stacked": [], "plain": []}
     for _ in range(options.rounds):
         spent, stacked = seconds(train_stacked, task, models)

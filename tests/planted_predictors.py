@@ -7,11 +7,15 @@ from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.kernels import layout_of, to_kernels
-from weightspace.predictor.originals import train_originals
+from weightspace.predictor.originals import Originals
 from weightspace.predictor.reconstruct import target_of
-from weightspace.predictor.settings import OriginalsConfig, PredictorConfig
+from weightspace.predictor.settings import PredictorConfig
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
+from weightspace.training import Trainee, train
+from weightspace.zoo.members import recipe_of
+from weightspace.zoo.settings import ZooConfig
+from weightspace.zoo.train import make_task
 
 RESIDUAL = [
     "conv 4 3 1", "batch_norm", "activation",
@@ -33,19 +37,32 @@ def planted_images(num_train=48, num_test=60):
     return ImageSet(*splits, mean=(0.25,), std=(0.15,), classes=["a", "b", "c"], source="planted", source_sha256="0")
 
 
-def recipe_of(architecture, **changes):
-    return OriginalsConfig(**{
-        "images": "planted", "architecture": architecture, "num": 2, "learning_rate": 0.05, "batch_size": 8, "epochs": 6,
-        "milestones": [20], "averaged_epochs": 2,
+def zoo_config(architecture, **changes):
+    return ZooConfig(**{
+        "images": "planted", "architecture": architecture, "inits": ["kaiming_normal"], "biases": "uniform", "optimizer": "sgd",
+        "learning_rates": [0.05], "weight_decays": [0.0001], "num_seeds": 2, "batch_size": 8, "epochs": [6], "averaged_epochs": 2,
     } | changes)  # fmt: skip
 
 
+def small_recipe(architecture, epochs=6):
+    """How two small networks are trained, as the rule of controls is told."""
+    return recipe_of(zoo_config(RESIDUAL, epochs=[epochs]), None) | {"architecture": architecture}
+
+
 @cache
+def planted_networks(kind="residual", num=2):
+    """Spec and weights [model, 2, weight] of networks that answer nearly always right: the last, and the mean of two epochs."""
+    plain = {"architecture": PLAIN, "epochs": [20], "learning_rates": [0.01]}  # without norms, larger steps may end anywhere
+    config = zoo_config(**{"residual": {"architecture": RESIDUAL}, "plain": plain}[kind], num_seeds=num)
+    owns, rates = [("original", "planted", kind, n) for n in range(num)], (config.learning_rates[0], config.weight_decays[0])
+    task = make_task(config, planted_images())
+    return task.spec, train(task, [Trainee("kaiming_normal", own, (*own, "epoch"), own, *rates) for own in owns]).weights
+
+
 def planted_originals(kind="residual", num=2):
-    """Trained; they answer nearly always right."""
-    plain = {"architecture": PLAIN, "epochs": 20, "learning_rate": 0.01}  # without norms, larger steps may end anywhere
-    recipe = recipe_of(**{"residual": {"architecture": RESIDUAL}, "plain": plain}[kind], num=num)
-    return train_originals(recipe, planted_images(), ("planted", kind))
+    """The last of these networks."""
+    spec, weights = planted_networks(kind, num)
+    return Originals(spec, weights[:, 0], list(range(num)))
 
 
 def random_net(architecture, num, dtype=torch.float64):
@@ -59,7 +76,7 @@ def random_net(architecture, num, dtype=torch.float64):
 
 
 def predictor_config(**changes):
-    settings = {"originals": "any", "seeds": [0], "hidden": 8, "steps": 10, "kernel_batch": 16, "embedding_levels": 6}
+    settings = {"zoo": "any", "seeds": [0], "hidden": 8, "steps": 10, "kernel_batch": 16, "embedding_levels": 6}
     return PredictorConfig(**settings | changes)
 
 

@@ -17,7 +17,11 @@ def scenario_content():
             "digits": {
                 "images": "digits", "architecture": "cnn_digits", "inits": ["normal"], "learning_rates": [0.1],
                 "weight_decays": [0.0], "num_seeds": 4, "epochs": [0, 2],
-            }
+            },
+            "nets": {
+                "images": "digits", "architecture": "cnn_digits", "inits": ["normal"], "learning_rates": [0.1],
+                "weight_decays": [0.0], "num_seeds": 1, "epochs": [3],
+            },
         },
         "autoencoders": {"plain": {"zoo": "digits", "seeds": [0], "epochs": [2], "structure_weight": 1.0, "steps": 3}},
         "teachers": {
@@ -30,16 +34,15 @@ def scenario_content():
             "made": {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}, "baselines": ["single"]},
             "box": BOX | {"students": TRIES},
         },
-        "originals": {"nets": {"images": "digits", "architecture": "cnn_digits"}},
         "predictors": {
             "held": {
-                "originals": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
+                "zoo": "nets", "seeds": [0, 1], "hidden": 8, "steps": 3, "quantization": {"bits": 8},
                 "distillation": {"when": "jointly", "teacher": "nets", "logit_weight": 0.1},
                 "controls": {"noise": {"seeds": [1]}, "quantized": {"bits": [8, 4]}, "small_noise": {"kind": "noise"}},
             },
-            "alone": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
-            "own": {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
-            "shared": {"originals": "nets", "seeds": [1], "hidden": 8, "steps": 3, "order": "none", "stack": "alone"},
+            "alone": {"zoo": "nets", "seeds": [0], "hidden": 8, "steps": 3},
+            "own": {"zoo": "nets", "seeds": [0], "hidden": 8, "steps": 3},
+            "shared": {"zoo": "nets", "seeds": [1], "hidden": 8, "steps": 3, "order": "none", "stack": "alone"},
         },
         "figures": {"predictor_rate": {"cells": ["held*", "own"]}},
     }  # fmt: skip

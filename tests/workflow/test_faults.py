@@ -31,10 +31,11 @@ ARGUMENTS = ("--cores", "1", f"results/smoke/{KEPT[-1]}")
 
 def train_longer(content):
     """One zoo in four stacks and one autoencoder, each some seconds of training: time to be killed in."""
+    content["zoos"] = {"tiny": content["zoos"]["tiny"]}
     content["zoos"]["tiny"].update(epochs=[0, 1, 120], stack_size=8, num_shards=1)
     cell = content["autoencoders"]["contrast_structure_behavior_softmax"]
     content["autoencoders"] = {"behavior": {**cell, "epochs": [1, 120], "steps": 1000}}
-    for section in ("alignments", "baselines", "teachers", "recoveries", "originals", "predictors"):
+    for section in ("alignments", "baselines", "teachers", "recoveries", "predictors"):
         content[section] = {}
 
 
@@ -228,16 +229,16 @@ COPIES = {  # kind: the run of Snakemake that it is tried in, a file's place, wh
         "recovery/softplus/seed-0/networks.safetensors",
         "recovery/member/seed-0/metrics.parquet",
     ),
-    "originals": (
+    "an index": (
         1,
-        "originals/cnn/originals.safetensors",
-        "originals/residual/originals.safetensors",
+        "zoo/cnn/weights.safetensors",
+        "zoo/residual/weights.safetensors",
         "predictor/alone_cnn/seed-1/metrics.parquet",
     ),
     "an order": (
         1,
-        "originals/residual/orders/none.safetensors",
-        "originals/residual/orders/serpentine.safetensors",
+        "zoo/residual/orders/none.safetensors",
+        "zoo/residual/orders/serpentine.safetensors",
         "predictor/alone/seed-0/metrics.parquet",
     ),
     "predictors": (
@@ -259,7 +260,7 @@ COPIES = {  # kind: the run of Snakemake that it is tried in, a file's place, wh
         "predictor_control/rounds_low_pass/seed-0/metrics.parquet",
     ),
     "a table of models": (2, "zoo/tiny/models.parquet", "zoo/tiny/shards/0.parquet", "baseline/pca/metrics.parquet"),
-    "images": (0, "images/digits.safetensors", "zoo/tiny/weights.safetensors", "originals/cnn/metrics.parquet"),
+    "images": (0, "images/digits.safetensors", "zoo/tiny/weights.safetensors", "zoo/cnn/shards/0.parquet"),
     "metrics": (3, f"{SEED}/metrics.parquet", f"{SEED[:-1]}1/metrics.parquet", "metrics.parquet"),
     "merges": (
         4,

@@ -48,8 +48,8 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     for example in map(yaml.safe_load, examples):
         for section, cells in example.items():
             content.setdefault(section, {}).update(cells)
-    content["originals"]["large"] = content["originals"]["cnn"]
-    content["predictors"]["cnn"] |= {"originals": "cnn", "seeds": [0, 1, 2], "hidden": 8, "steps": 3}
+    content["zoos"]["large"] = content["zoos"]["cnn"]
+    content["predictors"]["cnn"] |= {"zoo": "cnn", "seeds": [0, 1, 2], "hidden": 8, "steps": 3}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     scenario = read_scenario([tmp_path], Options(scenario="mine"))
     grid = {name: cell.steps for name, cell in scenario.predictors.items() if name.startswith("cnn_h")}

@@ -101,12 +101,12 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     table = pq.read_table(smoke.results / "metrics.parquet").to_pandas()
     found = set(table[["scenario", "stage", "cell", "seed"]].itertuples(index=False, name=None))
     cells = {("contrast_structure", 0), ("contrast_structure", 1), ("contrast_structure_behavior_softmax", 0)}
-    expected = {("smoke", "zoo", "tiny", 0)} | {("smoke", "autoencoder", *cell) for cell in cells}
+    expected = {("smoke", "zoo", cell, 0) for cell in ("cnn", "residual", "softplus", "tiny")}
+    expected |= {("smoke", "autoencoder", *cell) for cell in cells}
     expected |= {("smoke", "alignment", f"tiny_{kind}", 0) for kind in ("different", "same")}
     expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
-    expected |= {("smoke", "originals", cell, 0) for cell in ("cnn", "residual")}
     expected |= {("smoke", "predictor", *cell) for cell in PREDICTORS}
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
     assert found == expected
@@ -119,11 +119,10 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
 
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
-    expected = {"fetch_images": 1, "train_zoo": 2, "join_zoo": 1, "train_autoencoder": 3, "evaluate_autoencoder": 3}
+    expected = {"fetch_images": 1, "train_zoo": 5, "join_zoo": 4, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"measure_zoo": 1, "align_zoo": 2}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
     expected |= {
-        "train_originals": 2,
         "order_kernels": 4,
         "train_predictors": 3,
         "evaluate_predictors": 7,
@@ -268,8 +267,9 @@ def test_predictors_without_distillation_are_trained_without_images(finished):
     output = finished.snakemake("--dry-run")
     (inputs,) = re.findall(r"rule train_predictors:\n    input: (.*)\n    output: .*/joint/", output)
     assert set(inputs.split(", ")) == {
-        "results/smoke/originals/residual/originals.safetensors",
-        "results/smoke/originals/residual/orders/in_filter.safetensors",
+        "results/smoke/zoo/residual/weights.safetensors",
+        "results/smoke/zoo/residual/shards/0",
+        "results/smoke/zoo/residual/orders/in_filter.safetensors",
     }
 
 
@@ -441,7 +441,7 @@ def test_the_report_shows_every_figure_and_page(finished):
 
 # Rules and scripts keep their form.
 
-LEARNING = ("train_zoo", "train_autoencoder", "train_students", "train_originals", "train_predictors")
+LEARNING = ("train_zoo", "train_autoencoder", "train_students", "train_predictors")
 TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control")  # some of them train networks
 
 
@@ -459,7 +459,7 @@ def test_training_asks_for_the_scenarios_minutes_an_order_for_four_hours_and_all
     jobs = JOB.findall(clone.snakemake("--dry-run"))
     asked = {(rule, int(minutes)) for rule, body in jobs for minutes in re.findall(r"runtime=(\d+)", body)}
     training = {rule for rule, minutes in asked if minutes == 77}
-    assert training == {*LEARNING, *TRAINING_CONTROLS, "make_teachers", "recover_networks"}
+    assert training == {*LEARNING, *TRAINING_CONTROLS, "recover_networks"}
     assert ("order_kernels", 240) in asked
     assert max(minutes for rule, minutes in asked if rule not in training | {"order_kernels"}) <= 60
 

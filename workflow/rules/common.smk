@@ -17,7 +17,7 @@ from weightspace.options import read_options, read_scenario
 from weightspace.errors import InputError
 from weightspace.report.registry import SIDE_TABLES, figure_named
 from weightspace.stages import STAGES, VERSION
-from weightspace.stored import stored_epochs, told_sizes, weights_mb, weights_read_mb
+from weightspace.stored import num_stored, stored_epochs, told_sizes, weights_mb, weights_read_mb
 from weightspace.zoo.checking import check_checkpoints, files_digest
 
 
@@ -93,9 +93,9 @@ def metrics_file(stage, name, seed):
 
 
 def order_file(predictor):
-    """The file of the order of a predictor's kernels; predictors of the same originals share it."""
+    """The file of the order of a predictor's kernels; predictors of the same networks share it."""
     cell = settings.predictors[predictor]
-    return f"<results>/originals/{cell.originals}/orders/{cell.order_name}.safetensors"
+    return f"<results>/zoo/{cell.zoo}/orders/{cell.order_name}.safetensors"
 
 
 def shown_in(figure):
@@ -149,11 +149,17 @@ def parts_of(zoo):
     return [ancient(f"<results>/zoo/{zoo}/shards/{shard}") for shard in range(num_shards)]
 
 
+def parts_named(*cells):
+    """Folders of the zoos that cells name as `zoo` or `teacher`."""
+    names = dict.fromkeys(name for cell in cells for key in ("zoo", "teacher") if (name := getattr(cell, key, None)))
+    return [folder for name in names for folder in parts_of(name)]
+
+
 def shard_mb(wildcards, most_models=None):
     """Weights of one shard, or of so many of its models where it has more."""
     zoo = settings.zoos[wildcards.zoo]
     num_models = min(ceil(zoo.num_models / zoo.num_shards), most_models or zoo.num_models)
-    return weights_mb(settings, wildcards.zoo, num_models, len(stored_epochs(settings, wildcards.zoo)))
+    return weights_mb(settings, wildcards.zoo, num_models, num_stored(settings, wildcards.zoo))
 
 
 def part_mb(wildcards):

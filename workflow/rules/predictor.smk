@@ -1,45 +1,23 @@
-"""Predictors: train originals, order their kernels, train networks that hold their weights, decode and measure; controls."""
-
-
-rule train_originals:
-    input:
-        images=lambda w: f"<results>/images/{settings.originals[w.originals].images}.safetensors",
-    output:
-        originals="<results>/originals/{originals}/originals.safetensors",
-        metrics="<results>/originals/{originals}/metrics.parquet",
-    log:
-        "<logs>/train_originals/{originals}.log",
-    benchmark:
-        "<benchmarks>/train_originals/{originals}.tsv"
-    resources:
-        mem_mb=mem_scaled(3000),
-        runtime=training_minutes,
-        gpu=GPUS,
-        device=settings.device,
-    params:
-        originals=lambda w: settings.originals[w.originals].model_dump(mode="json"),
-        scenario=SCENARIO,
-        version=VERSION["predictor"],
-    script:
-        "../scripts/train_originals.py"
+"""Predictors: order kernels of networks, train networks that hold their weights, decode and measure; controls."""
 
 
 rule order_kernels:
     input:
-        originals=rules.train_originals.output.originals,
+        weights="<results>/zoo/{zoo}/weights.safetensors",
+        parts=lambda w: parts_of(w.zoo),
     output:
-        order="<results>/originals/{originals}/orders/{order}.safetensors",
+        order="<results>/zoo/{zoo}/orders/{order}.safetensors",
     log:
-        "<logs>/order_kernels/{originals}-{order}.log",
+        "<logs>/order_kernels/{zoo}-{order}.log",
     benchmark:
-        "<benchmarks>/order_kernels/{originals}-{order}.tsv"
+        "<benchmarks>/order_kernels/{zoo}-{order}.tsv"
     wildcard_constraints:
         order=one_of(sorted({cell.order_name for cell in settings.predictors.values()})),
     resources:
         mem_mb=mem_scaled(2000),
         runtime=240,
     params:
-        ordering=lambda w: settings.ordering_of(w.originals, w.order),
+        ordering=lambda w: settings.ordering_of(w.zoo, w.order),
         version=VERSION["predictor"],
     script:
         "../scripts/order_kernels.py"
@@ -48,14 +26,18 @@ rule order_kernels:
 rule train_predictors:
     input:
         orders=lambda w: [order_file(name) for name in settings.cells_in_stack(w.predictor)],
-        originals=lambda w: [
-            f"<results>/originals/{cell.originals}/originals.safetensors"
-            for cell in settings.cells_in_stack(w.predictor).values()
+        weights=lambda w: [
+            f"<results>/zoo/{cell.zoo}/weights.safetensors" for cell in settings.cells_in_stack(w.predictor).values()
         ],
-        images=lambda w: collect("<results>/images/{images}.safetensors", images=settings.images_to_distill(w.predictor)),
-        teacher=lambda w: files_named(
-            "<results>/originals/{}/originals.safetensors", settings.predictors[w.predictor].distillation, "teacher"
+        images=lambda w: files_named(
+            "<results>/images/{}.safetensors",
+            settings.predictors[w.predictor].distillation and settings.zoos[settings.predictors[w.predictor].zoo],
+            "images",
         ),
+        teacher=lambda w: files_named(
+            "<results>/zoo/{}/weights.safetensors", settings.predictors[w.predictor].distillation, "teacher"
+        ),
+        parts=lambda w: parts_named(*settings.cells_in_stack(w.predictor).values(), settings.predictors[w.predictor].distillation),
     output:
         predictors="<results>/predictor/{predictor}/predictors.safetensors",
     log:
@@ -79,8 +61,9 @@ rule train_predictors:
 rule evaluate_predictors:
     input:
         order=lambda w: order_file(w.predictor),
-        originals=lambda w: f"<results>/originals/{settings.predictors[w.predictor].originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{settings.originals_of(w.predictor).images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.predictors[w.predictor].zoo}/weights.safetensors",
+        parts=lambda w: parts_named(settings.predictors[w.predictor]),
+        images=lambda w: f"<results>/images/{settings.zoos[settings.predictors[w.predictor].zoo].images}.safetensors",
         predictors=lambda w: f"<results>/predictor/{settings.stack_of(w.predictor)}/predictors.safetensors",
     output:
         artifacts=directory("<results>/predictor/{predictor}/seed-{seed}/artifacts"),
@@ -106,11 +89,12 @@ rule evaluate_predictors:
 rule evaluate_predictor_control:
     input:
         order=lambda w: order_file(predictor_of(w)),
-        originals=lambda w: f"<results>/originals/{settings.predictors[predictor_of(w)].originals}/originals.safetensors",
-        images=lambda w: f"<results>/images/{settings.originals_of(predictor_of(w)).images}.safetensors",
+        weights=lambda w: f"<results>/zoo/{settings.predictors[predictor_of(w)].zoo}/weights.safetensors",
+        images=lambda w: f"<results>/images/{settings.zoos[settings.predictors[predictor_of(w)].zoo].images}.safetensors",
         teacher=lambda w: files_named(
-            "<results>/originals/{}/originals.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
+            "<results>/zoo/{}/weights.safetensors", settings.predictor_controls[w.predictor_control], "teacher"
         ),
+        parts=lambda w: parts_named(settings.predictors[predictor_of(w)], settings.predictor_controls[w.predictor_control]),
         # A folder, of which Snakemake compares dates alone; the rows beside it change with it.
         artifacts=lambda w: ancient(f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/artifacts"),
         measured=lambda w: f"<results>/predictor/{predictor_of(w)}/seed-{w.seed}/metrics.parquet",
@@ -128,7 +112,7 @@ rule evaluate_predictor_control:
     params:
         control=lambda w: settings.predictor_controls[w.predictor_control].model_dump(mode="json", exclude={"seeds"}),
         predictor=lambda w: settings.predictors[predictor_of(w)].model_dump(mode="json", exclude={"seeds"}),
-        recipe=lambda w: settings.originals_of(predictor_of(w)).model_dump(mode="json"),
+        recipe=lambda w: settings.small_recipe(w.predictor_control),
         scenario=SCENARIO,
         version=VERSION["predictor"],
     script:

@@ -3,11 +3,9 @@
 
 rule make_teachers:
     input:
-        images=lambda w: files_named(
-            "<results>/images/{}.safetensors", settings.training_of(settings.teachers[w.teacher]), "images"
-        ),
+        images=lambda w: files_named("<results>/images/{}.safetensors", settings.zoo_of(settings.teachers[w.teacher]), "images"),
         zoo=lambda w: files_named("<results>/zoo/{}/weights.safetensors", settings.teachers[w.teacher], "zoo"),
-        parts=lambda w: [folder for zoo in files_named("{}", settings.teachers[w.teacher], "zoo") for folder in parts_of(zoo)],
+        parts=lambda w: parts_named(settings.teachers[w.teacher]),
     output:
         teachers="<results>/teacher/{teacher}/teachers.safetensors",
     log:
@@ -16,7 +14,7 @@ rule make_teachers:
         "<benchmarks>/make_teachers/{teacher}.tsv"
     resources:
         mem_mb=mem_scaled(2000),
-        runtime=training_minutes,
+        runtime=30,
         device=settings.device,
     params:
         teacher=lambda w: settings.teachers[w.teacher].model_dump(mode="json"),
@@ -28,9 +26,7 @@ rule make_teachers:
 rule ask_teachers:
     input:
         images=lambda w: files_named("<results>/images/{}.safetensors", settings.recoveries[w.recovery].queries, "images"),
-        own=lambda w: files_named(
-            "<results>/images/{}.safetensors", settings.training_of(settings.teacher_of(w.recovery)), "images"
-        ),
+        own=lambda w: files_named("<results>/images/{}.safetensors", settings.zoo_of(settings.teacher_of(w.recovery)), "images"),
         teachers=lambda w: f"<results>/teacher/{settings.recoveries[w.recovery].teacher}/teachers.safetensors",
         black_box=lambda w: files_named("{}", settings.teacher_of(w.recovery), "path"),
     output:

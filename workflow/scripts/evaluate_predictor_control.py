@@ -7,19 +7,19 @@ from weightspace.predictor.controls import ControlInputs, measure_control
 from weightspace.predictor.measure import evaluation_data
 from weightspace.predictor.metrics import METRICS
 from weightspace.predictor.orders import read_order
-from weightspace.predictor.originals import read_originals
-from weightspace.predictor.settings import ControlSettings, OriginalsConfig, PredictorSettings
+from weightspace.predictor.originals import read_originals, read_teachers
+from weightspace.predictor.settings import ControlSettings, PredictorSettings
 from weightspace.progress import rule_log
 from weightspace.store import choose_device, resumable
 from weightspace.table import Source, write_metrics
 
 with rule_log(snakemake.log[0]):
-    inputs, metrics, params, wildcards = snakemake.input, snakemake.output.metrics, snakemake.params, snakemake.wildcards
-    job, device = job_of(snakemake), choose_device(snakemake.resources.device)
-    source = Source(params.scenario, "predictor_control", wildcards.predictor_control, int(wildcards.seed))
-    originals, order, images = read_originals(inputs.originals), read_order(inputs.order), read_images(inputs.images, device)
-    predicted, teacher = load_artifacts(originals, inputs.artifacts).to(device), next(map(read_originals, inputs.teacher), None)
-    data = evaluation_data(PredictorSettings(**params.predictor), originals, order, images)
-    made_from = ControlInputs(data, originals, predicted, source.seed, OriginalsConfig(**params.recipe), teacher)
+    inputs, metrics, params = snakemake.input, snakemake.output.metrics, snakemake.params
+    job, device, config = job_of(snakemake), choose_device(snakemake.resources.device), PredictorSettings(**params.predictor)
+    source = Source(params.scenario, "predictor_control", snakemake.wildcards.predictor_control, int(snakemake.wildcards.seed))
+    originals, images = read_originals(inputs.weights, config), read_images(inputs.images, device)
+    predicted, teacher = load_artifacts(originals, inputs.artifacts).to(device), next(map(read_teachers, inputs.teacher), None)
+    data, control = evaluation_data(config, originals, read_order(inputs.order), images), ControlSettings(**params.control)
+    made_from = ControlInputs(data, inputs.weights, predicted, source.seed, params.recipe, teacher)
     with resumable(job, metrics) as state:
-        write_metrics(metrics, measure_control(source, ControlSettings(**params.control), made_from, state), METRICS, job)
+        write_metrics(metrics, measure_control(source, control, made_from, state), METRICS, job)

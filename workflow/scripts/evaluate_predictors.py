@@ -14,10 +14,10 @@ from weightspace.store import choose_device
 from weightspace.table import Source, write_metrics, write_table
 
 with rule_log(snakemake.log[0]):
-    inputs, output, params, wildcards = snakemake.input, snakemake.output, snakemake.params, snakemake.wildcards
-    job, source = job_of(snakemake), Source(params.scenario, "predictor", wildcards.predictor, int(wildcards.seed))
-    device, predicted = choose_device(snakemake.resources.device), read_predicted(inputs.predictors)[source.cell][source.seed]
-    config, originals, rank = PredictorSettings(**params.predictor), read_originals(inputs.originals), read_order(inputs.order)
+    inputs, output, job, rank = snakemake.input, snakemake.output, job_of(snakemake), read_order(snakemake.input.order)
+    source = Source(snakemake.params.scenario, "predictor", snakemake.wildcards.predictor, int(snakemake.wildcards.seed))
+    device, config = choose_device(snakemake.resources.device), PredictorSettings(**snakemake.params.predictor)
+    predicted, originals = read_predicted(inputs.predictors)[source.cell][source.seed], read_originals(inputs.weights, config)
     networks = save_artifacts(config, make_task(config, originals, rank, device), predicted, output.artifacts, job).to(device)
     data = evaluation_data(config, originals, rank, read_images(inputs.images, device))
     write_metrics(output.metrics, measure_predictors(source, config, predicted, data, networks, output.artifacts), METRICS, job)

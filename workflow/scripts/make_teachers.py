@@ -7,7 +7,7 @@ from weightspace.jobs import job_of
 from weightspace.progress import rule_log
 from weightspace.recovery.settings import TeacherConfig
 from weightspace.recovery.teachers import make_teachers, write_teachers
-from weightspace.store import choose_device, resumable
+from weightspace.store import choose_device
 
 with rule_log(snakemake.log[0]):
     inputs, params, teachers = snakemake.input, snakemake.params, snakemake.output.teachers
@@ -15,5 +15,4 @@ with rule_log(snakemake.log[0]):
     config = TypeAdapter(TeacherConfig).validate_python(params.teacher)
     images = next((read_images(path, device) for path in inputs.images), None)
     zoo = next(map(read_zoo, inputs.zoo), None)
-    with resumable(job, teachers) as state:
-        write_teachers(teachers, make_teachers(config, snakemake.wildcards.teacher, images, zoo, state), job)
+    write_teachers(teachers, make_teachers(config, snakemake.wildcards.teacher, images, zoo), job)

@@ -11,9 +11,10 @@ from weightspace.zoo.train import make_task, models_table, shard_members, shard_
 with rule_log(snakemake.log[0]):
     output, params, job = snakemake.output, snakemake.params, job_of(snakemake)
     config, images = ZooConfig(**params.zoo), read_images(snakemake.input.images, choose_device(snakemake.resources.device))
-    task, models = make_task(config, images, params.stored), shard_members(config, int(snakemake.wildcards.shard))
+    zoo, shard = snakemake.wildcards.zoo, int(snakemake.wildcards.shard)
+    task, models = make_task(config, images, params.stored), shard_members(config, shard)
     with resumable(job, output.parts) as state:
         writer = shard_writer(task, output.parts)
-        trained = train_models(task, models, state, writer)
+        trained = train_models(task, zoo, models, state, writer)
         write_table(output.models, models_table(config, models, trained), job)
         writer.finish(job)

@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from planted_predictors import PLAIN, RESIDUAL, planted_images, planted_originals, predictor_config, recipe_of
+from planted_predictors import (
+    PLAIN,
+    RESIDUAL,
+    planted_images,
+    planted_networks,
+    planted_originals,
+    predictor_config,
+    small_recipe,
+)
+from planted_zoos import stored_zoo
 from weightspace.ensemble import recalibrated
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
@@ -49,12 +58,13 @@ def inputs_of(tmp_path_factory):
         predicted = train_predictors({"any": TrainedCell(config, task)}, None, None, states)["any"][0]
         save_artifacts(config, task, predicted, folder)
         data, networks = evaluation_data(config, originals, rank, images), load_artifacts(originals, folder)
-        found[kind] = (ControlInputs(data, originals, networks, 0, recipe_of(RESIDUAL), None), folder)
+        zoo = stored_zoo(folder / "zoo", originals.spec, [6], planted_networks(kind)[1], averaged=True)
+        found[kind] = (ControlInputs(data, zoo.path, networks, 0, None, None), folder)
     return found
 
 
 def made(inputs, config, tmp_path, recipe=None, teacher=None):
-    inputs = inputs._replace(recipe=recipe or inputs.recipe, teacher=teacher)
+    inputs = inputs._replace(recipe=recipe, teacher=teacher)
     return make_control(config, inputs, TrainingState(tmp_path / "state", "key"))
 
 
@@ -118,14 +128,15 @@ def test_noise_depends_on_the_seed_and_differs_between_originals(inputs_of, tmp_
 
 def test_averaged_networks_without_batch_norm_are_the_mean_of_the_last_epochs(inputs_of, tmp_path):
     inputs, _ = inputs_of["plain"]
-    assert torch.equal(made(inputs, config_of("averaged"), tmp_path).weights, planted_originals("plain").averaged)
-    assert not torch.equal(planted_originals("plain").averaged, inputs.data.weights)
+    _, weights = planted_networks("plain")
+    assert torch.equal(made(inputs, config_of("averaged"), tmp_path).weights, weights[:, 1])
+    assert not torch.equal(weights[:, 1], inputs.data.weights)
 
 
 def test_averaged_networks_have_the_running_statistics_of_train_images(inputs_of, tmp_path):
     inputs, _ = inputs_of["residual"]
     control, spec = made(inputs, config_of("averaged"), tmp_path), inputs.data.spec
-    before = inputs.originals.averaged
+    before = planted_networks("residual")[1][:, 1]
     for name, tensor in unflatten(spec, control.weights).items():
         assert torch.equal(tensor, unflatten(spec, before)[name]) != ("running" in name)
     images = normalize(inputs.data.images.train_x, inputs.data.images)
@@ -157,7 +168,7 @@ def test_compressed_networks_are_what_their_bytes_hold(inputs_of, tmp_path, kind
 @pytest.mark.slow
 def test_small_networks_learn_what_originals_answer_and_have_a_spec_of_their_own(inputs_of, tmp_path):
     inputs, _ = inputs_of["residual"]
-    control = made(inputs, config_of("small", architecture=SMALL), tmp_path, recipe_of(RESIDUAL, num=5, epochs=20))
+    control = made(inputs, config_of("small", architecture=SMALL), tmp_path, small_recipe(SMALL, epochs=20))
     assert control.spec == build_spec(SMALL, "relu", (1, 8, 8), 3)
     assert control.weights.shape == (2, control.spec.num_weights)
     assert ((control.num_bytes > 3 * control.spec.num_weights) & (control.num_bytes < 4 * control.spec.num_weights + 1000)).all()
@@ -175,9 +186,9 @@ def test_small_networks_learn_from_another_teacher_each_from_its_own(inputs_of, 
         parameters = unflatten(own.spec, weights[n])
         for name in [name for name in parameters if name.startswith("linear")][-2:]:
             parameters[name].copy_(parameters[name].roll(shift, 0))
-    teacher = Originals(own.spec, weights, weights)
+    teacher = Originals(own.spec, weights, list(range(num_teachers)))
     config = config_of("small", architecture=SMALL, teacher="others")
-    control = made(inputs, config, tmp_path, recipe_of(RESIDUAL, epochs=25), teacher)
+    control = made(inputs, config, tmp_path, small_recipe(SMALL, epochs=25), teacher)
     for n in range(2):
         labels = (inputs.data.images.test_y + shifts[n % num_teachers]) % 3
         right = share_right(control.spec, control.weights[n : n + 1], inputs.data.images, labels)
@@ -195,7 +206,8 @@ def test_rows_of_a_control_are_of_answers_and_of_weights_and_bytes_where_it_has_
     small = kind in architectures
     config = config_of("small", architecture=architectures[kind]) if small else config_of(kind, **CONTROLS[kind])
     state = TrainingState(tmp_path / "state", "key")
-    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe_of(RESIDUAL, epochs=2)), state)
+    recipe = small_recipe(architectures[kind], epochs=2) if small else None
+    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe), state)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)  # which knows all metrics
     metrics = {row["metric"] for row in rows}
     assert {"accuracy_predicted", "accuracy_gain", "agreement", "kl"} <= metrics
@@ -213,7 +225,8 @@ def test_controls_with_batch_norms_are_measured_recalibrated_and_others_are_not(
     architecture = {"small with batch norms": SMALL, "small without": PLAIN}.get(kind)
     config = config_of("small", architecture=architecture) if architecture else config_of(kind, **CONTROLS[kind])
     state = TrainingState(tmp_path / "state", "key")
-    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe_of(RESIDUAL, epochs=2)), state)
+    recipe = small_recipe(architecture, epochs=2) if architecture else None
+    rows = measure_control(SOURCE, config, inputs._replace(recipe=recipe), state)
     values = {(row["metric"], row["subject"]): row["value"] for row in rows}
     normed = architecture == SMALL if architecture else nets == "residual"
     assert RECALIBRATED & {name for name, _ in values} == (RECALIBRATED if normed else set())

@@ -1,104 +1,108 @@
-"""Originals: they learn labels or their teachers' answers, each by its own draws."""
-
-from math import log
+"""Originals: the networks that a cell chooses of a zoo, by their indices there, from disk."""
 
 import pytest
 import torch
-from planted_predictors import DyingState, KilledError
-from weightspace.ensemble import evaluate
+from planted_predictors import planted_images, planted_networks, predictor_config
+from planted_zoos import stored_zoo
+from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
-from weightspace.images.build import build_image_set
-from weightspace.images.settings import ImagesConfig
-from weightspace.images.tensors import ImageSet, normalize
-from weightspace.losses import neighbor_similarity
-from weightspace.nets.forward import forward, unflatten
+from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.predictor.originals import read_originals, train_originals, write_originals
-from weightspace.predictor.settings import OriginalsConfig
-from weightspace.training import DistillationTeachers
+from weightspace.parts import AVERAGED
+from weightspace.predictor.artifact import save_artifacts
+from weightspace.predictor.controls import small_trainees
+from weightspace.predictor.kernels import layout_of
+from weightspace.predictor.measure import evaluation_data, measure_predictors
+from weightspace.predictor.orders import order_kernels
+from weightspace.predictor.originals import read_originals, read_teachers, teachers_for
+from weightspace.predictor.settings import SmallRecipe
+from weightspace.predictor.train import PHASES, TrainedCell, make_task, train_predictors
+from weightspace.store import TrainingState
+from weightspace.table import Source
 
-LAYERS = ["conv 4 3", "batch_norm", "activation", "conv 6 3 1 2", "batch_norm", "activation", "flatten", "linear classes"]
-
-
-def config_of(**changes):
-    return OriginalsConfig(**{
-        "images": "planted", "architecture": LAYERS, "num": 3, "learning_rate": 0.05, "weight_decay": 0.05, "batch_size": 8,
-        "epochs": 4, "milestones": [1, 3], "averaged_epochs": 2,
-    } | changes)  # fmt: skip
-
-
-def planted_images():
-    """Three classes that differ in the brightness of a corner."""
-    generator = torch.Generator().manual_seed(1)
-    y = torch.arange(30) % 3
-    x = torch.randint(0, 100, (30, 1, 6, 6), generator=generator)
-    x[:, :, :3, :3] += 60 * y.view(-1, 1, 1, 1)
-    splits = [x.to(torch.uint8), y] * 3
-    return ImageSet(*splits, mean=(0.2,), std=(0.15,), classes=["a", "b", "c"], source="planted", source_sha256="0")
+SPEC = build_spec(["conv 2 3", "activation", "flatten", "linear classes"], "relu", (1, 5, 5), 3)
 
 
-def train(config, state=None, identity=("planted",)):
-    return train_originals(config, planted_images(), identity, state)
+@pytest.fixture
+def zoo(tmp_path):
+    """Five models at epochs 2 and 6, and the mean of the last ones, in two parts."""
+    return stored_zoo(tmp_path / "five", SPEC, [2, 6], torch.randn(5, 3, SPEC.num_weights), [3, 2], averaged=True)
 
 
-@pytest.mark.slow
-def test_a_taught_network_learns_its_teachers_answers_and_no_labels():
-    images, spec = planted_images(), build_spec(LAYERS, "relu", (1, 6, 6), 3)
-    knowing = train(config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)).weights
-    for model, shift in enumerate((1, 2)):  # calls each class by another's name
-        for name in ("linear5.weight", "linear5.bias"):
-            parameter = unflatten(spec, knowing[model])[name]
-            parameter.copy_(parameter.roll(shift, 0))
-    config = config_of(epochs=20, milestones=[15], num=2, weight_decay=1e-3)
-    taught = train_originals(config, images, ("taught",), teacher=DistillationTeachers(spec, knowing))
-    answers = forward(spec, taught.weights, normalize(images.train_x, images).unsqueeze(0)).argmax(2)
-    for model, shift in enumerate((1, 2)):
-        assert (answers[model] == (images.train_y + shift) % 3).float().mean() > 0.9
+def test_originals_are_the_chosen_models_at_the_chosen_epoch(zoo):
+    every = zoo.read(range(5), [2, 6])
+    chosen = read_originals(zoo.path, ChosenNetworks(zoo="five", models=[3, 1], epoch=2))
+    assert (chosen.spec, chosen.models) == (SPEC, [3, 1])
+    assert torch.equal(chosen.weights, every[[3, 1], 0])
+    plain = read_originals(zoo.path, ChosenNetworks(zoo="five"))
+    assert plain.models == [0, 1, 2, 3, 4]
+    assert torch.equal(plain.weights, every[:, 1])  # the last epoch, and no mean of epochs
+    assert torch.equal(read_teachers(zoo.path).weights, plain.weights)
 
 
-def test_a_model_is_the_same_whoever_is_trained_with_it():
-    many, few = train(config_of(num=4)), train(config_of(num=2))
-    torch.testing.assert_close(many.weights[:2], few.weights, rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(many.weights[0], many.weights[1], atol=1e-2)
-    assert not torch.allclose(train(config_of(), identity=("other",)).weights, train(config_of()).weights, atol=1e-2)
+def test_teachers_are_used_again_in_turn(zoo):
+    taught = teachers_for(read_teachers(zoo.path), 7, torch.device("cpu"))
+    assert torch.equal(taught.weights, zoo.read([0, 1, 2, 3, 4, 0, 1], [6])[:, 0])
 
 
-def test_training_that_died_goes_on_to_the_same_originals(tmp_path):
-    config = config_of(architecture=[*LAYERS[:-1], "dropout 0.3", LAYERS[-1]])
-    with pytest.raises(KilledError):
-        train(config, DyingState(tmp_path / "state", 3))
-    resumed, whole = train(config, DyingState(tmp_path / "state", 3)), train(config)  # epochs 3 and 4 alone
-    assert torch.equal(resumed.weights, whole.weights)
-    assert torch.equal(resumed.averaged, whole.averaged)
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, 3e37])
+def test_originals_that_diverged_are_one_sentence(tmp_path, broken):
+    weights = torch.randn(5, 1, SPEC.num_weights)
+    weights[[1, 4], 0, 0] = broken
+    path = stored_zoo(tmp_path / "zoo", SPEC, [6], weights).path
+    with pytest.raises(InputError, match="^zoo 'five': models 1, 4 diverged, or lack epoch 6: "):
+        read_originals(path, ChosenNetworks(zoo="five"))
+    with pytest.raises(InputError, match="^zoo 'five': model 4 diverged, or lacks epoch 6: "):
+        read_originals(path, ChosenNetworks(zoo="five", models=[3, 4]))
+    assert read_originals(path, ChosenNetworks(zoo="five", models=[0, 3])).models == [0, 3]
 
 
-def test_a_network_that_diverges_is_said_to_and_so_is_an_average_of_too_many_epochs():
-    with pytest.raises(InputError, match="originals 0, 1, 2 diverged"):
-        train(config_of(learning_rate=1e30))
-    with pytest.raises(ValueError, match="averaged_epochs is 5, and there are only 4 epochs"):
-        config_of(averaged_epochs=5)
+WRONG = {
+    "epoch": ({"epoch": 3}, "zoo 'five' keeps epochs 2, 6, not 3"),
+    "model": ({"models": [0, 5]}, "zoo 'five' has models 0 to 4, no 5"),
+}
 
 
-def test_written_originals_come_back(tmp_path):
-    originals = train(config_of(epochs=2))
-    write_originals(tmp_path / "file", originals)
-    back = read_originals(tmp_path / "file")
-    assert back.spec == originals.spec
-    assert torch.equal(back.weights, originals.weights)
-    assert torch.equal(back.averaged, originals.averaged)
+@pytest.mark.parametrize(("changes", "told"), WRONG.values(), ids=WRONG)
+def test_what_a_zoo_lacks_is_named(zoo, changes, told):
+    with pytest.raises(InputError, match=told):
+        read_originals(zoo.path, ChosenNetworks(zoo="five", **changes))
 
 
-@pytest.mark.slow
-def test_digits_are_learned_by_a_residual_network():
-    images = build_image_set(ImagesConfig(source="bundled_digits"), "")
-    config = config_of(architecture="resnet8", num=2, learning_rate=0.1, weight_decay=1e-4, batch_size=64, epochs=3)
-    originals = train_originals(config, images, ("digits",))
-    loss, accuracy = evaluate(originals.spec, originals.weights, normalize(images.test_x, images), images.test_y)
-    assert loss.max() < log(10) / 10
-    assert accuracy.min() > 0.9
+def test_a_zoo_without_mean_weights_says_so(tmp_path):
+    zoo = stored_zoo(tmp_path / "zoo", SPEC, [2, 6], torch.randn(2, 2, SPEC.num_weights))
+    with pytest.raises(InputError, match="has weights of epochs 2, 6, not of averaged"):
+        zoo.checkpoints([(0, AVERAGED)])
 
 
-def test_training_for_smoothness_makes_neighbors_more_alike():
-    spec = build_spec(LAYERS, "relu", (1, 6, 6), 3)
-    rough, smooth = (neighbor_similarity(spec, train(config_of(smoothness=weight)).weights) for weight in (0.0, 0.1))
-    assert (smooth > rough + 1).all()
+def test_predictors_files_and_rows_of_some_models_are_those_that_they_have_among_all(tmp_path):
+    """A model's draws, rows and files are named by its index in the zoo, whoever else is chosen."""
+    spec, weights = planted_networks("plain", 3)
+    path, found = stored_zoo(tmp_path / "zoo", spec, [20], weights[:, :1]).path, {}
+    for name, models in (("some", [2, 0]), ("all", None)):
+        config, folder = predictor_config(models=models), tmp_path / name
+        originals = read_originals(path, config)
+        rank = order_kernels(originals, layout_of(spec.shapes, None, False), config.order)
+        task = make_task(config, originals, rank, torch.device("cpu"))
+        states = {phase: TrainingState(folder / phase, "key") for phase in PHASES}
+        predicted = train_predictors({"any": TrainedCell(config, task)}, None, None, states)["any"][0]
+        networks = save_artifacts(config, task, predicted, folder)
+        data = evaluation_data(config, originals, rank, planted_images())
+        rows = measure_predictors(Source("planted", "predictor", "any", 0), config, predicted, data, networks, folder)
+        assert {row["subject"] for row in rows} == {str(model) for model in originals.models}
+        assert sorted(file.name for file in folder.glob("original-*")) == [
+            f"original-{n}.safetensors" for n in sorted(originals.models)
+        ]
+        found[name] = {model: unflatten(spec, networks[n]) for n, model in enumerate(originals.models)}
+    for model in (0, 2):
+        for parameter, values in found["some"][model].items():
+            torch.testing.assert_close(values, found["all"][model][parameter], rtol=0, atol=1e-4)
+
+
+def test_small_networks_have_each_the_init_rate_and_decay_of_its_original():
+    lists = {"inits": ["normal", "uniform"], "learning_rates": [0.1, 0.2], "weight_decays": [0.0, 0.3]}
+    recipe = SmallRecipe(images="planted", architecture=["flatten", "linear classes"], epochs=2, **lists)
+    trainees = small_trainees(recipe, ("small", "any", 0), [4, 1])
+    own = [(each.init, each.learning_rate, each.weight_decay) for each in trainees]
+    assert own == [("normal", 0.1, 0.0), ("uniform", 0.2, 0.3)]
+    assert [each.start[-1] for each in trainees] == [4, 1]

@@ -20,7 +20,6 @@ from weightspace.predictor.measure import (
     kernels_table,
     learned,
     mcnemar,
-    measure_originals,
     round_measures,
     rows_of,
     spectra_table,
@@ -47,7 +46,7 @@ def data_for(originals=None, linear=False, kernel_sizes=None):
 
 def of_architecture(architecture, num=2):
     spec, weights = random_net(architecture, num, torch.float32)
-    return Originals(spec, weights, weights)
+    return Originals(spec, weights, list(range(num)))
 
 
 def changed(data, deviation=0.2):
@@ -166,13 +165,10 @@ def test_an_original_of_constant_answers_is_a_row_and_named_in_the_log():
     name = list(originals.spec.shapes)[-2]
     unflatten(originals.spec, weights)[name][1] = 0.0  # the last layer: its bias alone answers
     dead = originals._replace(weights=weights)
-    for rows in (
-        measure_originals(SOURCE, dead, planted_images()),
-        rows_of(SOURCE, compare_answers(data_for(dead), dead.spec, dead.weights)),
-    ):
-        assert [row["value"] for row in rows if row["metric"] == "learned"] == [1, 0]
-        assert which_learned(rows).startswith("originals 1 learned nothing")
-    assert which_learned(measure_originals(SOURCE, originals, planted_images())).startswith("every original learned")
+    rows, alive = (rows_of(SOURCE, compare_answers(data_for(each), *each[:2]), [4, 7]) for each in (dead, originals))
+    assert [row["value"] for row in rows if row["metric"] == "learned"] == [1, 0]
+    assert which_learned(rows).startswith("originals 7 learned nothing")
+    assert which_learned(alive).startswith("every original learned")
 
 
 # weights
@@ -225,7 +221,7 @@ def test_a_layer_of_one_kernel_is_left_out_of_the_likeness_of_neighbors():
     pieces = dict(zip(names[2:], unflatten(without.spec, without.weights).values(), strict=True))
     first = {name: unflatten(with_one.spec, with_one.weights)[name] for name in names[:2]}
     weights = flatten(with_one.spec, first | pieces)
-    ours, theirs = data_for(Originals(with_one.spec, weights, weights)), data_for(without)
+    ours, theirs = data_for(with_one._replace(weights=weights)), data_for(without)
     ours = ours._replace(rank=torch.cat([torch.zeros(2, 1, dtype=torch.long), theirs.rank + 1], 1))
     ours, theirs = (compare_weights(data, data.weights) for data in (ours, theirs))
     for name in ("neighbor_cosine_original", "neighbor_cosine_ordered_predicted"):
@@ -263,12 +259,12 @@ def test_each_measure_of_each_original_is_a_row_of_a_known_metric():
     data = data_for(linear=True)
     weights = changed(data)
     measures = compare_answers(data, data.spec, weights) | compare_weights(data, weights)
-    rows = rows_of(SOURCE, measures)
+    rows = rows_of(SOURCE, measures, [1, 0])
     assert {(row["metric"], row["subject"]) for row in rows} == {(name, str(n)) for name in measures for n in range(2)}
     assert len(rows) == sum(values.numel() for values in measures.values())
     for row in rows:
         assert row["metric"] in KNOWN
-        values = measures[row["metric"]][int(row["subject"])]
+        values = measures[row["metric"]][1 - int(row["subject"])]
         assert row["value"] == float(values if row["at"] is None else values[row["at"]])
         assert (row["cell"], row["seed"]) == ("cell", 7)
 

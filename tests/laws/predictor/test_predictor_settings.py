@@ -48,4 +48,4 @@ def test_a_cell_without_its_seeds_is_what_a_job_of_one_seed_reads():
 )
 def test_absurd_numbers_are_one_sentence(key, value, says):
     with pytest.raises(InputError, match=says):
-        checked(PredictorConfig, {"originals": "any", "hidden": 8, "steps": 10, "seeds": [0]} | {key: value}, "predictors.held")
+        checked(PredictorConfig, {"zoo": "any", "hidden": 8, "steps": 10, "seeds": [0]} | {key: value}, "predictors.held")

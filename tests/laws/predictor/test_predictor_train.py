@@ -171,7 +171,7 @@ def test_a_seeds_predictors_are_the_same_whatever_other_seeds_there_are(tmp_path
 def test_a_cells_predictors_are_the_same_whatever_other_cells_share_its_job(tmp_path, variant):
     cells, alone = {}, {}
     for cell, kind, changes in (("first", "plain", {}), ("second", "residual", {"seeds": [3, 0], "order": "none"})):
-        config = predictor_config(**VARIANTS[variant] | {"originals": kind} | changes)
+        config = predictor_config(**VARIANTS[variant] | {"zoo": kind} | changes)
         originals = planted_originals(kind, {"plain": 3, "residual": 2}[kind])
         task, alone[cell] = train_seeds(config, tmp_path / cell, originals=originals)
         cells[cell] = TrainedCell(config, task)
@@ -282,7 +282,7 @@ def test_the_last_rounds_networks_are_the_decoded_ones(tmp_path, variant):
 
 def test_networks_of_one_original_are_the_same_whatever_other_originals_there_are(tmp_path):
     both = planted_originals()
-    first = Originals(both.spec, both.weights[:1], both.averaged[:1])
+    first = Originals(both.spec, both.weights[:1], both.models[:1])
     config = predictor_config()
     folders = (tmp_path / "first", tmp_path / "both")
     alone, together = (

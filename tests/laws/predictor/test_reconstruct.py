@@ -37,7 +37,7 @@ NAMES = [("test", n) for n in range(3)]
 
 
 def config_of(**changes):
-    settings = {"originals": "any", "seeds": [0], "hidden": 8, "steps": 30, "kernel_batch": 16, "embedding_levels": 6}
+    settings = {"zoo": "any", "seeds": [0], "hidden": 8, "steps": 30, "kernel_batch": 16, "embedding_levels": 6}
     return PredictorConfig(**settings | changes)
 
 

@@ -14,14 +14,17 @@ MADE = {"kind": "synthetic", "inputs": 2, "hidden": [20, 6]}
 
 def scenario(teacher=MADE, queries=(), **changes):
     """A recovery of made-up teachers, or of others."""
-    images = {"digits": {"source": "bundled_digits"}}
     cell = {"teacher": "mine", "seeds": [0], "queries": {"design": "uniform"} | dict(queries)} | changes
-    given = {"teachers": {"mine": teacher}, "recoveries": {"one": cell}}
-    return {"images": images} | given if teacher["kind"] == "trained" else given
+    return {"teachers": {"mine": teacher}, "recoveries": {"one": cell}}
 
 
 def trained(architecture):
-    return {"kind": "trained", "images": "digits", "architecture": architecture}
+    """A recovery of a network of a zoo."""
+    zoo = {
+        "images": "digits", "architecture": architecture, "inits": ["normal"], "learning_rates": [0.1], "weight_decays": [0.0],
+        "num_seeds": 1, "epochs": [1],
+    }  # fmt: skip
+    return {"images": {"digits": {"source": "bundled_digits"}}, "zoos": {"nets": zoo}} | scenario({"kind": "zoo", "zoo": "nets"})
 
 
 WRONG = {
@@ -43,12 +46,12 @@ def test_a_value_that_cannot_work_is_named(told, content):
 
 def test_a_network_without_hidden_layers_is_named_before_the_first_job():
     for key, content in {
-        "recoveries.one.teacher": scenario(trained(LINEAR)),
+        "recoveries.one.teacher": trained(LINEAR),
         "recoveries.one.students.architectures": scenario(students={"architectures": [HIDDEN, LINEAR]}),
     }.items():
         with pytest.raises(InputError, match=f"{key}: a network without hidden layers has no units to recover"):
             check_scenario(checked(Scenario, content, "mine.yaml"), "mine")
-    for content in (scenario(), scenario(trained(HIDDEN)), scenario(students={"architectures": [HIDDEN]})):
+    for content in (scenario(), trained(HIDDEN), scenario(students={"architectures": [HIDDEN]})):
         check_scenario(checked(Scenario, content, "mine.yaml"), "mine")
 
 

@@ -1,46 +1,33 @@
-"""Teachers: what a made-up one promises of its outputs and units, and that a trained or borrowed one is what it says."""
+"""Teachers: what a made-up one promises of its outputs and units, and that one of a zoo is what it says."""
 
 from itertools import combinations
 
 import pytest
 import torch
 from corner_images import planted_images
-from planted_predictors import DyingState, KilledError
 from planted_zoos import stored_zoo
-from weightspace.ensemble import evaluate
 from weightspace.errors import InputError
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TrainedTeachers, ZooTeachers
+from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, ZooTeachers
 from weightspace.recovery.teachers import (
+    Teachers,
     answers,
     cube,
     make_teachers,
     read_teachers,
     synthetic_teachers,
-    trained_teachers,
     with_learned,
     write_teachers,
     zoo_teachers,
 )
-from weightspace.store import TrainingState
 
 LINEAR = ["flatten", "linear 6", "activation", "linear classes"]
 
 
 def synthetic(name="made", **changes):
     return synthetic_teachers(SyntheticTeachers(**{"kind": "synthetic", "inputs": 3, "hidden": [5], "num": 3} | changes), name)
-
-
-def trained_config(**changes):
-    defaults = {"kind": "trained", "images": "planted", "architecture": LINEAR, "epochs": 6, "batch_size": 10, "num": 3}
-    return TrainedTeachers(**defaults | changes)
-
-
-@pytest.fixture
-def state(tmp_path):
-    return TrainingState(tmp_path / "state", "run")
 
 
 # made up
@@ -88,57 +75,25 @@ def test_a_made_up_teacher_hangs_on_its_cell_and_index_alone():
     assert not torch.equal(synthetic("other", num=2).weights, few)
 
 
-# trained
+# that have learned
 
 
-def test_trained_teachers_have_learned_their_images_and_differ(state):
+def test_classifiers_that_have_not_learned_are_named(capsys):
+    """One that knows what each image is, one that knows what it is not, one that answers all images alike."""
     images = planted_images()
-    teachers = trained_teachers(trained_config(epochs=30), images, "fit", state)
-    x = normalize(images.test_x, images).double()
-    _, accuracy = evaluate(teachers.spec, teachers.weights, x, images.test_y)
-    assert accuracy.min() > 0.7  # chance is 1/3
-    assert teachers.weights.dtype == torch.float64
-    assert len(set(map(tuple, teachers.weights.tolist()))) == 3
-
-
-def test_classifiers_that_have_not_learned_are_named(state, capsys):
-    images = planted_images()
-    teachers = trained_teachers(trained_config(epochs=30), images, "fit", state)
-    teachers.weights[1:] *= torch.tensor([[-1.0], [0.0]])  # one that knows what it is not, one that answers all images alike
-    assert with_learned(teachers, images).learned == [True, False, False]
+    spec = build_spec(LINEAR[:1] + LINEAR[-1:], "relu", images.train_x.shape[1:], 3)
+    weights = least_squares(spec, images) * torch.tensor([[1.0], [-1.0], [0.0]])
+    assert with_learned(Teachers(spec, weights, [True] * 3), images).learned == [True, False, False]
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher ")]
     assert ["it has not learned" in line for line in told] == [False, True, True]
 
 
-def test_the_stack_trains_each_teacher_as_plain_sgd_would(state):
-    images, config = planted_images(), trained_config(epochs=2, num=2, batch_size=30)  # one batch: the order is no matter
-    start = trained_teachers(config.model_copy(update={"epochs": 0}), images, "fit", state)
-    trained = trained_teachers(config, images, "fit", state)
-    x = normalize(images.train_x, images).unsqueeze(0)
-    for first, last in zip(start.weights, trained.weights, strict=True):
-        leaf = first.float().requires_grad_()
-        optimizer = torch.optim.SGD([leaf], lr=config.learning_rate)
-        for _ in range(2):
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(forward(start.spec, leaf.unsqueeze(0), x)[0], images.train_y).backward()
-            optimizer.step()
-        torch.testing.assert_close(leaf.detach().double(), last, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_training_that_died_goes_on_to_the_same_teachers(tmp_path, optimizer):
-    layers = ["flatten", "dropout 0.3", "linear 4", "activation", "linear classes"]
-    images, config = planted_images(), trained_config(optimizer=optimizer, learning_rate=0.01, architecture=layers)
-    whole = trained_teachers(config, images, "fit", TrainingState(tmp_path / "whole", "run"))
-    with pytest.raises(KilledError):
-        trained_teachers(config, images, "fit", DyingState(tmp_path / "died", 3))
-    resumed = trained_teachers(config, images, "fit", DyingState(tmp_path / "died", 5))  # epochs 3 to 6 alone
-    torch.testing.assert_close(resumed.weights, whole.weights, rtol=0, atol=0)
-
-
-def test_teachers_that_diverged_are_an_error(state):
-    with pytest.raises(InputError, match=r"teachers\.fit: a teacher diverged"):
-        trained_teachers(trained_config(learning_rate=1e30), planted_images(), "fit", state)
+def least_squares(spec, images):
+    """A linear classifier fitted to the labels."""
+    x = normalize(images.train_x, images).flatten(1).double()
+    ones = torch.nn.functional.one_hot(images.train_y, 3).double()
+    solution = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1), ones - 1 / 3).solution
+    return torch.cat([solution[:-1].T.flatten(), solution[-1]]).unsqueeze(0)
 
 
 # from a zoo
@@ -170,6 +125,11 @@ def test_a_model_or_epoch_that_the_zoo_lacks_is_named(changes, told, zoo):
         zoo_teachers(zoo_config(**changes), zoo)
 
 
+def test_of_a_zoo_that_is_named_alone_all_models_are_teachers_at_the_last_epoch(zoo):
+    every = zoo.read(range(5), [2])[:, 0].double()
+    assert torch.equal(zoo_teachers(ZooTeachers(kind="zoo", zoo="tiny"), zoo).weights, every)
+
+
 @pytest.mark.parametrize("broken", [torch.nan, torch.inf, 3e37])
 def test_a_diverged_model_is_no_teacher(broken, zoo, tmp_path):
     weights = zoo.read(zoo.models, zoo.epochs)
@@ -188,22 +148,21 @@ def test_networks_that_are_no_chains_are_no_teachers(tmp_path):
 # all kinds
 
 
-def test_make_teachers_makes_each_kind(state, zoo):
+def test_make_teachers_makes_each_kind(zoo):
     small = planted_images()
     small = small._replace(train_x=small.train_x[..., :4, :4])
     made = SyntheticTeachers(kind="synthetic", inputs=3, hidden=[5], num=3)
-    torch.testing.assert_close(make_teachers(made, "made", None, None, state).weights, synthetic().weights)
-    assert make_teachers(trained_config(), "fit", planted_images(), None, state).spec.image_shape == (1, 6, 6)
-    member = make_teachers(zoo_config(), "zooed", small, zoo, state)
+    torch.testing.assert_close(make_teachers(made, "made", None, None).weights, synthetic().weights)
+    member = make_teachers(zoo_config(), "zooed", small, zoo)
     torch.testing.assert_close(member.weights, zoo.read([3, 1], [2])[:, 0].double())
-    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
+    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None)
     assert box.spec is None
     assert box.weights.shape == (1, 0)
 
 
 @pytest.mark.parametrize("kind", ["network", "black box"])
-def test_teachers_survive_their_file(tmp_path, state, kind):
-    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None, state)
+def test_teachers_survive_their_file(tmp_path, kind):
+    box = make_teachers(OnnxTeacher(kind="onnx", path="a.onnx"), "box", None, None)
     teachers = synthetic(hidden=[3, 2]) if kind == "network" else box
     write_teachers(tmp_path / "teachers", teachers)
     found = read_teachers(tmp_path / "teachers")

@@ -36,7 +36,7 @@ from weightspace.report.select import (
 from weightspace.report.style import write_figure
 from weightspace.report.timings import tabulate_timings
 from weightspace.table import SCHEMA, Source, read_metrics, write_metrics
-from weightspace.zoo.figures.accuracy import num_diverged
+from weightspace.zoo.figures.accuracy import num_diverged, plot_zoo_accuracy
 from weightspace.zoo.metrics import METRICS as OF_ZOOS
 
 METRICS = [*OF_ZOOS, *OF_AUTOENCODERS]
@@ -386,6 +386,22 @@ def test_what_a_zoo_without_shared_inits_lacks_is_left_away(metrics):
 
 
 OF_IMAGES = r".*accuracy.*|agreement.*|retrieval_outputs.*|diversity_outputs.*|generalization_gap|probe_.*"
+
+
+def test_zoos_that_are_measured_once_are_rows_of_one_panel_beside_the_curves_of_others():
+    rows = [row for row in planted_metrics(cells={}, baselines={}) if row["cell"] == "digits"]
+    for cell, epoch in (("single", 40), ("several", 9)):
+        source = Source("planted", "zoo", cell, 0)
+        for model in range(1 if cell == "single" else 5):
+            rows += [source.row(f"{images}_accuracy", 0.5 + model / 10, subject=model, at=epoch) for images in ("train", "test")]
+            rows.append(source.row("diverged", float(model == 4), subject=model))
+    curves, once = plot_zoo_accuracy(joined(rows)).axes
+    assert "60 models, 1 diverged" in " ".join(text.get_text() for text in curves.texts)
+    said = [label.get_text() for label in once.get_yticklabels()]
+    assert [text.splitlines()[0] for text in said] == ["single, epoch 40", "several, epoch 9"]
+    assert said[0].endswith("1 model: 50.0 %")
+    assert "5 models, 1 diverged: 70.0 % [" in said[1]
+    assert [float(line.get_xdata()[0]) for line in once.lines if len(line.get_xdata())] == [0.5, 0.5, 0.7, 0.7]
 
 
 @pytest.mark.slow

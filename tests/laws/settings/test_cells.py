@@ -19,28 +19,26 @@ def test_every_cell_of_every_stage_is_there_once_in_its_order(tmp_path):
     scenario = read(tmp_path, scenario_content())
     names = [row["cell"] for row in scenario.cells("mine") if row["stage"] == "predictor"]
     assert names == list(scenario.predictors)
-    assert len(rows_of(scenario)) == len(scenario.cells("mine")) == 1 + 1 + 4 + 2 + 1 + 1 + 4 + 4
+    assert len(rows_of(scenario)) == len(scenario.cells("mine")) == 2 + 1 + 4 + 2 + 1 + 4 + 4
     assert {row["scenario"] for row in scenario.cells("mine")} == {"mine"}
 
 
 def test_each_cell_names_what_it_was_made_from_or_stands_against(tmp_path):
     content = scenario_content() | {"baselines": {"mean": {"zoo": "digits", "epochs": [2], "kind": "init_mean"}}}
     content["zoos"]["digits"]["shared_inits"] = 2
-    content["teachers"]["trained"] = {"kind": "trained", "images": "digits", "architecture": "mlp"}
     rows = rows_of(read(tmp_path, content))
     assert {key: (row["of"], row["kind"]) for key, row in rows.items()} == {
         ("zoo", "digits"): ("digits", None),
+        ("zoo", "nets"): ("digits", None),
         ("autoencoder", "plain"): ("digits", None),
         ("baseline", "mean"): ("digits", "init_mean"),
         ("teacher", "made"): (None, "synthetic"),
         ("teacher", "member"): ("digits", "zoo"),
         ("teacher", "box"): (None, "onnx"),
         ("teacher", "file"): (None, "table"),
-        ("teacher", "trained"): ("digits", "trained"),
         ("recovery", "made"): ("made", None),
         ("recovery", "box"): ("box", None),
         ("recovery_baseline", "made_single"): ("made", "single"),
-        ("originals", "nets"): ("digits", None),
         ("predictor", "held"): ("nets", None),
         ("predictor", "alone"): ("nets", None),
         ("predictor", "own"): ("nets", None),

@@ -12,9 +12,10 @@ from weightspace.autoencoder.settings import BaselineConfig, PositionTables, Ref
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
+from weightspace.predictor.settings import SmallRecipe
 from weightspace.recipe import Recipe
-from weightspace.recovery.settings import TrainedTeachers
 from weightspace.settings import Cell, Settings, settings_hash
+from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import CheckpointsConfig
 
@@ -50,8 +51,8 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
     others = [
         Options(scenario="mine"), BaselineConfig(zoo="digits", epochs=[1], kind="init_mean"),
         AlignmentConfig(zoo="digits", epoch=2, kind="different_init"), CheckpointsConfig(source="checkpoints", path="mine"),
-        TrainedTeachers(kind="trained", images="digits", architecture="mlp"), *settings_in(remote), *settings_in(constants),
-        *settings_in(scenario),
+        *settings_in(remote), *settings_in(constants), *settings_in(scenario),
+        SmallRecipe(**recipe_of(scenario.zoos["nets"], None)),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
         PositionTables(sequence=3, layer=2, unit=1), RefineConfig(steps=3),
     ]  # fmt: skip
@@ -209,13 +210,25 @@ def test_a_file_below_the_working_directory_is_named_from_there(tmp_path, monkey
 
 
 def test_sections_of_the_old_form_say_where_their_cells_are_written_now(tmp_path):
-    content = scenario_content() | {"recovery_baselines": {}, "predictor_controls": {}}
+    content = scenario_content() | {"recovery_baselines": {}, "originals": {}, "predictor_controls": {}}
     with pytest.raises(InputError) as error:
         read(tmp_path, content)
     assert str(error.value).splitlines()[1:] == [
         "  recovery_baselines: write them in their recovery, as `baselines: [single, pruned]`",
+        "  originals: write them in `zoos`, and `zoo: NAME` in their predictors",
         "  predictor_controls: write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
     ]
+
+
+def test_small_networks_are_told_how_each_original_is_trained(tmp_path):
+    content = changed("zoos.nets.learning_rates", [0.1, 0.2, 0.3])
+    content["zoos"]["nets"] |= {"optimizer": "sgd", "epochs": [1, 3]}
+    content["predictors"]["own"] |= {"models": [2, 0], "controls": {"small": {"architecture": "mlp"}, "noise": {}}}
+    scenario = read(tmp_path, content)
+    recipe = SmallRecipe(**scenario.small_recipe("own_small"))
+    assert (recipe.images, recipe.optimizer, recipe.architecture, recipe.epochs) == ("digits", "sgd", "mlp", 3)
+    assert (recipe.inits, recipe.learning_rates, recipe.weight_decays) == (["normal"] * 2, [0.3, 0.1], [0.0] * 2)
+    assert scenario.small_recipe("own_noise") is None
 
 
 def test_a_grid_that_does_not_read_is_named_with_its_section(tmp_path):

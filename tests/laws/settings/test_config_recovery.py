@@ -7,12 +7,22 @@ from weightspace.errors import InputError
 WRONG = {
     # references
     "teachers of no such zoo": (
-        "teachers.member.zoo", "mnist", "teachers.member.zoo: there is no cell 'mnist' in zoos, only digits"),
+        "teachers.member.zoo", "mnist", "teachers.member.zoo: there is no cell 'mnist' in zoos, only digits, nets"),
     "teachers of an epoch that the zoo does not keep": (
         "teachers.member.epoch", 1, "teachers.member.epoch: zoo 'digits' keeps no epoch 1"),
-    "teachers of no such image set": (
-        "teachers.made", {"kind": "trained", "images": "mnist", "architecture": "mlp"},
-        "teachers.made.images: there is no cell 'mnist' in images, only digits"),
+    "predictors of an epoch that the zoo does not keep": (
+        "predictors.own.epoch", 2, "predictors.own.epoch: zoo 'nets' keeps no epoch 2"),
+    "predictors of no such zoo": (
+        "predictors.own.zoo", "net", "predictors.own.zoo: there is no cell 'net' in zoos, only digits, nets"),
+    "predictors of no models": ("predictors.own.models", [], "predictors.own.models: "),
+    "a model twice": ("predictors.own.models", [0, 0], "predictors.own.models: names 0 twice"),
+    "the mean of more epochs than there are": (
+        "zoos.nets.averaged_epochs", 4, "zoos.nets: averaged_epochs is 4, and there are only 3 epochs"),
+    "shared inits of other draws": (
+        "zoos.digits", {
+            "images": "digits", "architecture": "cnn_digits", "inits": ["normal"], "learning_rates": [0.1], "num_seeds": 4,
+            "weight_decays": [0.0], "epochs": [0, 2], "shared_inits": 2, "draws": "teacher"},
+        "zoos.digits: shared_inits are of draws combination"),
     "no such teacher": (
         "recoveries.made.teacher", "mad",
         "recoveries.made.teacher: there is no cell 'mad' in teachers, only box, file, made, member"),
@@ -41,7 +51,7 @@ WRONG = {
         "predictors.held.controls.noise.seeds", [1, 7], "predictors.held.controls.noise.seeds: the predictor has no seed 7"),
     "a control's teacher that is not there": (
         "predictors.held.controls.from_teacher", {"kind": "small", "architecture": "mlp", "teacher": "net"},
-        "predictors.held.controls.from_teacher.teacher: there is no cell 'net' in originals, only nets"),
+        "predictors.held.controls.from_teacher.teacher: there is no cell 'net' in zoos, only digits, nets"),
     "a seed for several bits": (
         "predictors.held.controls.quantized.seeds", [7], "predictors.held.controls.quantized.seeds: the predictor has no seed 7"),
     "the same control twice": (
@@ -56,13 +66,13 @@ WRONG = {
     "a control's kind under a name of its own": (
         "predictors.held.controls.again", {"kind": "pruned"}, "predictors.held: controls.again: kept_share must be given"),
     "a predictor that is named as a control": (
-        "predictors.held_noise", {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3},
+        "predictors.held_noise", {"zoo": "nets", "seeds": [0], "hidden": 8, "steps": 3},
         "predictors.held.controls: a cell has the name 'held_noise' too"),
     "two controls of one name": (
         "predictors.own.controls", {"pruned": {"kept_share": [0.25, 0.251]}},
         "predictors.own: controls: two have the name 'pruned_25'"),
     "controls of two predictors with one name": (
-        "predictors.held_small", {"originals": "nets", "seeds": [0], "hidden": 8, "steps": 3,
+        "predictors.held_small", {"zoo": "nets", "seeds": [0], "hidden": 8, "steps": 3,
         "controls": {"noise": {}}}, "predictors.held_small.controls: one of 'held' has the name 'held_small_noise' too"),
     "a recovery that is named as a baseline": (
         "recoveries.made_single", {"teacher": "made", "seeds": [0], "queries": {"design": "uniform"}},

@@ -71,6 +71,19 @@ def test_a_loss_on_behavior_needs_images_before_the_first_job(tmp_path):
     check_scenario(read(tmp_path, spoiled), "mine")
 
 
+def test_originals_may_be_of_an_imported_zoo_and_small_networks_are_then_nobodys(tmp_path):
+    known = content({"images": "digits"})
+    known["predictors"] = {"held": {"zoo": "mine", "models": [0, 900], "epoch": 2, "seeds": [0], "hidden": 4, "steps": 3}}
+    known["predictors"]["held"]["controls"] = {"noise": {}}
+    scenario = read(tmp_path, known)
+    check_scenario(scenario, "mine")
+    assert scenario.small_recipe("held_noise") is None
+    known["predictors"]["held"]["controls"] = {"averaged": {}, "small": {"architecture": "mlp"}}
+    told = problems(tmp_path, known)
+    assert "predictors.held.controls.averaged: zoo 'mine' keeps no mean weights" in told
+    assert "predictors.held.controls.small: zoo 'mine' is not trained here" in told
+
+
 def test_members_of_a_zoo_without_images_are_no_teachers(tmp_path):
     spoiled = content()
     spoiled["teachers"]["member"] = {"kind": "zoo", "zoo": "mine", "models": [0, 900], "epoch": 2}

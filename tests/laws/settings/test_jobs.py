@@ -138,7 +138,7 @@ def test_a_key_is_of_the_content_of_all_inputs(path):
 CELLS = {
     AutoencoderConfig: ({"zoo": "z", "seeds": [0], "epochs": [1], "structure_weight": 1.0, "steps": 2}, {}),
     RecoveryConfig: ({"teacher": "t", "seeds": [0], "queries": {"design": "uniform"}}, {"baselines": ["single"]}),
-    PredictorConfig: ({"originals": "o", "seeds": [0], "hidden": 4, "steps": 2}, {"controls": {"noise": {"seeds": [0]}}}),
+    PredictorConfig: ({"zoo": "o", "seeds": [0], "hidden": 4, "steps": 2}, {"controls": {"noise": {"seeds": [0]}}}),
 }
 
 

@@ -6,7 +6,7 @@ from planted_zoos import stored_zoo
 from small_scenario import changed, read
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec
-from weightspace.stored import stored_epochs, told_sizes, weights_mb, weights_read_mb
+from weightspace.stored import num_stored, stored_epochs, told_sizes, weights_mb, weights_read_mb
 
 
 def scenario_of(folder, epochs, **zoo):
@@ -70,6 +70,22 @@ def test_a_zoo_of_resnets_is_told_with_its_size_and_that_the_disk_is_too_small(t
         "zoo 'digits'",
         "zoo 'unread'",
     ]
+
+
+def test_who_takes_networks_at_no_named_epoch_reads_the_last_and_the_mean_of_epochs_takes_disk_too(tmp_path):
+    content = changed("zoos.digits.epochs", [0, 1, 2, 3, 4, 5])
+    content["teachers"]["member"] = {"kind": "zoo", "zoo": "digits"}
+    content["predictors"]["own"] |= {"zoo": "digits", "epoch": 1}
+    content["zoos"]["nets"] |= {"epochs": [2, 3], "averaged_epochs": 2}
+    scenario = read(tmp_path, content)
+    assert scenario.read_of_zoos["teachers.member.epoch"] == ("digits", [5])
+    assert scenario.read_of_zoos["predictors.held.distillation.teacher"] == ("nets", [3])
+    assert stored_epochs(scenario, "digits") == [1, 2, 5]  # 2 of the autoencoder
+    assert (stored_epochs(scenario, "nets"), num_stored(scenario, "nets")) == ([3], 2)
+    (told,) = told_sizes(scenario, ["nets"], 1e12)
+    assert "weights of 1 of 2 measured epochs (3), and the mean of the last 2: 9.6 kB on disk" in told  # 2 x 1,194 weights
+    content["zoos"]["digits"]["weights"] = [1, 2]
+    assert read(tmp_path, content).read_of_zoos["teachers.member.epoch"] == ("digits", [2])
 
 
 def test_a_cell_that_names_no_epochs_reads_all_of_a_trained_zoo(tmp_path):

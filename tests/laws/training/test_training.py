@@ -2,7 +2,6 @@
 
 import re
 from contextlib import suppress
-from functools import partial
 from typing import get_args
 
 import pytest
@@ -14,15 +13,11 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 from weightspace.errors import InputError
 from weightspace.images.tensors import normalize
-from weightspace.losses import total_loss
+from weightspace.losses import neighbor_similarity, total_loss
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.optimizers import OPTIMIZERS
-from weightspace.predictor.originals import train_originals
-from weightspace.predictor.settings import OriginalsConfig
 from weightspace.recipe import SCHEDULES, OptimizerName, Recipe, When
-from weightspace.recovery.settings import TrainedTeachers
-from weightspace.recovery.teachers import trained_teachers
 from weightspace.store import TrainingState
 from weightspace.training import DistillationTeachers, Trainee, batches, new_stack, parts_of_step, task_of, train, train_stack
 from weightspace.zoo.settings import ZooConfig
@@ -265,8 +260,15 @@ def test_the_average_is_the_mean_over_the_last_epochs():
     each = train(planted_task(recipe_of(), range(EPOCHS + 1)), models_of()).weights
     for averaged in (1, 2, 3):
         trained = train(planted_task(recipe_of(), [EPOCHS], averaged_epochs=averaged), models_of())
-        torch.testing.assert_close(trained.averaged, each[:, -averaged:].mean(1))
-        assert torch.equal(trained.weights[:, 0], each[:, -1])
+        last, mean = trained.weights.unbind(1)
+        torch.testing.assert_close(mean, each[:, -averaged:].mean(1))
+        assert torch.equal(last, each[:, -1])
+
+
+def test_training_for_smoothness_makes_neighbors_more_alike():
+    rough, smooth = (planted_task(recipe_of(smoothness=weight)) for weight in (0.0, 0.3))
+    ours, theirs = (neighbor_similarity(task.spec, train(task, models_of()).weights[:, -1]) for task in (smooth, rough))
+    assert (ours > theirs).all()
 
 
 # killed runs and little memory
@@ -376,7 +378,9 @@ def test_labels_stay_with_their_images():
         assert torch.equal((corner * 0.15 * 255 + 0.2 * 255 - 50).div(60).round().long(), labels)
 
 
-@pytest.mark.parametrize("extra", [{"label_smoothing": 0.1}, {"schedule": "cosine"}, {"augment": True}], ids=str)
+@pytest.mark.parametrize(
+    "extra", [{"label_smoothing": 0.1}, {"schedule": "cosine"}, {"augment": True}, {"biases": "uniform"}], ids=str
+)
 def test_a_cell_says_of_its_newer_settings_only_what_it_changes(extra):
     """So that runs and tables from before there were such settings stay those of their cells."""
     (name,) = extra
@@ -385,7 +389,7 @@ def test_a_cell_says_of_its_newer_settings_only_what_it_changes(extra):
     assert Recipe(**recipe_of(**extra).model_dump()) == recipe_of(**extra)
 
 
-# every population
+# every setting
 
 
 def zoo_by(state, **changes):
@@ -393,45 +397,33 @@ def zoo_by(state, **changes):
     config = ZooConfig(inits=["normal"], num_seeds=2, epochs=[3], **rates, **changes)
     task, models = make_task(config, planted_images()), members(config)
     writer = shard_writer(task, f"{state.path}.parts")
-    train_models(task, models, state, writer)
+    train_models(task, "planted", models, state, writer)
     return writer.finish().read(range(len(models)), config.epochs)
-
-
-def teachers_by(state, **changes):
-    config = TrainedTeachers(kind="trained", epochs=3, num=2, **{"weight_decay": 0.1} | changes)
-    return trained_teachers(config, planted_images(), "planted", state).weights
-
-
-def originals_by(state, **changes):
-    config = OriginalsConfig(epochs=3, averaged_epochs=1, num=2, **{"weight_decay": 0.1} | changes)
-    return train_originals(config, planted_images(), ("planted",), state).weights
 
 
 CHANGED = {
     "optimizer": "adamw", "momentum": 0.5, "schedule": "cosine", "milestones": [2], "batch_size": 9, "augment": True,
     "label_smoothing": 0.3, "smoothness": 0.1, "learning_rate": 0.02, "weight_decay": 0.2, "activation": "gelu",
-    "architecture": PLAIN,
+    "architecture": PLAIN, "biases": "uniform", "draws": "original",
 }  # fmt: skip
 
 
 def test_every_setting_is_changed_here():
-    assert set(CHANGED) == set(Recipe.model_fields) - {"images", "label", "group"} | {"learning_rate", "weight_decay"}
+    assert set(CHANGED) == set(Recipe.model_fields) - {"images", "label", "group"} | {"learning_rate", "weight_decay", "draws"}
 
 
 def test_milestones_that_nothing_reads_are_refused_in_one_sentence():
-    for config in (recipe_of, partial(OriginalsConfig, images="planted", architecture=PLAIN)):
-        config(schedule="cosine")
-        with pytest.raises(ValueError, match="milestones are of schedule steps, and the schedule is cosine"):
-            config(schedule="cosine", milestones=[3])
+    recipe_of(schedule="cosine")
+    with pytest.raises(ValueError, match="milestones are of schedule steps, and the schedule is cosine"):
+        recipe_of(schedule="cosine", milestones=[3])
 
 
 @pytest.mark.parametrize("name", CHANGED)
-@pytest.mark.parametrize("population", [zoo_by, teachers_by, originals_by])
-def test_every_setting_acts_in_every_population(tmp_path, population, name):
+def test_every_setting_acts(tmp_path, name):
     plain = {
         "images": "planted", "architecture": ["conv 3 3", "activation", "flatten", "linear classes"], "optimizer": "sgd",
         "schedule": "steps", "milestones": [1], "batch_size": 10, "learning_rate": 0.01,
     }  # fmt: skip
     every = [plain, plain | {name: CHANGED[name]} | ({"milestones": []} if name == "schedule" else {})]
-    ours, theirs = (population(TrainingState(tmp_path / f"{n}", "run"), **changes) for n, changes in enumerate(every))
+    ours, theirs = (zoo_by(TrainingState(tmp_path / f"{n}", "run"), **changes) for n, changes in enumerate(every))
     assert ours.shape != theirs.shape or not torch.equal(ours, theirs)

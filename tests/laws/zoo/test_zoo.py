@@ -14,6 +14,7 @@ from weightspace.ensemble import learning_bar
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.steps import Training
+from weightspace.parts import AVERAGED
 from weightspace.settings import settings_hash
 from weightspace.store import TrainingState
 from weightspace.table import Source, write_metrics
@@ -60,14 +61,15 @@ def train(config, path, models=None, key="run"):
     task = make_task(config, planted_images())
     models = members(config) if models is None else models
     writer = shard_writer(task, f"{path}.parts")
-    trained = train_models(task, models, TrainingState(path, key), writer)
+    trained = train_models(task, "planted", models, TrainingState(path, key), writer)
     weights = writer.finish().read([member.model for member in models], config.epochs)
     return Trained(*trained, weights), models_table(config, models, trained)
 
 
 def start_of(config):
     """Weights of all models before their first step."""
-    return new_stack(make_task(config, planted_images()), [trainee(config, member) for member in members(config)]).weights
+    trainees = [trainee(config, member, "planted") for member in members(config)]
+    return new_stack(make_task(config, planted_images()), trainees).weights
 
 
 def assert_same(ours, theirs):
@@ -136,6 +138,43 @@ def test_training_learns(tmp_path):
     accuracy = measures[..., MEASURES.index("train_accuracy")]
     assert (loss[:, 1] < loss[:, 0]).all()
     assert accuracy[:, 1].mean() > 0.9 > 0.6 > accuracy[:, 0].mean()
+
+
+# draws, and the mean of the last epochs
+
+
+SEEDS = {  # of the kept references' networks: start, order and dropout of model 3 of the zoo `nets`
+    "teacher": [("teacher", "nets", 3), ("teacher", "nets", 3, "order"), ("teacher", "nets", 3, "dropout")],
+    "original": [("original", "nets", 3), ("original", "nets", 3, "epoch"), ("original", "nets", 3, "dropout")],
+}
+
+
+@pytest.mark.parametrize("draws", SEEDS)
+def test_draws_of_other_populations_are_of_the_zoos_name_and_the_models_index(draws):
+    config = config_of(draws=draws)
+    member = members(config)[3]
+    own = trainee(config, member, "nets")
+    assert [own.start, own.order, own.dropout] == SEEDS[draws]
+    assert (own.init, own.learning_rate, own.weight_decay) == member[1:4]
+    assert make_task(config, planted_images()).counts_anew == (draws == "original")
+    assert len({tuple(row.tolist()) for row in start_of(config)}) == config.num_models
+
+
+@pytest.mark.parametrize("draws", ["combination", "teacher"])
+def test_joined_shards_have_the_mean_of_the_last_epochs_of_each_model_by_its_own_draws(tmp_path, draws):
+    config = config_of(draws=draws, epochs=[1, 2, 3], averaged_epochs=2, num_shards=3, num_seeds=1)
+    train(config_of(draws=draws, epochs=[1, 2, 3], num_seeds=1), tmp_path / "whole")
+    shards, tables = [], []
+    for shard in range(3):
+        tables.append(train(config, tmp_path / f"{shard}", members(config)[shard::3])[1])
+        shards.append(read_zoo(tmp_path / f"{shard}.parts"))
+    zoo, whole = join_shards(shards, tables)[0], read_zoo(tmp_path / "whole.parts")
+    write_index(tmp_path / "zoo", zoo)
+    assert read_zoo(tmp_path / "zoo")._replace(path=zoo.path) == zoo
+    assert (zoo.epochs, zoo.stored, whole.stored) == ([1, 2, 3], [1, 2, 3, AVERAGED], [1, 2, 3])
+    each = zoo.read(zoo.models, zoo.epochs)
+    assert torch.equal(each, whole.read(whole.models, whole.epochs))
+    torch.testing.assert_close(zoo.read(zoo.models, [AVERAGED])[:, 0], each[:, 1:].mean(1))
 
 
 @pytest.mark.slow
@@ -285,7 +324,7 @@ def train_killed(config, path, monkeypatch, epochs, key="run"):
         patch.setattr(weightspace.training, "Progress", Deadly)
         with suppress(KilledError):
             task = make_task(config, planted_images())
-            train_models(task, members(config), Eager(path, key), shard_writer(task, f"{path}.parts"))
+            train_models(task, "planted", members(config), Eager(path, key), shard_writer(task, f"{path}.parts"))
     assert Deadly.left == 0
 
 

@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
+from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
 from weightspace.jobs import MANIFEST, Job
 from weightspace.nets.spec import NetSpec, build_spec
-from weightspace.parts import Part, read_checkpoints, read_part, write_part
+from weightspace.parts import AVERAGED, Epoch, Part, read_checkpoints, read_part, write_part
 from weightspace.store import load_tensors, save_tensors
 
 
@@ -27,18 +28,24 @@ class Zoo(NamedTuple):
     epochs: list[int]  # whose weights are stored
     bar: float | None  # train accuracy above which a model has learned more than a constant answer; None: not known
     parts: list[Part]
+    averaged: bool = False  # whether the mean weights of the last epochs are stored too, as of the epoch AVERAGED
+
+    @property
+    def stored(self) -> list[Epoch]:
+        """What checkpoints of every model are stored, as its parts have them."""
+        return [*self.epochs, *[AVERAGED] * self.averaged]
 
     @property
     def models(self) -> list[int]:
         """Indices of the models that are stored, in order."""
         return sorted(model for part in self.parts for model in part.models)
 
-    def read(self, models: Iterable[int], epochs: Iterable[int]) -> Float32[Tensor, "model epoch weight"]:
+    def read(self, models: Iterable[int], epochs: Iterable[Epoch]) -> Float32[Tensor, "model epoch weight"]:
         """Flat weights of every one of these models at every one of these epochs; see `checkpoints`."""
         models, epochs = list(models), list(epochs)
         return self.checkpoints(list(product(models, epochs))).view(len(models), len(epochs), -1)
 
-    def checkpoints(self, places: Sequence[tuple[int, int]]) -> Float32[Tensor, "checkpoint weight"]:
+    def checkpoints(self, places: Sequence[tuple[int, Epoch]]) -> Float32[Tensor, "checkpoint weight"]:
         """Flat weights at (model, epoch) places, in their order; nothing else is read.
 
         Raises InputError naming the index if a place is not stored, or the part that is damaged or another's.
@@ -48,8 +55,8 @@ class Zoo(NamedTuple):
         for n, (model, epoch) in enumerate(places):
             if model not in part_of:
                 raise InputError(f"{self.path}: has {len(part_of)} models, and no model {model}")
-            if epoch not in self.epochs:
-                raise InputError(f"{self.path}: has weights of epochs {', '.join(map(str, self.epochs))}, not of {epoch}")
+            if epoch not in self.stored:
+                raise InputError(f"{self.path}: has weights of epochs {', '.join(map(str, self.stored))}, not of {epoch}")
             wanted.setdefault(part_of[model].path, []).append(n)
         weights = torch.empty(len(places), self.spec.num_weights)
         for numbers in wanted.values():
@@ -65,7 +72,7 @@ def read_zoo(path: str | Path) -> Zoo:
     path = Path(path, MANIFEST) if Path(path).is_dir() else Path(path)
     _, about = load_tensors(path)
     parts = [Part(path.parent / file, *rest) for file, *rest in about["parts"]]
-    return Zoo(path, build_spec(**about["spec"]), about["epochs"], about["bar"], parts)
+    return Zoo(path, build_spec(**about["spec"]), about["epochs"], about["bar"], parts, about.get("averaged", False))
 
 
 def write_index(path: str | Path, zoo: Zoo, job: Job | None = None, place: Path | None = None) -> None:
@@ -73,7 +80,15 @@ def write_index(path: str | Path, zoo: Zoo, job: Job | None = None, place: Path 
     start = (place or Path(path)).parent
     parts = [[Path(os.path.relpath(part.path, start)).as_posix(), *part[1:]] for part in zoo.parts]
     about = {"spec": zoo.spec.description, "epochs": zoo.epochs, "bar": zoo.bar, "parts": parts}
+    about |= {"averaged": True} if zoo.averaged else {}  # so that other indices stay those that were written before
     save_tensors(path, {}, about, job, place)
+
+
+class Networks(NamedTuple):
+    """Networks of a zoo at one epoch."""
+
+    weights: Float32[Tensor, "model weight"]
+    models: list[int]  # their indices in the zoo
 
 
 class ZooWriter:
@@ -82,10 +97,12 @@ class ZooWriter:
     Until then they lie in `<folder>.partial`, where a job that was killed finds them.
     """
 
-    def __init__(self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float | None) -> None:
+    def __init__(
+        self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float | None, averaged: bool = False
+    ) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
-        self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [])
+        self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [], averaged)
 
     @property
     def num_models(self) -> int:
@@ -109,8 +126,8 @@ class ZooWriter:
         return whole
 
     def write(self, models: Sequence[int], parameters: dict[str, Float32[Tensor, "..."]]) -> None:
-        """Write one part: some models, by their indices in the zoo, each parameter as [model, epoch, *shape], float32."""
-        shapes = {name: (len(models), len(self.zoo.epochs), *shape) for name, shape in self.zoo.spec.shapes.items()}
+        """Write one part: some models, by their indices in the zoo, each parameter as [model, stored, *shape], float32."""
+        shapes = {name: (len(models), len(self.zoo.stored), *shape) for name, shape in self.zoo.spec.shapes.items()}
         if {name: tuple(values.shape) for name, values in parameters.items()} != shapes:
             raise ValueError(f"parameters are not of the shapes {shapes}")
         if any(values.dtype != torch.float32 for values in parameters.values()):
@@ -119,7 +136,7 @@ class ZooWriter:
             self.go_on()
         path = self.partial / f"{self.num_models:07d}.safetensors"
         ordered = {name: parameters[name] for name in shapes}
-        self.zoo.parts.append(write_part(path, list(models), self.zoo.epochs, ordered))
+        self.zoo.parts.append(write_part(path, list(models), self.zoo.stored, ordered))
 
     def finish(self, job: Job | None = None) -> Zoo:
         """Put the folder, with a manifest that is its index, in its place."""
@@ -130,6 +147,25 @@ class ZooWriter:
             shutil.rmtree(self.folder)
         self.partial.replace(self.folder)
         return zoo
+
+
+def chosen_networks(zoo: Zoo, chosen: ChosenNetworks) -> Networks:
+    """The networks of a zoo that a cell takes.
+
+    Raises InputError naming the zoo if a model or the epoch is not there, or if a model diverged.
+    """
+    name = f"zoo {chosen.zoo!r}"
+    models = zoo.models if chosen.models is None else chosen.models
+    epoch = zoo.epochs[-1] if chosen.epoch is None else chosen.epoch
+    if epoch not in zoo.epochs:
+        raise InputError(f"{name} keeps epochs {', '.join(map(str, zoo.epochs))}, not {epoch}")
+    if missing := sorted(set(models) - set(zoo.models)):
+        raise InputError(f"{name} has models 0 to {len(zoo.models) - 1}, no {missing[0]}")
+    weights = zoo.checkpoints([(model, epoch) for model in models])
+    if lost := [str(model) for model, usable in zip(models, in_range(weights), strict=True) if not usable]:
+        told = f"model {lost[0]} diverged, or lacks" if len(lost) == 1 else f"models {', '.join(lost)} diverged, or lack"
+        raise InputError(f"{name}: {told} epoch {epoch}: lower its learning_rates, or name other models")
+    return Networks(weights, models)
 
 
 def which_learned(models: pa.Table, bar: float | None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig, BaselineConfig
+from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
 from weightspace.lazily import Lazily
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
@@ -15,7 +16,6 @@ from weightspace.recovery.settings import (
     SyntheticTeachers,
     TableTeacher,
     TeacherConfig,
-    TrainedTeachers,
     ZooTeachers,
 )
 from weightspace.scenario import Scenario
@@ -36,30 +36,29 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Zoos, teachers and originals that cannot be made, and why."""
-    trained = [(f"zoos.{name}", cell, None) for name, cell in scenario.zoos.items() if _made_of(scenario, name)]
-    trained += [(f"teachers.{name}", cell, "plain") for name, cell in scenario.teachers.items() if cell.kind == "trained"]
-    trained += [(f"originals.{name}", cell, None) for name, cell in scenario.originals.items()]
-    for key, cell, needs in trained:
-        images = scenario.images[cell.images]
-        yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, needs)
-    for name, zoo in scenario.zoos.items():
-        if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
-            yield f"zoos.{name}.num_seeds", problem
-    members = [(f"teachers.{name}", cell) for name, cell in scenario.teachers.items() if isinstance(cell, ZooTeachers)]
-    for key, cell in members:
+    """Zoos that cannot be made, or whose networks are not what a cell needs, and why."""
+    for name in scenario.zoos:
+        if made := _made_of(scenario, name):
+            yield from _unreadable(f"zoos.{name}.architecture", *made, needs=None)
+    for key, cell in scenario.takers_of_networks.items():
         made = _made_of(scenario, cell.zoo)
         if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
-            yield from _unreadable(f"{key}.zoo", *made)
-        yield from _member_problems(scenario, key, cell)
+            yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
+        yield from _choice_problems(scenario, key, cell)
+    readers = {f"autoencoders.{name}": cell for name, cell in scenario.autoencoders.items()}
+    readers |= {f"baselines.{name}": cell for name, cell in scenario.baselines.items()}
+    for key, name in ((key, zoo) for key, cell in readers.items() for zoo in cell.zoos):
+        zoo = scenario.zoos[name]
+        if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
+            yield f"{key}.zoo", f"zoo {name!r}: {problem}"
 
 
-def _member_problems(scenario: Scenario, key: str, cell: ZooTeachers) -> Iterator[tuple[str, str]]:
-    """Why models of a zoo cannot be teachers; what of an imported zoo only its files tell, the job says."""
+def _choice_problems(scenario: Scenario, key: str, cell: ChosenNetworks) -> Iterator[tuple[str, str]]:
+    """Why networks of a zoo cannot be taken; what of an imported zoo only its files tell, the job says."""
     zoo = scenario.zoos[cell.zoo]
     if zoo.images is None:
         yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images, which tell whether its models have learned: give it `images`"
-    if isinstance(zoo, ZooConfig) and max(cell.models) >= zoo.num_models:
+    if isinstance(zoo, ZooConfig) and cell.models is not None and max(cell.models) >= zoo.num_models:
         yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
 
 
@@ -173,7 +172,7 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    if isinstance(teacher, TrainedTeachers | ZooTeachers) and (layers := scenario.training_of(teacher).architecture):
+    if (zoo := scenario.zoo_of(teacher)) and (layers := zoo.architecture):
         yield from _without_units(f"{key}.teacher", layers, shape, outputs)
 
 
@@ -187,10 +186,10 @@ def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outp
 
 
 def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iterator[tuple[str, str]]:
-    if not isinstance(teacher, TrainedTeachers | ZooTeachers):
-        yield key, "only teachers trained on images have pixels to choose from"
+    owner = scenario.zoo_of(teacher)
+    if owner is None:
+        yield key, "only teachers of a zoo have pixels to choose from"
         return
-    owner = scenario.training_of(teacher)
     images = scenario.images[owner.images]
     if owner.architecture and build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
@@ -204,35 +203,39 @@ def _predictor_problems(scenario: Scenario, key: str, cell: PredictorConfig) -> 
         yield f"{key}.kernel_sizes", str(error)
         return
     if cell.distillation and cell.distillation.teacher:
-        yield from _teacher_problems(scenario, f"{key}.distillation.teacher", cell.distillation.teacher, cell.originals)
-    if sizes[0] != sizes[1]:
+        yield from _teacher_problems(scenario, f"{key}.distillation.teacher", cell.distillation.teacher, cell.zoo)
+    if None not in sizes and sizes[0] != sizes[1]:
         yield (
             f"{key}.stack",
             f"its predictors put out {sizes[0]} x {sizes[0]} kernels, those of {cell.stack!r} {sizes[1]} x {sizes[1]}",
         )
 
 
-def _output_size(scenario: Scenario, cell: PredictorConfig) -> int:
-    """Side of what a cell's predictors put out; raises InputError if they have nothing to predict."""
-    originals = scenario.originals[cell.originals]
-    images = scenario.images[originals.images]
-    shapes = build_spec(originals.architecture, "relu", images.image_shape, images.num_classes).shapes
-    return output_size(predicted_layers(shapes, cell.kernel_sizes, cell.linear))
+def _output_size(scenario: Scenario, cell: PredictorConfig) -> int | None:
+    """Side of what a cell's predictors put out, if the settings tell it; raises InputError if they have nothing to predict."""
+    made = _made_of(scenario, cell.zoo)
+    return made and output_size(predicted_layers(_spec_of(made).shapes, cell.kernel_sizes, cell.linear))
 
 
 def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig) -> Iterator[tuple[str, str]]:
-    originals = scenario.predictors[cell.predictor].originals
-    images = scenario.images[scenario.originals[originals].images]
-    if cell.architecture is not None:
+    name = scenario.predictors[cell.predictor].zoo
+    zoo = scenario.zoos[name]
+    if cell.kind == "averaged" and not getattr(zoo, "averaged_epochs", 0):
+        yield key, f"zoo {name!r} keeps no mean weights of last epochs, which only a trained zoo with averaged_epochs does"
+    if cell.kind == "small" and not isinstance(zoo, ZooConfig):
+        yield key, f"zoo {name!r} is not trained here, so that small networks cannot be trained as its models were"
+    if cell.architecture is not None and (images := scenario.images.get(zoo.images)):
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, None)
     if cell.teacher is not None:
-        yield from _teacher_problems(scenario, f"{key}.teacher", cell.teacher, originals)
+        yield from _teacher_problems(scenario, f"{key}.teacher", cell.teacher, name)
 
 
 def _teacher_problems(scenario: Scenario, key: str, teacher: str, originals: str) -> Iterator[tuple[str, str]]:
-    """Why one cell of originals cannot teach another's predictors."""
-    theirs, ours = (scenario.images[scenario.originals[name].images] for name in (teacher, originals))
-    if (theirs.image_shape, theirs.num_classes) != (ours.image_shape, ours.num_classes):
+    """Why networks of one zoo cannot teach the predictors of another's."""
+    theirs, ours = (scenario.images.get(scenario.zoos[name].images) for name in (teacher, originals))
+    if theirs is None:
+        yield key, f"zoo {teacher!r} has no images: give it `images`"
+    elif (theirs.image_shape, theirs.num_classes) != (ours.image_shape, ours.num_classes):
         yield key, f"{teacher!r} is of other images than {originals!r}: {theirs.image_shape}, {theirs.num_classes} classes"
 
 
@@ -242,8 +245,7 @@ def _asked_of(scenario: Scenario, teacher: TeacherConfig) -> tuple[Sequence[int]
         return (teacher.inputs, 1, 1), teacher.outputs
     if isinstance(teacher, TableTeacher | OnnxTeacher):
         return teacher.input_shape, None
-    owner = scenario.training_of(teacher)
-    images = scenario.images[owner.images]
+    images = scenario.images[scenario.zoo_of(teacher).images]
     return images.image_shape, images.num_classes
 
 

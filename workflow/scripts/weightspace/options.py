@@ -15,6 +15,7 @@ from weightspace.settings import Settings, checked, shown, told
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 MOVED = {  # sections that scenarios had, and where their cells are written now
     "recovery_baselines": "write them in their recovery, as `baselines: [single, pruned]`",
+    "originals": "write them in `zoos`, and `zoo: NAME` in their predictors",
     "predictor_controls": "write them in their predictor, as `controls: {noise: {}, quantized: {bits: [8, 4]}}`",
 }
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from weightspace.errors import InputError
 from weightspace.store import digest_and_text, opened, write_whole
 
 AGAIN = "remove its folder, and the next run makes it again"
+AVERAGED = "averaged"  # stands in place of an epoch: mean weights of the last ones
+Epoch = int | Literal["averaged"]
 Shapes = dict[str, tuple[int, ...]]  # of a model's parameters, by name, in the order of its flat weights
 
 
@@ -25,10 +27,10 @@ class Part(NamedTuple):
     path: Path
     digest: str  # of the digests of its checkpoints, of their models and epochs
     models: list[int]  # their indices in the zoo
-    epochs: list[int]
+    epochs: list[Epoch]
 
 
-def write_part(path: Path, models: list[int], epochs: list[int], parameters: dict[str, Float32[Tensor, "..."]]) -> Part:
+def write_part(path: Path, models: list[int], epochs: list[Epoch], parameters: dict[str, Float32[Tensor, "..."]]) -> Part:
     """Write checkpoints, each parameter as [model, epoch, *shape], to one file, whole or not at all."""
     parameters = {name: values.detach().cpu().contiguous() for name, values in parameters.items()}
     digests = [[_digest(parameters, row, column) for column in range(len(epochs))] for row in range(len(models))]
@@ -44,7 +46,7 @@ def read_part(path: Path) -> Part:
         return _header(path, file)[0]
 
 
-def read_checkpoints(part: Part, shapes: Shapes, places: Sequence[tuple[int, int]]) -> Iterator[Float32[Tensor, " weight"]]:
+def read_checkpoints(part: Part, shapes: Shapes, places: Sequence[tuple[int, Epoch]]) -> Iterator[Float32[Tensor, " weight"]]:
     """Flat weights of the checkpoints at (model, epoch) places, one by one, each verified; no others are read.
 
     Raises InputError naming the file if it is not the part that its index says, or a checkpoint is not what was written.

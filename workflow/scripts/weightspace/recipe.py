@@ -45,6 +45,7 @@ SCHEDULES: dict[str, Callable[["Recipe", When], float]] = {
 }
 ScheduleName = Literal[tuple(SCHEDULES)]
 OptimizerName = Literal["adam", "adamw", "sgd"]
+BiasesName = Literal["published", "uniform"]
 
 
 def optional(default: Any, **about: Any) -> FieldInfo:
@@ -63,6 +64,9 @@ class Recipe(Cell):
         description="a name of nets.spec.ARCHITECTURES or RESIDUAL_ARCHITECTURES, or layers in the same notation"
     )
     activation: ActivationName = Field("relu", description="of every hidden layer")
+    biases: BiasesName = optional(
+        "published", description="at the start; published: 0.01, as in the papers' zoos; uniform: in +-1 / sqrt(fan_in), torch's"
+    )
     optimizer: OptimizerName = Field(
         "adam", description="weight decay is L2, added to the gradient, or of adamw decoupled; sgd: with momentum"
     )

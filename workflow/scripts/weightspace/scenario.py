@@ -10,8 +10,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.cells import cell_rows, plain_label
+from weightspace.chosen import ChosenNetworks
 from weightspace.images.settings import ImagesConfig
-from weightspace.predictor.settings import OriginalsConfig, PredictorConfig, PredictorControlConfig
+from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
     OnnxTeacher,
     RecoveryBaselineConfig,
@@ -23,6 +24,7 @@ from weightspace.recovery.settings import (
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
 from weightspace.settings import CellName, Once, Settings
 from weightspace.stages import STAGES
+from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import AlignmentConfig
 from weightspace.zoo.sources import ZooCell
 
@@ -32,17 +34,15 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("alignments", "zoo", "zoos"),
     ("autoencoders", "zoo", "zoos"),
     ("baselines", "zoo", "zoos"),
-    ("teachers", "images", "images"),
     ("teachers", "zoo", "zoos"),
     ("recoveries", "teacher", "teachers"),
     ("recoveries", "queries.images", "images"),
-    ("originals", "images", "images"),
-    ("predictors", "originals", "originals"),
-    ("predictors", "distillation.teacher", "originals"),
+    ("predictors", "zoo", "zoos"),
+    ("predictors", "distillation.teacher", "zoos"),
     ("predictors", "stack", "predictors"),
-    ("predictor_controls", "teacher", "originals"),
+    ("predictor_controls", "teacher", "zoos"),
 )
-OWN_IN_A_STACK = ("originals", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
+OWN_IN_A_STACK = ("zoo", "models", "epoch", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
 
 
 class FigureConfig(Settings):
@@ -68,14 +68,13 @@ class Scenario(Settings):
         60, description="time limit, in minutes, that a training job asks a cluster for; twice that at each retry, which goes on"
     )
     images: dict[CellName, ImagesConfig] = Field({}, description="image sets, by name")
-    zoos: dict[CellName, ZooCell] = Field({}, description="zoos, by name")
+    zoos: dict[CellName, ZooCell] = Field({}, description="networks of images, one or thousands, by name")
     alignments: dict[CellName, AlignmentConfig] = Field({}, description="what lies between models of zoos, by name")
     autoencoders: dict[CellName, AutoencoderConfig] = Field({}, description="autoencoders, by name")
     baselines: dict[CellName, BaselineConfig] = Field({}, description="baselines of the autoencoders, by name")
     teachers: dict[CellName, TeacherConfig] = Field({}, description="networks to recover, by name")
     recoveries: dict[CellName, RecoveryConfig] = Field({}, description="recoveries of teachers, by name")
-    originals: dict[CellName, OriginalsConfig] = Field({}, description="networks whose weights predictors hold, by name")
-    predictors: dict[CellName, PredictorConfig] = Field({}, description="predictors of the originals, by name")
+    predictors: dict[CellName, PredictorConfig] = Field({}, description="predictors of networks' weights, by name")
     figures: dict[str, FigureConfig] = Field({}, description="what figures show, by the figure's name")
 
     @cached_property
@@ -133,10 +132,17 @@ class Scenario(Settings):
         learners = ("autoencoders", "baselines")
         cells = {f"{section}.{name}": cell for section in learners for name, cell in getattr(self, section).items()}
         reads = [(f"{key}.epochs", zoo, cell.epochs) for key, cell in cells.items() for zoo in cell.zoos]
-        reads += [(f"alignments.{name}.epoch", cell.zoo, [cell.epoch]) for name, cell in self.alignments.items()]
-        teachers = {name: cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
-        reads += [(f"teachers.{name}.epoch", cell.zoo, [cell.epoch]) for name, cell in teachers.items()]
-        return [(key, zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, zoo, epochs in reads]
+        reads = [(key, zoo, self.zoos[zoo].storable if epochs is None else epochs) for key, zoo, epochs in reads]
+        last = {name: zoo.storable[-1:] for name, zoo in self.zoos.items()}
+        single = {f"alignments.{name}": cell for name, cell in self.alignments.items()} | self.takers_of_networks
+        reads += [(f"{key}.epoch", at.zoo, last[at.zoo] if at.epoch is None else [at.epoch]) for key, at in single.items()]
+        return reads + [(key, zoo, last[zoo]) for key, of, zoo in self._references() if of == "zoos" and key.endswith(".teacher")]
+
+    @property
+    def takers_of_networks(self) -> dict[str, ChosenNetworks]:
+        """Cells that take some networks of a zoo at one epoch, by their keys: teachers, and predictors."""
+        teachers = {f"teachers.{name}": cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
+        return teachers | {f"predictors.{name}": cell for name, cell in self.predictors.items()}
 
     @model_validator(mode="after")
     def _epochs_are_kept(self) -> "Scenario":
@@ -238,9 +244,9 @@ class Scenario(Settings):
                 found += [(stage, name, seed) for seed in getattr(cell, "seeds", [None]) if about.measured]
         return found
 
-    def training_of(self, teacher: TeacherConfig) -> ZooCell | TeacherConfig:
-        """The cell that says which images and layers teachers were trained with: their zoo's, else their own."""
-        return self.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else teacher
+    def zoo_of(self, teacher: TeacherConfig) -> ZooCell | None:
+        """The cell that says which images and layers teachers were trained with; None of those that are of no zoo."""
+        return self.zoos[teacher.zoo] if isinstance(teacher, ZooTeachers) else None
 
     def teacher_of(self, recovery: str) -> TeacherConfig:
         """The cell of the teachers that a recovery is tried on."""
@@ -258,20 +264,19 @@ class Scenario(Settings):
     def masks_of(self, recovery: str) -> list[str]:
         """The image set whose mask says by which pixels a recovery compares neurons; none without a mask."""
         masked = self.recoveries[recovery].cluster.mask == "boruta"
-        return [self.training_of(self.teacher_of(recovery)).images] if masked else []
+        return [self.zoo_of(self.teacher_of(recovery)).images] if masked else []
 
-    def images_to_distill(self, predictor: str) -> list[str]:
-        """The image set that a predictor learns from; none without distillation."""
-        return [self.originals_of(predictor).images] if self.predictors[predictor].distillation else []
+    def small_recipe(self, control: str) -> dict[str, object] | None:
+        """Settings by which small networks of a control are trained, each as its original was; None of other controls."""
+        cell = self.predictor_controls[control]
+        if cell.kind != "small":
+            return None
+        own = self.predictors[cell.predictor]
+        return recipe_of(self.zoos[own.zoo], own.models) | {"architecture": cell.architecture}
 
-    def originals_of(self, predictor: str) -> OriginalsConfig:
-        """The cell of the networks whose weights a predictor holds."""
-        return self.originals[self.predictors[predictor].originals]
-
-    def ordering_of(self, originals: str, order: str) -> dict[str, object]:
-        """The settings, of whichever predictor, that an order of these originals' kernels depends on."""
-        cells = self.predictors.values()
-        return next(cell.ordering for cell in cells if (cell.originals, cell.order_name) == (originals, order))
+    def ordering_of(self, zoo: str, order: str) -> dict[str, object]:
+        """The settings, of whichever predictor, that an order of these networks' kernels depends on."""
+        return next(cell.ordering for cell in self.predictors.values() if (cell.zoo, cell.order_name) == (zoo, order))
 
     def stack_of(self, predictor: str) -> str:
         """Name of the cell of predictors in whose job a cell trains."""

@@ -23,14 +23,13 @@ STAGES = {
     "alignment": Stage("alignments", ("zoo",), "zoo", "pair", trained=False, least_seeds=1),
     "autoencoder": Stage("autoencoders", ("zoo",), "autoencoder"),
     "baseline": Stage("baselines", ("zoo",), "autoencoder", shown_with="autoencoder", trained=False, least_seeds=1),
-    "teacher": Stage("teachers", ("images", "zoo"), "recovery", measured=False),
+    "teacher": Stage("teachers", ("zoo",), "recovery", measured=False),
     # Recoveries are sampled by their teachers, whose errors lie decades apart.
     "recovery": Stage("recoveries", ("teacher",), "recovery", "teacher", least_models=5, least_seeds=1),
     "recovery_baseline": Stage(
         "recovery_baselines", ("recovery",), "recovery", "teacher", "recovery", against=True, least_models=5, least_seeds=1
     ),
-    "originals": Stage("originals", ("images",), "predictor", "original", least_seeds=1),
-    "predictor": Stage("predictors", ("originals",), "predictor", "original"),
+    "predictor": Stage("predictors", ("zoo",), "predictor", "original"),
     # A control's own draws, as noise on thousands of weights, hardly matter.
     "predictor_control": Stage(
         "predictor_controls", ("predictor",), "predictor", "original", "predictor", against=True, least_seeds=1

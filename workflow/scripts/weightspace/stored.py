@@ -19,12 +19,17 @@ def stored_epochs(scenario: Scenario, name: str) -> list[int]:
     return sorted({zoo.epochs[-1]}.union(*(epochs for _, other, epochs in scenario.read_of_zoos if other == name)))
 
 
-def weights_mb(scenario: Scenario, name: str, num_models: int, num_epochs: int) -> float:
-    """Size of the weights of so many models of a zoo at so many epochs, in MB of 10^6 bytes."""
+def num_stored(scenario: Scenario, name: str) -> int:
+    """Checkpoints of each model of a zoo that are stored: of epochs, and the mean of the last ones if it is asked for."""
+    return len(stored_epochs(scenario, name)) + bool(scenario.zoos[name].averaged_epochs)
+
+
+def weights_mb(scenario: Scenario, name: str, num_models: int, num_checkpoints: int) -> float:
+    """Size of the weights of so many models of a zoo, so many checkpoints of each, in MB of 10^6 bytes."""
     zoo = scenario.zoos[name]
     images = scenario.images[zoo.images]
     spec = build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
-    return num_models * num_epochs * spec.num_weights * BYTES / 1e6
+    return num_models * num_checkpoints * spec.num_weights * BYTES / 1e6
 
 
 def weights_read_mb(scenario: Scenario, cell: AutoencoderConfig | BaselineConfig) -> float:
@@ -38,11 +43,12 @@ def told_sizes(scenario: Scenario, names: Collection[str], free: float) -> Itera
     """One sentence per zoo: its models and stored epochs, and their size on disk; if fewer bytes are free, that too."""
     for name in sorted(names):
         zoo, epochs = scenario.zoos[name], stored_epochs(scenario, name)
-        size = 1e6 * weights_mb(scenario, name, zoo.num_models, len(epochs))
+        size = 1e6 * weights_mb(scenario, name, zoo.num_models, num_stored(scenario, name))
+        averaged = f", and the mean of the last {zoo.averaged_epochs}" if zoo.averaged_epochs else ""
         lacking = f", where only {_told(free)} are free" if free < size else ""
         yield (
             f"zoo {name!r}: {zoo.num_models:,} models, weights of {len(epochs)} of {len(zoo.epochs)} measured epochs "
-            f"({', '.join(map(str, epochs))}): {_told(size)} on disk{lacking}"
+            f"({', '.join(map(str, epochs))}){averaged}: {_told(size)} on disk{lacking}"
         )
 
 

@@ -15,7 +15,7 @@ from weightspace.images.augment import draw_moves, moved
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.losses import divergence, neighbor_similarity, total_loss
 from weightspace.nets.forward import forward, move_statistics
-from weightspace.nets.init import BIAS, initial_weights
+from weightspace.nets.init import BIASES, initial_weights
 from weightspace.nets.spec import NetSpec, build_spec
 from weightspace.nets.steps import Training
 from weightspace.optimizers import OPTIMIZERS, Moments, Pace, zero_moments
@@ -51,8 +51,7 @@ class Task(NamedTuple):
     images: ImageSet
     epochs: list[int]  # after which models are measured, the last one included; 0 is before training
     stored: list[int]  # of these, whose weights are kept
-    averaged_epochs: int = 0  # last ones, whose mean weights are kept too
-    bias: float | None = BIAS  # that biases start at; None: uniform in +-1 / sqrt(fan_in)
+    averaged_epochs: int = 0  # last ones, whose mean weights are kept too, behind the stored ones
     measure: Callable[[NetSpec, ImageSet, Tensor], Tensor] | None = None  # [model, measure] of weights, at each of `epochs`
     num_measures: int = 0
     teacher: DistillationTeachers | None = None  # whose answers are learned in place of labels
@@ -66,6 +65,11 @@ class Task(NamedTuple):
         return whole + (left >= fewest)
 
     @property
+    def num_kept(self) -> int:
+        """Checkpoints of a model that are kept: of the stored epochs, and the mean of the last ones if it is asked for."""
+        return len(self.stored) + bool(self.averaged_epochs)
+
+    @property
     def has_statistics(self) -> bool:
         """Whether the networks have batch norms."""
         return self.spec.num_learned < self.spec.num_weights
@@ -77,17 +81,20 @@ class Stack(NamedTuple):
     weights: Float[Tensor, "model weight"]
     moments: Moments
     summed: Float[Tensor, "model summed"]  # weights over the epochs that are averaged; of width 0 where none is
-    kept: Float[Tensor, "model stored weight"]  # on the CPU; not a number at epochs to come
+    kept: Float[Tensor, "model kept weight"]  # on the CPU; not a number at epochs to come
     epoch: int  # the last one done; -1 before the untrained models are measured
     step: int
 
 
 class Trained(NamedTuple):
-    """What training leaves of some models."""
+    """What training leaves of some models.
 
-    weights: Float[Tensor, "model stored weight"]  # of width 0 where a store took them
+    The mean of the last epochs, if it is kept, stands behind the stored epochs; its running statistics are the mean ones, not
+    its own.
+    """
+
+    weights: Float[Tensor, "model kept weight"]  # of width 0 where a store took them
     measures: Float[Tensor, "model epoch measure"]
-    averaged: Float[Tensor, "model summed"]  # mean of the last epochs; its running statistics are the mean ones, not its own
 
 
 @runtime_checkable
@@ -97,7 +104,7 @@ class Store(Protocol):
     def go_on(self, num_models: int) -> bool:
         """Whether those of the first models are there, as a killed training left them; all others are removed."""
 
-    def write(self, models: slice, weights: Float[Tensor, "model stored weight"]) -> None:
+    def write(self, models: slice, weights: Float[Tensor, "model kept weight"]) -> None:
         """Write those of a stack that is trained."""
 
 
@@ -139,7 +146,8 @@ def train(
                 if state:
                     _save(state, trained, current, start, size)
                 progress.update(start * epochs[-1] + len(models[part]) * current.epoch)
-            trained.averaged[part] = (stack.summed / max(1, task.averaged_epochs)).cpu()
+            if task.averaged_epochs:
+                stack.kept[:, -1] = (stack.summed / task.averaged_epochs).cpu()
             if store:
                 store.write(part, stack.kept)
             else:
@@ -176,7 +184,7 @@ class _Place(NamedTuple):
 
 def _begun(task: Task, models: Sequence[Trainee], stack_size: int | None, store: Store | None) -> _Place:
     num, width = len(models), 0 if store else task.spec.num_weights
-    shapes = [(num, len(task.stored), width), (num, len(task.epochs), task.num_measures), (num, _summed_width(task))]
+    shapes = [(num, task.num_kept, width), (num, len(task.epochs), task.num_measures)]
     return _Place(Trained(*(torch.full(shape, torch.nan) for shape in shapes)), None, 0, stack_size or num)
 
 
@@ -194,22 +202,13 @@ def _resume(task: Task, state: TrainingState | None, store: Store | None) -> _Pl
     return _Place(trained, stack, place["start"], place["size"])
 
 
-def _summed_width(task: Task) -> int:
-    return task.spec.num_weights if task.averaged_epochs else 0
-
-
-def trainees(identities: Sequence[tuple], order: str, learning_rate: float, weight_decay: float) -> list[Trainee]:
-    """Networks alike but for their draws, kaiming-normal at the start; `order` is a word of the seeds of their orders."""
-    rates = learning_rate, weight_decay
-    return [Trainee("kaiming_normal", own, (*own, order), (*own, "dropout"), *rates) for own in identities]
-
-
 def new_stack(task: Task, models: Sequence[Trainee]) -> Stack:
     """Models before their first step; those of the same init and start have the same weights."""
-    rows = [initial_weights(task.spec, model.init, generator_for(*model.start), task.bias) for model in models]
+    bias = BIASES[task.recipe.biases]
+    rows = [initial_weights(task.spec, model.init, generator_for(*model.start), bias) for model in models]
     weights = torch.stack(rows).to(task.images.train_x.device)
-    summed = weights.new_zeros(len(weights), _summed_width(task))
-    kept = torch.full((len(weights), len(task.stored), task.spec.num_weights), torch.nan)
+    summed = weights.new_zeros(len(weights), task.spec.num_weights if task.averaged_epochs else 0)
+    kept = torch.full((len(weights), task.num_kept, task.spec.num_weights), torch.nan)
     return Stack(weights, zero_moments(weights), summed, kept, epoch=-1, step=0)
 
 

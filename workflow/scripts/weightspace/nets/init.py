@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 BIAS = 0.01  # every bias of the papers' zoos (Meynent et al. 2025, model zoos)
+BIASES = {"published": BIAS, "uniform": None}  # by the names that recipe.BiasesName has
 
 INITS: dict[str, Callable[[tuple[int, ...], Generator], Tensor]] = {
     # He et al. 2015, gain of relu: U(-b, b) with b = sqrt(6 / fan_in), or N(0, 2 / fan_in)

@@ -109,13 +109,14 @@ def save_artifacts(
     embedding = Embedding(config.embedding_base, config.embedding_levels)
     grid = config.quantization and Grid(config.quantization.bits, config.quantization.per)
     folder.mkdir(parents=True, exist_ok=True)
+    files = [artifact_path(folder, model) for model in task.originals.models]
     for n, rank in enumerate(task.target.rank):
         own, predictor = ({name: tensor[n] for name, tensor in stack.items()} for stack in (parameters, predictors))
         kept = kept_parameters(task.layout, own)
         artifact = Artifact(task.originals.spec, task.layout, predictor, config.order, rank, kept, embedding, grid)
-        decoded = save_artifact(artifact_path(folder, n), artifact)
+        decoded = save_artifact(files[n], artifact)
         networks.append(flatten(task.originals.spec, decoded))
-    digests = {artifact_path(folder, n).name: read_header(artifact_path(folder, n)).digest for n in range(len(networks))}
+    digests = {file.name: read_header(file).digest for file in files}
     save_tensors(folder / MANIFEST, {}, digests, job)
     return torch.stack(networks)
 
@@ -126,7 +127,7 @@ def load_artifacts(originals: Originals, folder: str | Path) -> Float[Tensor, "m
     Raises InputError naming a file that is not the one of its manifest.
     """
     _, digests = load_tensors(Path(folder) / MANIFEST)
-    paths = [artifact_path(folder, n) for n in range(len(originals.weights))]
+    paths = [artifact_path(folder, model) for model in originals.models]
     for path in paths:
         if digests.get(path.name) != read_header(path).digest:
             raise InputError(f"{path}: is not the file that the manifest beside it says: remove the folder, to make it again")
@@ -134,7 +135,7 @@ def load_artifacts(originals: Originals, folder: str | Path) -> Float[Tensor, "m
 
 
 def artifact_path(folder: str | Path, original: int) -> Path:
-    """Where the file of an original lies."""
+    """Where the file of an original lies, by its index in the zoo."""
     return Path(folder) / f"original-{original}.safetensors"
 
 

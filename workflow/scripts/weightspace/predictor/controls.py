@@ -1,14 +1,18 @@
 """Controls: what a predictor's network has to be compared with, made from the same originals and measured in the same way."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightspace.checkpoints import read_zoo
+from weightspace.errors import InputError
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
+from weightspace.parts import AVERAGED
 from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized
 from weightspace.predictor.equal_error import KINDS, at_equal_error
 from weightspace.predictor.measure import (
@@ -20,11 +24,12 @@ from weightspace.predictor.measure import (
     which_learned,
     with_train_statistics,
 )
-from weightspace.predictor.originals import Originals, teachers_for, train_originals
-from weightspace.predictor.settings import ControlSettings, OriginalsConfig
+from weightspace.predictor.originals import Originals, teachers_for
+from weightspace.predictor.settings import ControlSettings, SmallRecipe
 from weightspace.rng import generator_for
 from weightspace.store import TrainingState
 from weightspace.table import Source
+from weightspace.training import Trainee, task_of, train
 
 
 class Control(NamedTuple):
@@ -39,10 +44,10 @@ class ControlInputs(NamedTuple):
     """What a control is made from."""
 
     data: EvaluationData
-    originals: Originals
+    index: str | Path  # of the zoo of the originals
     predicted: Float[Tensor, "model weight"]  # the predictor's networks
     seed: int  # of the predictor, and of the control's own draws
-    recipe: OriginalsConfig  # of the originals; small networks are trained by it too
+    recipe: dict[str, object] | None  # settings of small networks: a SmallRecipe
     teacher: Originals | None  # of small networks; None: the originals
 
 
@@ -54,7 +59,7 @@ def measure_control(source: Source, config: ControlSettings, inputs: ControlInpu
         measures |= compare_weights(inputs.data, control.weights)
     if control.num_bytes is not None:
         measures |= bytes_measures(inputs.data, control.num_bytes)
-    rows = rows_of(source, measures)
+    rows = rows_of(source, measures, inputs.data.models)
     print(which_learned(rows))
     return rows
 
@@ -66,7 +71,8 @@ def make_control(config: ControlSettings, inputs: ControlInputs, state: Training
         return Control(data.spec, _at_equal_error(config, inputs), None)
     if config.kind == "averaged":
         size = torch.full((len(data.weights),), 4.0 * data.weights.shape[1])
-        return Control(data.spec, with_train_statistics(data.spec, inputs.originals.averaged.to(device), data.images), size)
+        averaged = read_zoo(inputs.index).checkpoints([(model, AVERAGED) for model in data.models]).to(device)
+        return Control(data.spec, with_train_statistics(data.spec, averaged, data.images), size)
     if config.kind == "small":
         return _small(config, inputs, state)
     return _compressed(data, _compressor(config))
@@ -75,7 +81,7 @@ def make_control(config: ControlSettings, inputs: ControlInputs, state: Training
 def _at_equal_error(config: ControlSettings, inputs: ControlInputs) -> Float[Tensor, "model weight"]:
     data = inputs.data
     theirs, ours = (unflatten(data.spec, stack) for stack in (data.weights, inputs.predicted))
-    draws = [generator_for("control", config.predictor, config.kind, inputs.seed, n) for n in range(len(data.weights))]
+    draws = [generator_for("control", config.predictor, config.kind, inputs.seed, model) for model in data.models]
     changed = at_equal_error(config.kind, data.layout, theirs, ours, data.rank, draws)
     return flatten(data.spec, theirs | changed)
 
@@ -99,12 +105,25 @@ def _compressed(data: EvaluationData, compressor: Callable) -> Control:
 
 
 def _small(config: ControlSettings, inputs: ControlInputs, state: TrainingState) -> Control:
-    """Small networks by the originals' recipe, taught by the originals or by others, as float32 under zstd."""
-    weights, num = inputs.data.weights, len(inputs.data.weights)
-    teachers = teachers_for(inputs.teacher or inputs.originals, num, weights.device)
-    recipe = inputs.recipe.model_copy(update={"architecture": config.architecture, "num": num})
-    trained = train_originals(recipe, inputs.data.images, ("small", config.predictor, inputs.seed), state, teachers)
-    whole, rounded = unflatten(trained.spec, trained.weights), []  # no layer is: a file like those of plain compression
-    blobs = [compress_quantized({name: stack[n] for name, stack in whole.items()}, rounded, 8).blob for n in range(num)]
-    size = torch.tensor([float(len(blob)) for blob in blobs])
-    return Control(trained.spec, trained.weights.to(weights), size)
+    """Small networks trained as the originals were, taught by the originals or by others, as float32 under zstd.
+
+    Raises InputError if one diverged.
+    """
+    data, recipe = inputs.data, SmallRecipe(**inputs.recipe)
+    own = Originals(data.spec, data.weights, data.models)
+    teachers = teachers_for(inputs.teacher or own, len(own.weights), own.weights.device)
+    task = task_of(recipe, data.images, [recipe.epochs], teacher=teachers, counts_anew=True)
+    models = small_trainees(recipe, ("small", config.predictor, inputs.seed), data.models)
+    weights = train(task, models, state).weights[:, -1]
+    if diverged := [str(model) for model, net in zip(data.models, weights, strict=True) if not net.isfinite().all()]:
+        raise InputError(f"small networks {', '.join(diverged)} diverged: lower the learning_rates of the zoo")
+    whole, rounded = unflatten(task.spec, weights), []  # no layer is: a file like those of plain compression
+    blobs = [compress_quantized({name: stack[n] for name, stack in whole.items()}, rounded, 8).blob for n in range(len(weights))]
+    return Control(task.spec, weights.to(data.weights), torch.tensor([float(len(blob)) for blob in blobs]))
+
+
+def small_trainees(recipe: SmallRecipe, identity: tuple, models: list[int]) -> list[Trainee]:
+    """Small networks as the trainer takes them, one for each original, by its index in the zoo."""
+    owns = [("original", *identity, model) for model in models]
+    rates = zip(recipe.inits, owns, recipe.learning_rates, recipe.weight_decays, strict=True)
+    return [Trainee(init, own, (*own, "epoch"), (*own, "dropout"), rate, decay) for init, own, rate, decay in rates]

@@ -42,6 +42,7 @@ class EvaluationData(NamedTuple):
     weights: Float[Tensor, "model weight"]
     layout: Layout
     rank: Int[Tensor, "model kernel"]
+    models: list[int]  # indices in the zoo
     images: ImageSet
 
 
@@ -50,7 +51,7 @@ def evaluation_data(
 ) -> EvaluationData:
     """All of it on the device of the images."""
     layout, device = layout_of(originals.spec.shapes, config.kernel_sizes, config.linear), images.train_x.device
-    return EvaluationData(originals.spec, originals.weights.to(device), layout, rank.to(device), images)
+    return EvaluationData(originals.spec, originals.weights.to(device), layout, rank.to(device), originals.models, images)
 
 
 @torch.no_grad()
@@ -136,15 +137,8 @@ def which_learned(rows: list[dict]) -> str:
     lost = [row["subject"] for row in rows if row["metric"] == "learned" and not row["value"]]
     if not lost:
         return "every original learned more than a constant answer"
-    why = "they are no more accurate than a constant answer; change their learning_rate or epochs"
+    why = "they are no more accurate than a constant answer; change the learning_rates or epochs of their zoo"
     return f"originals {', '.join(lost)} learned nothing: {why}"
-
-
-def measure_originals(source: Source, originals: Originals, images: ImageSet) -> list[dict]:
-    """Rows of the networks themselves; the images lie where they run."""
-    logits = answers(originals.spec, originals.weights.to(images.train_x.device), images, "test")
-    accuracies = accuracy(logits, images.test_y)
-    return rows_of(source, {"test_accuracy": accuracies, "learned": learned(accuracies, images.test_y)})
 
 
 def mcnemar(gained: Int[Tensor, " model"], lost: Int[Tensor, " model"]) -> Float[Tensor, " model"]:
@@ -178,14 +172,14 @@ def rmse(
     return ((kernels[0] - kernels[1]).square().sum((1, 2)) / data.layout.num_weights).sqrt()
 
 
-def rows_of(source: Source, measures: dict[str, Tensor], round_: int | None = None) -> list[dict]:
-    """A row per measure and original; of measures [model, layer] a row per layer too, but for single rounds."""
+def rows_of(source: Source, measures: dict[str, Tensor], models: list[int], round_: int | None = None) -> list[dict]:
+    """A row per measure and original, by its index; of measures [model, layer] a row per layer too, but for single rounds."""
     rows = []
     for name, values in measures.items():
         if values.ndim == 1:
-            rows += [source.row(name, value, subject=n, at=round_) for n, value in enumerate(values.tolist())]
+            rows += [source.row(name, value, subject=m, at=round_) for m, value in zip(models, values.tolist(), strict=True)]
         elif round_ is None:
-            rows += [source.row(name, values[n, at].item(), subject=n, at=at) for n, at in np.ndindex(*values.shape)]
+            rows += [source.row(name, values[n, at].item(), subject=models[n], at=at) for n, at in np.ndindex(*values.shape)]
     return rows
 
 
@@ -214,17 +208,17 @@ def measure_predictors(
     measures["num_predictor"] = predicted.weights.shape[1] * ones
     measures["flops_decode"] = flops_decode(data.layout, config.hidden, config.embedding_levels) * ones
     measures["flops_inference"] = flops_inference(data.spec) * ones
-    rows = rows_of(source, measures)
+    rows = rows_of(source, measures, data.models)
     if len(predicted.rounds) > 1:
         for n, measures in enumerate(round_measures(data, round_networks(config, data, predicted)), start=1):
-            rows += rows_of(source, measures, n)
+            rows += rows_of(source, measures, data.models, n)
     print(which_learned(rows))
     return rows
 
 
 def file_measures(data: EvaluationData, folder: str | Path) -> dict[str, Tensor]:
     """Bytes of each original's file, part by part, against those of the original in float32; and of the file under zstd."""
-    files = [artifact_path(folder, n) for n in range(len(data.weights))]
+    files = [artifact_path(folder, model) for model in data.models]
     accounts = [byte_account(file) for file in files]
     parts = {f"bytes_{part}": torch.tensor([float(account[part]) for account in accounts]) for part in accounts[0]}
     total = sum(parts.values())

@@ -1,4 +1,4 @@
-"""What the rows of originals, predictors and controls measure, each against its own original; tables for their figures."""
+"""What the rows of predictors and controls measure, each against its own original; tables for their figures."""
 
 from itertools import product
 
@@ -46,7 +46,6 @@ _EVERY_ROUND = [  # the last round's where `at` is empty; of progressive reconst
     ),
 ]  # fmt: skip
 _ONCE = [
-    Metric("test_accuracy", "fraction", SHARE, "higher", "test accuracy of an original", **OF_IMAGES),
     Metric("learned", "fraction", SHARE, "higher", "1 where the original is more accurate than a constant answer"),
     Metric("bytes", "bytes", POSITIVE, "lower", "of the file that the network is rebuilt from, all parts"),
     *(

@@ -1,4 +1,4 @@
-"""Settings of predictors: the originals, the networks that hold their weights, and the controls of these."""
+"""Settings of predictors, which hold the weights of a zoo's networks, the originals, and of their controls."""
 
 from itertools import product
 from math import log2
@@ -14,36 +14,11 @@ from pydantic import (
     model_validator,
 )
 
-from weightspace.recipe import OptimizerName, Recipe, ScheduleName, optional
-from weightspace.settings import Cell, CellName, Once, Seeds, Settings
+from weightspace.chosen import ChosenNetworks
+from weightspace.recipe import Recipe
+from weightspace.settings import Cell, CellName, Once, Seeds, Settings, settings_hash
 
 ANGLE_BITS = 53  # of a float64: the angle of an integer coordinate at a frequency above 2^53 pi has no digits left
-
-
-class OriginalsConfig(Recipe):
-    """Classifiers whose weights predictors hold (NeRN's recipe for CIFAR, SGD with momentum, is the default)."""
-
-    num: PositiveInt = Field(5, description="networks, each with its own initial weights and order of images")
-    optimizer: OptimizerName = optional("sgd", description="as of a zoo")
-    learning_rate: PositiveFloat = Field(0.1, description="first, of one_cycle the largest")
-    weight_decay: NonNegativeFloat = Field(1e-4, description="0: none")
-    schedule: ScheduleName = optional("steps", description="as of a zoo")
-    batch_size: PositiveInt = Field(128, description="images per step")
-    epochs: PositiveInt = Field(200, description="over the train images")
-    milestones: Annotated[list[PositiveInt], Once] = Field(
-        [100, 150], description="of steps: epochs after which the learning rate falls to a tenth"
-    )
-    augment: bool = Field(False, description="random flips, and crops from a frame of 4 zeros")
-    smoothness: NonNegativeFloat = Field(
-        0.0, description="weight in the loss of the summed cosine of neighboring kernels (NeRN's lambda)"
-    )
-    averaged_epochs: PositiveInt = Field(5, description="last epochs whose mean weights are kept beside the last ones")
-
-    @model_validator(mode="after")
-    def _averages_what_there_is(self) -> "OriginalsConfig":
-        if self.averaged_epochs > self.epochs:
-            raise ValueError(f"averaged_epochs is {self.averaged_epochs}, and there are only {self.epochs} epochs")
-        return self
 
 
 class DistillationConfig(Settings):
@@ -53,7 +28,7 @@ class DistillationConfig(Settings):
         description="jointly: in one loss with the reconstruction; afterwards: alone, from the reconstructed weights on"
     )
     teacher: CellName | None = Field(
-        None, description="originals that teach, used again in turn where they are fewer; null: the own original"
+        None, description="a zoo, whose networks teach, again in turn where they are fewer; null: the own original"
     )
     inputs: Literal["images", "uniform_noise", "gaussian_noise"] = Field(
         "images", description="train images, or noise in place of them: uniform in [-2, 2] or normal, per normalized pixel"
@@ -106,8 +81,9 @@ Bits = Literal[8, 6, 4, 3, 2]
 KeptShare = Annotated[float, Field(gt=0, le=1)]
 KINDS = (
     "at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in the predictor's "
-    "order); averaged: mean weights of the last epochs, with batch-norm statistics of train images; at so many bytes: quantized, "
-    "pruned, low_rank, each compressed with zstd; small: a small network distilled from the original; null: the control's name"
+    "order); averaged: the zoo's mean weights of the last epochs, with batch-norm statistics of train images; at so many "
+    "bytes: quantized, pruned, low_rank, each compressed with zstd; small: a small network distilled from the original; "
+    "null: the control's name"
 )
 
 
@@ -120,8 +96,8 @@ class ControlConfig(Settings):
     kept_share: KeptShare | Annotated[list[KeptShare], Field(min_length=1), Once] | None = Field(
         None, description="of pruned, low_rank: weights or singular values kept"
     )
-    architecture: str | list[str] | None = Field(None, description="of small; it is trained by the originals' recipe")
-    teacher: CellName | None = Field(None, description="of small: originals that it is distilled from; null: the own original")
+    architecture: str | list[str] | None = Field(None, description="of small; it is trained as its original was")
+    teacher: CellName | None = Field(None, description="of small: a zoo that it is distilled from; null: the own original")
 
 
 class ControlSettings(Cell):
@@ -151,10 +127,18 @@ class PredictorControlConfig(ControlSettings):
     seeds: Seeds = Field(description="as in its table of controls")
 
 
-class PredictorSettings(Cell):
-    """One kind of predictor for each network of `originals`, for any seed."""
+class SmallRecipe(Recipe):
+    """How small networks of a control are trained: each as its original was, whose zoo says it."""
 
-    originals: CellName = Field(description="cell of the section originals")
+    epochs: PositiveInt = Field(description="of the zoo's training")
+    inits: list[str] = Field(description="of each network")
+    learning_rates: list[PositiveFloat] = Field(description="of each network")
+    weight_decays: list[NonNegativeFloat] = Field(description="of each network")
+
+
+class PredictorSettings(ChosenNetworks):
+    """One kind of predictor for each of some networks of a zoo, for any seed."""
+
     hidden: int = Field(ge=1, le=16384, description="units of each of the four hidden layers")
     kernel_sizes: Annotated[list[PositiveInt], Once] | None = Field(
         None, description="sizes of the convolution kernels that are predicted; null: all sizes"
@@ -185,21 +169,24 @@ class PredictorSettings(Cell):
     quantization: QuantizationConfig | None = Field(None, description="of the predictor that is kept; null: float32")
     stack: CellName | None = Field(
         None,
-        description="cell of this section in whose stack this one trains, with the same settings but for originals, seeds and "
-        "order, and without a distillation; null: in its own",
+        description="cell of this section in whose stack this one trains, with the same settings but for zoo, models, epoch, "
+        "seeds and order, and without a distillation; null: in its own",
     )
 
     @property
     def ordering(self) -> dict[str, object]:
-        """The settings that, with the originals, fix the order of the kernels."""
+        """The settings that, with the zoo, fix the order of the kernels."""
         sizes = None if self.kernel_sizes is None else sorted(set(self.kernel_sizes))
-        return {"order": self.order, "kernel_sizes": sizes, "linear": self.linear}
+        chosen = {key: getattr(self, key) for key in ("zoo", "models", "epoch")}
+        return {"order": self.order, "kernel_sizes": sizes, "linear": self.linear, "chosen": chosen}
 
     @property
     def order_name(self) -> str:
-        """Name of the file of that order, the same for all predictors with the same `ordering`."""
+        """Name of the file of that order, the same for all predictors of a zoo with the same `ordering`."""
         sizes = [] if self.kernel_sizes is None else ["kernels", *map(str, self.ordering["kernel_sizes"])]
-        return "_".join([self.order, *sizes, *["linear"] * self.linear])
+        models = [] if self.models is None else ["models", settings_hash(self.models)]  # of a list of any length
+        epoch = [] if self.epoch is None else ["epoch", str(self.epoch)]
+        return "_".join([self.order, *sizes, *["linear"] * self.linear, *models, *epoch])
 
     @model_validator(mode="after")
     def _reads(self) -> "PredictorSettings":
@@ -216,7 +203,7 @@ class PredictorSettings(Cell):
 
 
 class PredictorConfig(PredictorSettings):
-    """Predictors of all originals of a cell, once per seed; all train as one stack, or as part of another's."""
+    """Predictors of all originals, once per seed; all train as one stack, or as part of another's."""
 
     seeds: Seeds = Field(description="initial weights and batches; all train as one stack, so that another list trains anew")
     controls: dict[CellName, ControlConfig] = Field({}, exclude=True, description="what it has to be compared with, by name")

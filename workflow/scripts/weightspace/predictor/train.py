@@ -1,4 +1,4 @@
-"""Training of predictors of all originals of a cell.
+"""Training of predictors of the originals of a cell.
 
 The predictors of all seeds, and of cells that share a job, train as one stack; from then on each seed goes its own way.
 """
@@ -92,14 +92,15 @@ def train_predictors(
 ) -> PredictedCells:
     """Predictors of all cells: reconstruction, distillation, quantization-aware tuning, as far as the settings ask for these.
 
-    Several cells differ in originals, seeds and order alone, and have no distillation. Random numbers depend on the originals'
-    cell and the seed alone: cells that differ in one setting start alike and see the same batches. A killed run goes on from
-    the side files `states`, one per phase. Distillation needs images; `teacher` is None if originals teach their own predictors.
+    Several cells differ in originals, seeds and order alone, and have no distillation. Random numbers depend on the originals,
+    as models of their zoo, and the seed alone: cells that differ in one setting start alike and see the same batches. A killed
+    run goes on from the side files `states`, one per phase. Distillation needs images; `teacher` is None if originals teach
+    their own predictors.
     Raises InputError if a predictor diverged, or if those of some cells cannot share a stack.
     """
     config, task = next(iter(cells.values()))
     how, owners = config.distillation, _owners(cells)
-    names = [(cells[cell].config.originals, seed, n) for cell, seed, models in owners for n in range(len(models))]
+    names = [(cells[cell].config.zoo, seed, model) for cell, seed, _ in owners for model in cells[cell].task.originals.models]
     target = joined([cell.task.target for cell in cells.values()]).of([n for owner in owners for n in owner.models])
     data = _distillation_data(config, task, images, teacher or task.originals) if how else None
     if how and how.when == "jointly":
@@ -112,7 +113,7 @@ def train_predictors(
         weights = train_afterwards(config, target, data, weights, states["distillation"])
     if config.quantization and config.quantization.tuned_steps:
         weights = tune(config, target, weights, names, states["tuning"])
-    return _given_back(owners, rounds.cpu(), weights.cpu())
+    return _given_back(cells, owners, rounds.cpu(), weights.cpu())
 
 
 def _owners(cells: dict[str, TrainedCell]) -> list[Owner]:
@@ -124,14 +125,17 @@ def _owners(cells: dict[str, TrainedCell]) -> list[Owner]:
 
 
 def _given_back(
-    owners: list[Owner], rounds: Float[Tensor, "round model weight"], weights: Float[Tensor, "model weight"]
+    cells: dict[str, TrainedCell],
+    owners: list[Owner],
+    rounds: Float[Tensor, "round model weight"],
+    weights: Float[Tensor, "model weight"],
 ) -> PredictedCells:
     """A stack's predictors by cell and seed."""
     predicted: PredictedCells = {owner.cell: {} for owner in owners}
     diverged, nums = [], [len(owner.models) for owner in owners]
     for owner, own_rounds, own in zip(owners, rounds.split(nums, dim=1), weights.split(nums), strict=True):
         lost = [n for n, values in enumerate(own) if not values.isfinite().all()]
-        diverged += [f"{owner.cell}, seed {owner.seed}, original {n}" for n in lost]
+        diverged += [f"{owner.cell}, seed {owner.seed}, original {cells[owner.cell].task.originals.models[n]}" for n in lost]
         predicted[owner.cell][owner.seed] = Predicted(own_rounds, own)
     if diverged:
         raise InputError(f"predictors diverged: {'; '.join(diverged)}: lower the learning_rate, of all cells of the stack")
@@ -144,5 +148,5 @@ def _distillation_data(config: PredictorConfig, task: Task, images: ImageSet, te
     teachers = teachers_for(teacher, len(originals.weights), device)
     teachers = teachers._replace(weights=teachers.weights.repeat(seeds, 1))
     weights = originals.weights.repeat(seeds, 1).to(device)
-    draws = tuple((config.originals, seed) for seed in config.seeds)
+    draws = tuple((config.zoo, seed) for seed in config.seeds)
     return DistillationData(originals.spec, weights, task.layout, teachers, images.to(device), draws)

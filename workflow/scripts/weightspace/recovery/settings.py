@@ -4,9 +4,9 @@ from itertools import pairwise
 from math import pi
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.recipe import OptimizerName, Recipe, optional
+from weightspace.chosen import ChosenNetworks
 from weightspace.settings import ActivationName, Cell, CellName, Once, Seeds, Settings, Share
 
 SECOND_ORDER_WEIGHTS = 2500  # of a network that second order trains in seconds a step
@@ -43,27 +43,10 @@ class SyntheticTeachers(Cell):
         return self
 
 
-class TrainedTeachers(Recipe):
-    """Classifiers trained on an image set (Expand-and-Cluster's teachers: SGD without momentum)."""
-
-    kind: Literal["trained"] = Field(description="trained on images")
-    activation: ActivationName = Field("g", description="of every hidden layer")
-    optimizer: OptimizerName = Field("sgd", description="as of a zoo")
-    momentum: float = optional(0.0, ge=0, lt=1, description="of sgd; none, as published")
-    learning_rate: PositiveFloat = Field(0.1, description="first, of one_cycle the largest")
-    weight_decay: NonNegativeFloat = optional(0.0, description="0: none")
-    batch_size: PositiveInt = Field(128, description="images per step")
-    epochs: PositiveInt = Field(40, description="over the train images")
-    num: PositiveInt = Field(1, description="teachers, each with its own initial weights and order of images")
-
-
-class ZooTeachers(Cell):
-    """Members of a zoo."""
+class ZooTeachers(ChosenNetworks):
+    """Members of a zoo: classifiers of images."""
 
     kind: Literal["zoo"] = Field(description="taken from a zoo")
-    zoo: CellName = Field(description="cell of the section zoos")
-    models: Annotated[list[NonNegativeInt], Once] = Field(min_length=1, description="indices in the zoo")
-    epoch: NonNegativeInt = Field(description="a kept epoch")
 
 
 class TableTeacher(Cell):
@@ -83,9 +66,7 @@ class OnnxTeacher(Cell):
     output: str | None = Field(None, description="name of the output to read; null: the last one")
 
 
-TeacherConfig = Annotated[
-    SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher, Field(discriminator="kind")
-]
+TeacherConfig = Annotated[SyntheticTeachers | ZooTeachers | TableTeacher | OnnxTeacher, Field(discriminator="kind")]
 
 
 class QueriesConfig(Settings):

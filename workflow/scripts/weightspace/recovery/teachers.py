@@ -1,4 +1,4 @@
-"""Teachers: the networks that recovery is tried on, made up, trained or taken from a zoo, as one stack in float64."""
+"""Teachers: the networks that recovery is tried on, made up or taken from a zoo, as one stack in float64."""
 
 from collections.abc import Callable
 from math import prod, sqrt
@@ -9,17 +9,16 @@ import torch
 from jaxtyping import Float64
 from torch import Generator, Tensor
 
-from weightspace.checkpoints import Zoo, in_range
+from weightspace.checkpoints import Zoo, chosen_networks
 from weightspace.ensemble import evaluate, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.jobs import Job
 from weightspace.nets.forward import flatten
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
-from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, TrainedTeachers, ZooTeachers
+from weightspace.recovery.settings import OnnxTeacher, SyntheticTeachers, TableTeacher, ZooTeachers
 from weightspace.rng import generator_for
-from weightspace.store import TrainingState, load_tensors, save_tensors
-from weightspace.training import task_of, train, trainees
+from weightspace.store import load_tensors, save_tensors
 
 Answer = Callable[[Float64[Tensor, "query channel height width"]], Float64[Tensor, "query output"]]
 SCALING_INPUTS = 10_000  # on which a synthetic teacher's outputs have mean 0 and variance 1
@@ -36,17 +35,11 @@ class Teachers(NamedTuple):
 
 
 def make_teachers(
-    config: SyntheticTeachers | TrainedTeachers | ZooTeachers | TableTeacher | OnnxTeacher,
-    name: str,
-    images: ImageSet | None,
-    zoo: Zoo | None,
-    state: TrainingState,
+    config: SyntheticTeachers | ZooTeachers | TableTeacher | OnnxTeacher, name: str, images: ImageSet | None, zoo: Zoo | None
 ) -> Teachers:
-    """Teachers of any kind; `name` is the cell's, `images` and `zoo` are there where the kind needs them."""
+    """Teachers of any kind; `name` is the cell's, `images` and `zoo` are there where they are of a zoo."""
     if isinstance(config, SyntheticTeachers):
         return synthetic_teachers(config, name)
-    if isinstance(config, TrainedTeachers):
-        return with_learned(trained_teachers(config, images, name, state), images)
     if isinstance(config, ZooTeachers):
         return with_learned(zoo_teachers(config, zoo), images)
     return Teachers(None, torch.zeros(1, 0, dtype=torch.float64), [True])
@@ -150,32 +143,12 @@ def _gaussian_outgoing(shape: tuple[int, int], rng: Generator) -> Float64[Tensor
     return drawn.abs().clamp_min(LEAST_OUTGOING).copysign(drawn)
 
 
-def trained_teachers(config: TrainedTeachers, images: ImageSet, name: str, state: TrainingState) -> Teachers:
-    """Classifiers trained as one stack in float32 on normalized images; a killed run goes on from `state`.
-
-    Weights start kaiming-normal, biases uniform in +-1 / sqrt(fan_in) (Expand-and-Cluster's teachers). Raises InputError if
-    one diverged.
-    """
-    task = task_of(config, images, [config.epochs], bias=None)
-    identities = [("teacher", name, index) for index in range(config.num)]
-    weights = train(task, trainees(identities, "order", config.learning_rate, config.weight_decay), state).weights[:, -1]
-    if not weights.isfinite().all():
-        raise InputError(f"teachers.{name}: a teacher diverged: lower learning_rate")
-    return Teachers(task.spec, weights.double(), [True] * config.num)
-
-
 def zoo_teachers(config: ZooTeachers, zoo: Zoo) -> Teachers:
     """Models of a zoo at one epoch.
 
-    Raises InputError if a model or the epoch is not there, a model diverged, or recovery does not read such networks.
+    Raises InputError as `chosen_networks`, or if recovery does not read such networks.
     """
     if not zoo.spec.plain:
         raise InputError(f"zoo {config.zoo!r}: {LACKS['plain']}")
-    if config.epoch not in zoo.epochs:
-        raise InputError(f"zoo {config.zoo!r} keeps epochs {', '.join(map(str, zoo.epochs))}, not {config.epoch}")
-    if max(config.models) >= len(zoo.models):
-        raise InputError(f"zoo {config.zoo!r} has models 0 to {len(zoo.models) - 1}, no {max(config.models)}")
-    weights = zoo.checkpoints([(model, config.epoch) for model in config.models])
-    if not (usable := in_range(weights)).all():
-        raise InputError(f"zoo {config.zoo!r}: model {config.models[int((~usable).nonzero()[0])]} diverged, or lacks the epoch")
+    weights, _ = chosen_networks(zoo, config)
     return Teachers(zoo.spec, weights.double(), [True] * len(weights))

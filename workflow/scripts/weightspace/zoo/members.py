@@ -5,6 +5,7 @@ from itertools import product
 from math import ceil
 from typing import NamedTuple
 
+from weightspace.recipe import Recipe
 from weightspace.seeds import seed_for
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.sources import CheckpointsConfig
@@ -32,6 +33,14 @@ def members(config: ZooConfig) -> list[Member]:
     """All models of a zoo; seeds vary slowest, so that a strided shard holds every combination."""
     grid = product(range(config.num_seeds), config.inits, config.learning_rates, config.weight_decays)
     return [Member(n, init, rate, decay, seed) for n, (seed, init, rate, decay) in enumerate(grid)]
+
+
+def recipe_of(config: ZooConfig, models: list[int] | None) -> dict[str, object]:
+    """How some models of a zoo are trained, or all, as settings: what they have in common, and lists of what each has."""
+    own = members(config) if models is None else [members(config)[model] for model in models]
+    same = {key: value for key, value in config.model_dump(mode="json").items() if key in Recipe.model_fields}
+    rates = {f"{key}s": [getattr(member, key) for member in own] for key in ("init", "learning_rate", "weight_decay")}
+    return same | rates | {"epochs": config.epochs[-1]}
 
 
 def split_of(member: Member, config: ZooConfig) -> str:

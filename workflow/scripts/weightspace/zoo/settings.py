@@ -6,24 +6,30 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from weightspace.nets.init import INITS
-from weightspace.recipe import Recipe
+from weightspace.recipe import Recipe, optional
 from weightspace.settings import Cell, CellName, Once, Share
 
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
+DrawsName = Literal["combination", "teacher", "original"]
 PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "val_logits")
 
 
 class ZooConfig(Recipe):
-    """One population: every combination of init, learning rate and weight decay, `num_seeds` times."""
+    """One population, of one network or of thousands: every combination of init, learning rate and decay, `num_seeds` times."""
 
     source: Literal["trained"] = Field("trained", exclude=True, description="trained here")
-    inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights; biases start at 0.01, as published")
+    inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
     weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="0: none")
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
+    draws: DrawsName = optional(
+        "combination",
+        description="what a model's random numbers are seeded by: its combination and seed; or, as the kept references were "
+        "trained, the name of its zoo and its index, in the manner of teachers or of originals",
+    )
     epochs: list[NonNegativeInt] = Field(min_length=1, description="epochs that models are measured at, the last one included")
     weights: Literal["read", "all"] | Annotated[list[NonNegativeInt], Field(min_length=1), Once] = Field(
         "read",
@@ -31,8 +37,11 @@ class ZooConfig(Recipe):
         description="epochs whose weights are stored; read: those that a cell of the scenario reads, and the last; all: all of "
         "`epochs`; a list: these, whoever reads them. A zoo is trained anew where this changes",
     )
-    val_share: Share = Field(0.15, description="fraction of the models")
-    test_share: Share = Field(0.25, description="fraction of the models")
+    averaged_epochs: NonNegativeInt = optional(
+        0, description="last epochs whose mean weights are stored too, beside those of `weights`; 0: none"
+    )
+    val_share: Share = Field(0.15, description="fraction of the models; where nothing reads splits, it is no matter")
+    test_share: Share = Field(0.25, description="fraction of the models, as val_share")
     num_shards: PositiveInt = Field(1, description="jobs that share the models")
     stack_size: PositiveInt = Field(64, description="models trained as one tensor; halved when the GPU's memory ends")
     measured: Annotated[list[Literal[PROPERTIES]], Once] = Field(
@@ -47,6 +56,10 @@ class ZooConfig(Recipe):
             raise ValueError("epochs must increase")
         if not set(self.storable) <= set(self.epochs):
             raise ValueError("weights must be among epochs")
+        if self.averaged_epochs > self.epochs[-1]:
+            raise ValueError(f"averaged_epochs is {self.averaged_epochs}, and there are only {self.epochs[-1]} epochs")
+        if self.draws != "combination" and self.shared_inits is not None:
+            raise ValueError("shared_inits are of draws combination: other draws give each model its own")
         if self.val_share + self.test_share >= 1:
             raise ValueError("val_share + test_share must be below 1")
         if self.num_models > MOST_MODELS:

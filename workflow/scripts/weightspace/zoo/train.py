@@ -18,27 +18,31 @@ from weightspace.nets.spec import NetSpec
 from weightspace.store import TrainingState
 from weightspace.table import Source
 from weightspace.training import Task, Trainee, task_of, train
-from weightspace.zoo.members import Member, members, split_of, too_few
+from weightspace.zoo.members import Member, members, split_of
 from weightspace.zoo.settings import ZooConfig
 
+ORDERS = {"teacher": "order", "original": "epoch"}  # words in the seeds of orders, by draws
 MEASURES = ["train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"]
 
 
 def shard_members(config: ZooConfig, shard: int) -> list[Member]:
-    """Models of one shard; raises InputError if the zoo is too small to have two models of every split."""
-    if problem := too_few(config):
-        raise InputError(problem)
+    """Models of one shard."""
     return members(config)[shard :: config.num_shards]
 
 
 def make_task(config: ZooConfig, images: ImageSet, stored: Sequence[int] | None = None) -> Task:
     """What the models of a zoo learn; its images lie on the device that trains. Weights of all epochs are stored, or of some."""
-    return task_of(config, images, config.epochs, stored, measure=measure, num_measures=len(MEASURES) + 1)
+    about = {"averaged_epochs": config.averaged_epochs, "counts_anew": config.draws == "original"}
+    return task_of(config, images, config.epochs, stored, measure=measure, num_measures=len(MEASURES) + 1, **about)
 
 
-def trainee(config: ZooConfig, member: Member) -> Trainee:
-    """A model as the trainer takes it; those that share an init tensor start from the same weights."""
-    draws = ("init", *member.init_identity(config)), ("order", *member.identity), ("dropout", *member.identity)
+def trainee(config: ZooConfig, member: Member, zoo: str) -> Trainee:
+    """A model as the trainer takes it; those that share an init tensor start from the same weights. `zoo` is the cell's name."""
+    if config.draws == "combination":
+        draws = ("init", *member.init_identity(config)), ("order", *member.identity), ("dropout", *member.identity)
+    else:
+        own = (config.draws, zoo, member.model)
+        draws = own, (*own, ORDERS[config.draws]), (*own, "dropout")
     return Trainee(member.init, *draws, member.learning_rate, member.weight_decay)
 
 
@@ -51,13 +55,13 @@ class Shard(NamedTuple):
     def go_on(self, num_models: int) -> bool:
         return self.writer.go_on(num_models)
 
-    def write(self, models: slice, weights: Float[Tensor, "model stored weight"]) -> None:
+    def write(self, models: slice, weights: Float[Tensor, "model kept weight"]) -> None:
         self.writer.write([member.model for member in self.models[models]], unflatten(self.writer.zoo.spec, weights))
 
 
 def shard_writer(task: Task, folder: str | Path) -> ZooWriter:
     """What writes the weights of a shard."""
-    return ZooWriter(folder, task.spec, task.stored, learning_bar(task.images.train_y))
+    return ZooWriter(folder, task.spec, task.stored, learning_bar(task.images.train_y), task.averaged_epochs > 0)
 
 
 class TrainedModels(NamedTuple):
@@ -67,9 +71,9 @@ class TrainedModels(NamedTuple):
     measures: Float[Tensor, "model epoch measure"]  # in the order of MEASURES; not finite where a model diverged
 
 
-def train_models(task: Task, models: list[Member], state: TrainingState, writer: ZooWriter) -> TrainedModels:
-    """Train models of a zoo and write their weights; a killed run goes on from `state`."""
-    trainees = [trainee(task.recipe, member) for member in models]
+def train_models(task: Task, zoo: str, models: list[Member], state: TrainingState, writer: ZooWriter) -> TrainedModels:
+    """Train models of a zoo, by its name, and write their weights; a killed run goes on from `state`."""
+    trainees = [trainee(task.recipe, member, zoo) for member in models]
     measures = train(task, trainees, state, task.recipe.stack_size, Shard(writer, models)).measures
     return TrainedModels(measures[..., -1] == 1, measures[..., :-1])
 

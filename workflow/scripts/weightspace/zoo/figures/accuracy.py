@@ -14,11 +14,14 @@ from weightspace.report.style import (
     add_note,
     house_style,
     legend_above,
+    name_rows,
     nothing_to_draw,
     percent_axis,
     small_multiples,
 )
 
+BANDS = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # quantiles of models, and how dark they are drawn
+ROW_INCHES = 0.26  # of a zoo that is measured once
 NOTE = (
     "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap "
     "interval over models; the highest is the best of all models on the test images. Models with a value that is not "
@@ -27,15 +30,20 @@ NOTE = (
 
 
 def plot_zoo_accuracy(rows: pd.DataFrame) -> Figure:
-    """Median and spread over models of test accuracy against epoch, one panel per zoo."""
+    """Median and spread over models of test accuracy against epoch, one panel per zoo; one for all that are measured once."""
     measured = set(rows.loc[(rows["stage"] == "zoo") & (rows["metric"] == "test_accuracy"), "cell"])
     zoos = [zoo for zoo in cells_of(rows, "zoo") if zoo in measured]
     if not zoos:
         return nothing_to_draw("No accuracy of any zoo's models is known.")
+    own = {label_of(rows, zoo): rows[(rows["stage"] == "zoo") & (rows["cell"] == zoo)] for zoo in zoos}
+    once = {label: zoo for label, zoo in own.items() if len(accuracy_by_epoch(zoo, "test")) == 1}
     with house_style():
-        figure, grid = small_multiples(len(zoos), 2.9)
-        for axes, zoo in zip(grid, zoos, strict=True):
-            _draw_zoo(axes, label_of(rows, zoo), rows[(rows["stage"] == "zoo") & (rows["cell"] == zoo)])
+        height = max(2.9, 0.8 + ROW_INCHES * len(once))
+        figure, grid = small_multiples(len(own) - len(once) + bool(once), height)
+        for axes, label in zip(grid, [label for label in own if label not in once], strict=False):
+            _draw_zoo(axes, label, own[label])
+        if once:
+            _draw_once(grid[-1], once)
         add_note(figure, NOTE)
     return figure
 
@@ -52,10 +60,41 @@ def num_diverged(rows: pd.DataFrame) -> int:
     return rows.loc[not_finite | marked, "subject"].nunique()
 
 
+def _draw_once(axes: Axes, zoos: dict[str, pd.DataFrame]) -> None:
+    """Zoos that are measured at one epoch, a row each."""
+    (test_look, train_look), labels = LOOKS[:2], []
+    for n, (label, rows) in enumerate(zoos.items()):
+        test, train = accuracy_by_epoch(rows, "test").iloc[-1], accuracy_by_epoch(rows, "train")
+        for low, high, alpha in BANDS:
+            axes.hlines(n, test.quantile(low), test.quantile(high), color=test_look.color, alpha=alpha, linewidth=8)
+        for look, values in ((test_look, test), *([(train_look, train.iloc[-1])] if len(train) else [])):
+            axes.plot(values.median(), n, marker=look.marker, color=look.color, linestyle="none")
+        finite, diverged = test[np.isfinite(test)], num_diverged(rows)
+        lost = f", {diverged} diverged" if diverged else ""
+        labels.append(f"{label}, epoch {test.name:g}\n{_models(test)}{lost}: {_mean_said(finite)}")
+    name_rows(axes, labels)
+    for look, images in ((test_look, "test images"), (train_look, "training images")):
+        axes.plot([], [], marker=look.marker, color=look.color, linestyle="none", label=f"median, {images}")
+    axes.tick_params(axis="y", labelsize=6)
+    axes.set(xlabel="accuracy (%)")
+    percent_axis(axes, "x")
+    legend_above(axes, "zoos that are measured once", 1)
+
+
+def _models(values: pd.Series) -> str:
+    return f"{len(values)} model{'s' * (len(values) != 1)}"
+
+
+def _mean_said(finite: pd.Series) -> str:
+    if len(finite) < 2:
+        return percent(finite.iloc[0]) if len(finite) else "none"
+    return percent_with_interval(mean_interval(finite.to_numpy()[None]))
+
+
 def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
     test, train = accuracy_by_epoch(rows, "test"), accuracy_by_epoch(rows, "train")
     test_look, train_look = LOOKS[0], LOOKS[1]
-    for low, high, alpha in ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3)):
+    for low, high, alpha in BANDS:
         bounds = test.quantile([low, high], axis=1)
         axes.fill_between(test.index, *bounds.to_numpy(), color=test_look.color, alpha=alpha, linewidth=0)
     for values, look, images in ((test, test_look, "test images"), (train, train_look, "training images")):
@@ -65,14 +104,13 @@ def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(0, 1))
     percent_axis(axes, "y")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_above(axes, f"zoo {label}")
+    legend_above(axes, f"zoo {label}", 1)
     axes.text(0.98, 0.04, _summary(test, num_diverged(rows)), transform=axes.transAxes, ha="right", va="bottom", fontsize=7)
 
 
 def _summary(test: pd.DataFrame, diverged: int) -> str:
     last = test.loc[test.index.max()]
     finite = last[np.isfinite(last)]
-    mean = percent_with_interval(mean_interval(finite.to_numpy()[None])) if len(finite) else "none"
     of = "" if len(finite) == len(last) else f" of {len(finite)} finite"
-    measured = f"epoch {last.name:g}, test images:\nmean{of} {mean}\nhighest {percent(last.max())}"
-    return f"{len(last)} models, {diverged} diverged\n{measured}"
+    measured = f"epoch {last.name:g}, test images:\nmean{of} {_mean_said(finite)}\nhighest {percent(last.max())}"
+    return f"{_models(last)}, {diverged} diverged\n{measured}"
