@@ -40,17 +40,17 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name in scenario.zoos:
         if made := _made_of(scenario, name):
             yield from _unreadable(f"zoos.{name}.architecture", *made, needs=None)
-    for key, cell in scenario.takers_of_networks.items():
-        made = _made_of(scenario, cell.zoo)
-        if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
-            yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
-        yield from _choice_problems(scenario, key, cell)
     readers = {f"autoencoders.{name}": cell for name, cell in scenario.autoencoders.items()}
     readers |= {f"baselines.{name}": cell for name, cell in scenario.baselines.items()}
     for key, name in ((key, zoo) for key, cell in readers.items() for zoo in cell.zoos):
         zoo = scenario.zoos[name]
         if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"{key}.zoo", f"zoo {name!r}: {problem}"
+    for key, cell in scenario.takers_of_networks.items():
+        made = _made_of(scenario, cell.zoo)
+        if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
+            yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
+        yield from _choice_problems(scenario, key, cell)
 
 
 def _choice_problems(scenario: Scenario, key: str, cell: ChosenNetworks) -> Iterator[tuple[str, str]]:
