@@ -155,7 +155,7 @@ def test_a_contrast_of_sequences_of_several_lengths_is_refused(tmp_path):
 
 def scenario_of_two(folder, **changes):
     content = scenario_content()
-    content |= {"predictors": {}, "originals": {}, "figures": {}}
+    content |= {"predictors": {}, "figures": {}}
     content["zoos"]["digits"]["num_seeds"] = 40
     content["zoos"]["mlps"] = content["zoos"]["digits"] | {"architecture": "mlp"}
     both = content["autoencoders"]["plain"] | {"zoo": ["digits", "mlps"], "label": "Both"} | changes
