@@ -45,7 +45,8 @@ FIGURES = [
         "How the models of each zoo learn: median accuracy on test and training images at the kept epochs, with bands "
         "over models on test images. The number of models, of diverged ones among them, the mean of the last epoch with "
         "its 95 % bootstrap interval and the highest accuracy are written in. The highest is a maximum over all models on "
-        "the test images; it describes the zoo and selects nothing.",
+        "the test images; it describes the zoo and selects nothing. Zoos that are measured at one epoch share a panel, "
+        "a row each.",
     ),
     Figure(
         "zoo_alignment", "alignment", "zoo.figures.alignment:plot_zoo_alignment", "metrics", "lines and soups",
