@@ -32,7 +32,7 @@ from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import unflatten
 from weightspace.nets.printed import module_text
 from weightspace.recipe import Recipe
-from weightspace.training import Task, Trainee, batches, new_stack, task_of, train_stack, trainees
+from weightspace.training import Task, Trainee, batches, new_stack, task_of, train_stack
 
 BATCH, MANY_EPOCHS = 32, 10_000
 PLAIN_MODELS = 2
@@ -146,7 +146,10 @@ def measured(job: Job) -> Measured:
     """The best of the rounds, in one process."""
     torch.set_num_threads(job.threads)
     task, cuda = task_for(job.network, job.device), job.device != "cpu"
-    models = trainees([("model", n) for n in range(job.models)], "order", 0.001, 0.0)
+    models = [
+        Trainee("kaiming_normal", ("model", n), ("model", n, "order"), ("model", n, "dropout"), 0.001, 0.0)
+        for n in range(job.models)
+    ]
     before, clock = _peak(cuda), clock_of(job.threads, job.device)
     rounds, times = WAYS[job.way](task, models), []
     next(rounds)
