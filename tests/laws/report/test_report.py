@@ -433,6 +433,12 @@ def test_the_figure_of_code_sizes_joins_cells_of_a_group_at_their_means_by_size(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_the_figure_of_code_sizes_names_cells_of_no_group_by_their_labels(metrics, nothing):
+    assert "contrast structure behavior logit" in plotted("code_size", metrics.assign(group=nothing))
+
+
+@pytest.mark.slow
 def test_the_figure_of_code_sizes_says_how_many_cells_it_has_no_marker_for():
     many = {f"{cell}_{copy}": values for copy in "ab" for cell, values in CELLS.items()}
     text = plotted("code_size", joined(planted_metrics(models=4, steps=2, cells=many, zoo_models=4)))

@@ -56,7 +56,8 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
         return nothing_to_draw("Size of the code: nothing here has a code and was measured on images.")
     groups: dict[str, list[str]] = {}
     for cell in cells:
-        groups.setdefault(about(rows, cell, "group") or label_of(rows, cell), []).append(cell)
+        group = about(rows, cell, "group")
+        groups.setdefault(label_of(rows, cell) if pd.isna(group) else group, []).append(cell)
     left_out = sum(len(own) for own in list(groups.values())[MOST:])
     groups = dict(list(groups.items())[:MOST])
     with house_style():
