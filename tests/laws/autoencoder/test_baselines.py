@@ -2,10 +2,15 @@
 
 import pytest
 import torch
-from weightspace.autoencoder.baselines import REBUILD
-from weightspace.autoencoder.evaluate import HeldOutNetworks
-from weightspace.autoencoder.settings import BaselineConfig
+from test_autoencoder import SOURCE
+from test_norms import NORMED
+from test_several_zoos import populations
+from weightspace.autoencoder.baselines import REBUILD, evaluate_baseline, rebuild
+from weightspace.autoencoder.data import checkpoints_by_split
+from weightspace.autoencoder.evaluate import HeldOutNetworks, held_out_networks
+from weightspace.autoencoder.settings import BaselineConfig, Conditioning
 from weightspace.errors import InputError
+from weightspace.nets.forward import learned
 
 
 def config_of(**settings):
@@ -53,3 +58,26 @@ def test_the_mean_of_an_init_needs_shared_inits(train):
     assert torch.equal(REBUILD["init_mean"](config, originals_of(train[:3], train, mean), train), mean)
     with pytest.raises(InputError, match="'planted'.*shared_inits"):
         REBUILD["init_mean"](config, originals_of(train[:3], train), train)
+
+
+def test_the_identity_says_what_new_statistics_do_by_themselves(tmp_path):
+    (_, zoo), weights = populations(tmp_path), {}
+    splits = checkpoints_by_split(BaselineConfig(zoo="normed", kind="identity"), zoo, torch.device("cpu"))
+    originals = held_out_networks(splits, 5)
+    for kind, numbers in (("identity", {}), ("pca", {"numbers": 2}), ("noise", {"weights_r2": 0.5})):
+        config = BaselineConfig(zoo="normed", kind=kind, **numbers)
+        weights[kind] = rebuild(config, NORMED, originals, splits["train"].weights).weights
+        kept = ~learned(NORMED)
+        assert torch.equal(weights[kind][:, kept], originals.weights[:, kept])
+    assert torch.equal(weights["identity"], originals.weights)
+    deviation = (originals.weights - originals.train_mean)[:, learned(NORMED)].square().sum(1).mean()
+    error = (weights["noise"] - originals.weights).square().sum(1).mean()
+    assert 1 - (error / deviation).item() == pytest.approx(0.5, abs=0.15)
+    rows = {}
+    for settings in (None, Conditioning(batches=5)):
+        config = BaselineConfig(zoo="normed", kind="identity", conditioning=settings)
+        found = evaluate_baseline(config, zoo, SOURCE, torch.device("cpu"))
+        rows[settings] = [row["value"] for row in found if row["metric"].startswith("agreement_own")]
+        assert not any(row["value"] for row in found if row["metric"] == "weights_squared_error")
+    assert set(rows[None]) == {1.0}
+    assert min(rows[Conditioning(batches=5)]) < 1

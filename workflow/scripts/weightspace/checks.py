@@ -20,7 +20,7 @@ from weightspace.recovery.settings import (
 )
 from weightspace.scenario import Scenario
 from weightspace.settings import told
-from weightspace.tokens import token_layout
+from weightspace.tokens import extent_of
 from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import ZooCell
@@ -107,14 +107,12 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
             yield f"{key}.behavior_weight", f"zoo {zoo!r} has no images to ask its networks about: give it `images`"
         if set(VIEWS[cell.views]) != {"original"} and not _has_hidden_layers(scenario, zoo):
             yield f"{key}.views", f"networks of zoo {zoo!r} have no hidden layers to permute, only views: original"
-    if cell.position_tables is None and not (cell.contrast_weight and cell.several):
-        return
     known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
-    layouts = {zoo: token_layout(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
-    for zoo, layout in layouts.items():
-        for name, problem in (too_small(cell.position_tables, [layout]) if cell.position_tables else {}).items():
+    extents = {zoo: extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
+    for zoo, extent in extents.items():
+        for name, problem in (too_small(cell.position_tables, extent) if cell.position_tables else {}).items():
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
-    for problem in unlike_lengths(cell, list(layouts.values())) if layouts else []:
+    for problem in unlike_lengths(cell, list(extents.values())) if extents else []:
         yield f"{key}.window", problem
 
 

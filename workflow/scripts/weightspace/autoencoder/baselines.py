@@ -10,11 +10,14 @@ from weightspace.autoencoder.evaluate import (
     Rebuilt,
     held_out_networks,
     metric_rows,
+    of_learned,
     reconstruction_metrics,
     with_statistics,
 )
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
+from weightspace.nets.forward import learned
+from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
 
@@ -23,10 +26,19 @@ def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, d
     """Rows of the reconstruction metrics of one baseline, one per test model."""
     splits = checkpoints_by_split(config, zoo, device)
     originals = held_out_networks(splits, splits["test"].last_epoch)
-    weights = REBUILD[config.kind](config, originals, splits["train"].weights)
-    spec, rebuilt = zoo.zoo.spec, Rebuilt(weights, weights.new_zeros(len(weights)))
-    rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning)
+    spec, train = zoo.zoo.spec, splits["train"].weights
+    rebuilt = with_statistics(spec, rebuild(config, spec, originals, train), zoo.images, config.conditioning)
     return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
+
+
+def rebuild(
+    config: BaselineConfig, spec: NetSpec, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
+) -> Rebuilt:
+    """Networks whose learned weights a baseline has rebuilt; running statistics are the originals'."""
+    weights = originals.weights.clone()
+    kept = learned(spec).to(weights.device)
+    weights[:, kept] = REBUILD[config.kind](config, of_learned(spec, originals), train[:, kept])
+    return Rebuilt(weights, weights.new_zeros(len(weights)))
 
 
 def rebuild_init_mean(
@@ -61,4 +73,11 @@ def rebuild_noise(
     return originals.weights + deviation * noise.to(originals.weights.device)
 
 
-REBUILD = {"init_mean": rebuild_init_mean, "pca": rebuild_pca, "noise": rebuild_noise}
+def rebuild_identity(
+    config: BaselineConfig, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
+) -> Float[Tensor, "model weight"]:
+    """The originals: what is measured of them is what new running statistics do, and no reconstruction can be better."""
+    return originals.weights
+
+
+REBUILD = {"init_mean": rebuild_init_mean, "pca": rebuild_pca, "noise": rebuild_noise, "identity": rebuild_identity}
