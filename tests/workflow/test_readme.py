@@ -43,11 +43,12 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     """Word for word, in a scenario that has what they name."""
     base = (ROOT / "config/scenarios/digits.yaml").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```$", GENERATE["SETTINGS"].read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     content = yaml.safe_load(base)
     for example in map(yaml.safe_load, examples):
         for section, cells in example.items():
             content.setdefault(section, {}).update(cells)
+    content["zoos"] |= dict.fromkeys(("resnets", "transformers"), content["zoos"]["digits"])
     content["originals"]["large"] = content["originals"]["cnn"]
     content["predictors"]["cnn"] |= {"originals": "cnn", "seeds": [0, 1, 2], "hidden": 8, "steps": 3}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
