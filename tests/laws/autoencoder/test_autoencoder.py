@@ -639,7 +639,7 @@ def test_without_images_a_loss_of_weights_trains_as_it_does_with_them(tmp_path):
 
 def test_without_images_what_is_measured_is_what_needs_none(tmp_path, capsys):
     weights = torch.randn(len(SPLITS) * 2, len(EPOCHS), SPEC.num_weights, generator=torch.Generator().manual_seed(3)) / 2
-    _, zoo, table, _ = planted_zoo(tmp_path, SPLITS * 2, weights=weights)
+    _, zoo, table, *_ = planted_zoo(tmp_path, SPLITS * 2, weights=weights)
     unknown = table.drop_columns(["train_accuracy", "generalization_gap"])
     config = config_of(steps=2, epochs=None)
     rows = {}

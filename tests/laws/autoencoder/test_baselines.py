@@ -2,10 +2,15 @@
 
 import pytest
 import torch
-from weightspace.autoencoder.baselines import REBUILD, rebuild_pca
-from weightspace.autoencoder.evaluate import HeldOutNetworks
-from weightspace.autoencoder.settings import BaselineConfig
+from test_autoencoder import SOURCE
+from test_norms import NORMED
+from test_several_zoos import populations
+from weightspace.autoencoder.baselines import REBUILD, evaluate_baseline, rebuild, rebuild_pca
+from weightspace.autoencoder.data import checkpoints_by_split
+from weightspace.autoencoder.evaluate import HeldOutNetworks, held_out_networks
+from weightspace.autoencoder.settings import BaselineConfig, Conditioning
 from weightspace.errors import InputError
+from weightspace.nets.forward import learned
 
 
 def config_of(**settings):
@@ -25,13 +30,13 @@ def train():
 
 def test_a_linear_code_of_as_many_numbers_as_directions_loses_nothing(train):
     weights = train[:7] * 0.5 + train[7:14] * 0.5
-    rebuilt = rebuild_pca(config_of(kind="pca", numbers=5), weights, train)
+    rebuilt = rebuild_pca(5, weights, train, torch.arange(40))
     torch.testing.assert_close(rebuilt, weights, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 4])
 def test_no_projection_of_as_many_numbers_is_nearer_to_the_training_checkpoints_than_the_linear_code(train, numbers):
-    best = (rebuild_pca(config_of(kind="pca", numbers=numbers), train, train) - train).square().sum()
+    best = (rebuild_pca(numbers, train, train, torch.arange(40)) - train).square().sum()
     basis = torch.linalg.qr(torch.randn(40, numbers)).Q
     centered = train - train.mean(0)
     assert best < (centered @ basis @ basis.T - centered).square().sum()
@@ -52,3 +57,26 @@ def test_the_mean_of_an_init_needs_shared_inits(train):
     assert torch.equal(REBUILD["init_mean"](config, originals_of(train[:3], train, mean)), mean)
     with pytest.raises(InputError, match="'planted'.*shared_inits"):
         REBUILD["init_mean"](config, originals_of(train[:3], train))
+
+
+def test_the_identity_says_what_new_statistics_do_by_themselves(tmp_path):
+    (_, zoo), weights = populations(tmp_path), {}
+    splits = checkpoints_by_split(BaselineConfig(zoo="normed", kind="identity"), zoo, torch.device("cpu"))
+    originals = held_out_networks(splits, 5)
+    for kind, numbers in (("identity", {}), ("pca", {"numbers": 2}), ("noise", {"weights_r2": 0.5})):
+        config = BaselineConfig(zoo="normed", kind=kind, **numbers)
+        weights[kind] = rebuild(config, zoo, originals, splits["train"].weights).weights
+        kept = ~learned(NORMED)
+        assert torch.equal(weights[kind][:, kept], originals.weights[:, kept])
+    assert torch.equal(weights["identity"], originals.weights)
+    deviation = (originals.weights - originals.train_mean)[:, learned(NORMED)].square().sum(1).mean()
+    error = (weights["noise"] - originals.weights).square().sum(1).mean()
+    assert 1 - (error / deviation).item() == pytest.approx(0.5, abs=0.15)
+    rows = {}
+    for settings in (None, Conditioning(batches=5)):
+        config = BaselineConfig(zoo="normed", kind="identity", conditioning=settings)
+        found = evaluate_baseline(config, zoo, SOURCE, torch.device("cpu"))
+        rows[settings] = [row["value"] for row in found if row["metric"].startswith("agreement_own")]
+        assert not any(row["value"] for row in found if row["metric"] == "weights_squared_error")
+    assert set(rows[None]) == {1.0}
+    assert min(rows[Conditioning(batches=5)]) < 1

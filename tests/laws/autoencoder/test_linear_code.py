@@ -8,7 +8,7 @@ from weightspace.autoencoder.evaluate import reconstruct
 from weightspace.autoencoder.model import start_at_principal_directions
 from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.refine import Refining, refined, refining_of
-from weightspace.autoencoder.settings import BaselineConfig, RefineConfig
+from weightspace.autoencoder.settings import RefineConfig
 from weightspace.autoencoder.train import train_autoencoder
 from weightspace.behavior import logit_mse, softmax_mse
 from weightspace.ensemble import outputs
@@ -35,9 +35,7 @@ def test_an_autoencoder_with_a_linear_code_starts_as_the_best_linear_code_of_sta
     train, others = planted_weights(150), planted_weights(7)
     codec, model = linear_model(train, latent=latent)
     numbers = latent * len(codec.layout.index)
-    scaled = rebuild_pca(
-        BaselineConfig(zoo="a", kind="pca", numbers=numbers), codec.scale.apply(others), codec.scale.apply(train)
-    )
+    scaled = rebuild_pca(numbers, codec.scale.apply(others), codec.scale.apply(train), torch.arange(SPEC.num_weights))
     torch.testing.assert_close(reconstruct(codec, model, others, 3).weights, codec.scale.undo(scaled), rtol=1e-3, atol=1e-4)
 
 

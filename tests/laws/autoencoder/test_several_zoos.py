@@ -99,7 +99,7 @@ def test_training_on_several_zoos_killed_at_a_step_goes_on_bit_for_bit(tmp_path)
 @pytest.mark.slow
 def test_curves_of_a_zoo_are_means_over_its_own_steps(tmp_path, monkeypatch):
     seen = [[], []]
-    config = config_of(**BOTH, steps=130)
+    config = config_of(**BOTH, steps=60)
     data = data_of_zoos(config, populations(tmp_path), CPU)
     original = weightspace.autoencoder.train.batch_losses
 

@@ -11,7 +11,7 @@ from weightspace.nets.forward import unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import ARCHITECTURES, build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
-from weightspace.tokens import detokenize, identity_scale, layer_scale, make_codec, token_layout, tokenize
+from weightspace.tokens import detokenize, extent_of, identity_scale, layer_scale, make_codec, token_layout, tokenize
 
 TOKEN_SIZES = [None, 256, 50, 1]
 CHOICES = ["none", "affine", "all"]
@@ -134,6 +134,15 @@ def test_token_counts_of_residual_networks_are_the_published_ones(architecture, 
         assert layout.mask.count_nonzero().item() / layout.mask.numel() == pytest.approx(
             fill, abs=0.005 if fill < 0.995 else 0.0005
         )
+
+
+@pytest.mark.parametrize("token_size", [None, 7])
+@pytest.mark.parametrize("batch_norm", CHOICES)
+@pytest.mark.parametrize("architecture", ["cnn", "mlp", *NORMED])
+def test_positions_can_be_counted_without_a_layout(architecture, batch_norm, token_size):
+    spec = spec_of(architecture)
+    layout = token_layout(spec, token_size, batch_norm)
+    assert list(extent_of(spec, token_size, batch_norm)) == (layout.positions.amax(0) + 1).tolist()
 
 
 def test_pieces_of_a_long_unit_are_adjacent_at_one_unit_position():

@@ -11,7 +11,6 @@ CNNS, RESNETS = ["mnist", "svhn", "cifar10", "stl10"], ["cifar10_resnet", "cifar
 SIZES = {  # parameters with those of the head, tokens, training sequence: sane.md, 3.1 and 1.2
     "as_code_cifar10": (202_504_068 + 35_353, 93, 64),
     "cifar100_resnet": (865_000_000, 53_704, 256),
-    "tiny_imagenet_resnet": (865_000_000, 53_904, 256),
     "cifar10": (101_700_000, 93, 32),
     "mnist": (101_700_000, 48, 32),
 }

@@ -109,11 +109,11 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
     if cell.position_tables is None and not (cell.contrast_weight and cell.several):
         return
     known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
-    layouts = {zoo: tokens.token_layout(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
-    for zoo, layout in layouts.items():
-        for name, problem in (model.too_small(cell.position_tables, [layout]) if cell.position_tables else {}).items():
+    extents = {zoo: tokens.extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
+    for zoo, extent in extents.items():
+        for name, problem in (model.too_small(cell.position_tables, extent) if cell.position_tables else {}).items():
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
-    for problem in model.unlike_lengths(cell, list(layouts.values())) if layouts else []:
+    for problem in model.unlike_lengths(cell, list(extents.values())) if extents else []:
         yield f"{key}.window", problem
 
 

@@ -79,6 +79,21 @@ def longest_row(spec: NetSpec, batch_norm: BatchNormTokens = "all") -> int:
     return max(each.index.shape[1] for each in rows_of(spec, batch_norm) if each.tokens)
 
 
+class Extent(NamedTuple):
+    """How many different positions tokens have."""
+
+    sequence: int
+    layer: int
+    unit: int
+
+
+def extent_of(spec: NetSpec, token_size: int | None = None, batch_norm: BatchNormTokens = "all") -> Extent:
+    """Positions of a network's tokens, of which no layout is made."""
+    shapes = [each.index.shape for each in rows_of(spec, batch_norm) if each.tokens]
+    size = token_size or max(numbers for _, numbers in shapes)
+    return Extent(sum(units * -(-numbers // size) for units, numbers in shapes), len(shapes), max(units for units, _ in shapes))
+
+
 def tokenize(weights: Float[Tensor, "*stack weight"], layout: TokenLayout) -> Float[Tensor, "*stack token feature"]:
     """Tokens of flat weights; zero in the padding."""
     return F.pad(weights, (0, 1))[..., layout.index]

@@ -1,7 +1,7 @@
 """Networks rebuilt without an autoencoder: what a reconstruction has to beat."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.autoencoder.data import Population, checkpoints_by_split
@@ -10,12 +10,14 @@ from weightspace.autoencoder.evaluate import (
     Rebuilt,
     held_out_networks,
     metric_rows,
+    of_learned,
     reconstruction_metrics,
     with_statistics,
 )
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
+from weightspace.nets.forward import learned
 from weightspace.rng import generator_for
 from weightspace.table import Source
 from weightspace.tokens import layer_scale
@@ -26,15 +28,23 @@ def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, d
     splits = checkpoints_by_split(config, zoo, device)
     originals = held_out_networks(splits, splits["test"].last_epoch)
     spec, train = zoo.zoo.spec, splits["train"].weights
+    rebuilt = with_statistics(spec, rebuild(config, zoo, originals, train), zoo.images, config.conditioning)
+    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
+
+
+def rebuild(
+    config: BaselineConfig, zoo: Population, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
+) -> Rebuilt:
+    """Networks whose learned weights a baseline has rebuilt; running statistics are the originals'."""
+    spec, weights = zoo.zoo.spec, originals.weights
+    places = learned(spec).nonzero().squeeze(1).to(weights.device)
     if config.kind == "pca":
         refining = refining_of(config.refine, spec, layer_scale(spec, train), zoo.images)
-        weights = rebuild_pca(config, originals.weights, train, refining)
+        rebuilt = rebuild_pca(config.numbers, weights, train, places, refining)
     else:
-        weights = REBUILD[config.kind](config, originals)
+        rebuilt = weights.index_copy(1, places, REBUILD[config.kind](config, of_learned(spec, originals)))
     none = weights.new_zeros(len(weights))
-    rebuilt = Rebuilt(weights, none, none + config.numbers if config.numbers else None)
-    rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning)
-    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
+    return Rebuilt(rebuilt, none, none + config.numbers if config.numbers else None)
 
 
 def rebuild_init_mean(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:
@@ -55,20 +65,31 @@ def rebuild_noise(config: BaselineConfig, originals: HeldOutNetworks) -> Float[T
     return originals.weights + deviation * noise.to(originals.weights.device)
 
 
-REBUILD = {"init_mean": rebuild_init_mean, "noise": rebuild_noise}
+def rebuild_identity(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:
+    """The originals: what is measured of them is what new running statistics do, and no reconstruction can be better."""
+    return originals.weights
+
+
+REBUILD = {"init_mean": rebuild_init_mean, "noise": rebuild_noise, "identity": rebuild_identity}
 
 
 def rebuild_pca(
-    config: BaselineConfig,
+    numbers: int,
     weights: Float[Tensor, "model weight"],
     train: Float[Tensor, "checkpoint weight"],
+    places: Int[Tensor, " learned"],
     refining: Refining | None = None,
 ) -> Float[Tensor, "model weight"]:
-    """The linear code of `numbers` numbers that is best for the training checkpoints; codes are then refined, or not."""
-    mean = train.mean(0)
-    _, _, directions = torch.linalg.svd((train - mean).double(), full_matrices=False)
-    basis = directions[: config.numbers].to(train)
-    codes = (weights - mean) @ basis.T
-    if refining:
-        codes = refined(refining, lambda codes: mean + codes @ basis, codes, weights)
-    return mean + codes @ basis
+    """The linear code of so many numbers that is best for the training checkpoints, of the weights at these places.
+
+    Codes are then refined, or not.
+    """
+    mean = train[:, places].mean(0)
+    _, _, directions = torch.linalg.svd((train[:, places] - mean).double(), full_matrices=False)
+    basis = directions[:numbers].to(train)
+
+    def decode(codes: Tensor) -> Tensor:
+        return weights.index_copy(1, places, mean + codes @ basis)
+
+    codes = (weights[:, places] - mean) @ basis.T
+    return decode(refined(refining, decode, codes, weights) if refining else codes)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from weightspace.autoencoder.settings import AutoencoderSettings, PositionTables
 from weightspace.errors import InputError
-from weightspace.tokens import TokenLayout
+from weightspace.tokens import Extent, TokenLayout
 
 
 class Autoencoder(nn.Module):
@@ -29,10 +29,11 @@ class Autoencoder(nn.Module):
     def __init__(self, config: AutoencoderSettings, layouts: Sequence[TokenLayout], generator: Generator) -> None:
         super().__init__()
         self.precision, token_size = config.precision, layouts[0].index.shape[1]
-        tables = config.position_tables or needed_tables(layouts)
-        for name, problem in too_small(tables, layouts).items():
+        extents = [Extent(*(layout.positions.amax(0) + 1).tolist()) for layout in layouts]
+        tables = config.position_tables or PositionTables(**widest(extents)._asdict())
+        for name, problem in too_small(tables, widest(extents)).items():
             raise InputError(f"position_tables.{name}: {problem}")
-        for problem in unlike_lengths(config, layouts):
+        for problem in unlike_lengths(config, extents):
             raise InputError(f"window: {problem}")
         self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in (tables.sequence, tables.layer))
         self.unit = nn.Embedding(tables.unit, config.width // 2)
@@ -45,7 +46,7 @@ class Autoencoder(nn.Module):
         self.linear = LinearCode(layouts[0], config.latent) if config.linear_code else None
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(max(sequence_lengths(config, layouts)) * config.latent, config.projection, bias=False),
+            nn.Linear(max(sequence_lengths(config, extents)) * config.latent, config.projection, bias=False),
             nn.LayerNorm(config.projection),
             nn.ReLU(),
             nn.Linear(config.projection, config.projection, bias=False),
@@ -120,31 +121,28 @@ def start_at_principal_directions(model: Autoencoder, tokens: Float[Tensor, "che
         nn.init.zeros_(layer.weight)
 
 
-def needed_tables(layouts: Sequence[TokenLayout]) -> PositionTables:
-    """As many rows as there are positions."""
-    most = torch.stack([layout.positions.amax(0) for layout in layouts]).amax(0) + 1
-    return PositionTables(**dict(zip(PositionTables.model_fields, most.tolist(), strict=True)))
+def widest(extents: Sequence[Extent]) -> Extent:
+    """The most positions of any."""
+    return Extent(*map(max, zip(*extents, strict=True)))
 
 
-def too_small(tables: PositionTables, layouts: Sequence[TokenLayout]) -> dict[str, str]:
+def too_small(tables: PositionTables, needed: Extent) -> dict[str, str]:
     """What is wrong with each table that has fewer rows than the tokens have positions, by its name."""
-    needed = needed_tables(layouts).model_dump()
-    few = {name: rows for name, rows in tables.model_dump().items() if rows < needed[name]}
-    return {name: f"{rows} rows are too few for {needed[name]} positions" for name, rows in few.items()}
+    few = {name: rows for name, rows in tables.model_dump().items() if rows < getattr(needed, name)}
+    return {name: f"{rows} rows are too few for {getattr(needed, name)} positions" for name, rows in few.items()}
 
 
-def sequence_lengths(config: AutoencoderSettings, layouts: Sequence[TokenLayout]) -> list[int]:
-    """Tokens of a training sequence of each layout."""
-    lengths = [len(layout.index) for layout in layouts]
-    return [min(config.window or length, length) for length in lengths]
+def sequence_lengths(config: AutoencoderSettings, extents: Sequence[Extent]) -> list[int]:
+    """Tokens of a training sequence of each zoo's networks."""
+    return [min(config.window or extent.sequence, extent.sequence) for extent in extents]
 
 
-def unlike_lengths(config: AutoencoderSettings, layouts: Sequence[TokenLayout]) -> list[str]:
+def unlike_lengths(config: AutoencoderSettings, extents: Sequence[Extent]) -> list[str]:
     """Why the contrast's head cannot take all sequences, if it cannot."""
-    lengths = sequence_lengths(config, layouts)
+    lengths = sequence_lengths(config, extents)
     if not config.contrast_weight or min(lengths) == max(lengths):
         return []
-    shortest = min(len(layout.index) for layout in layouts)
+    shortest = min(extent.sequence for extent in extents)
     return [f"the contrast compares sequences of one length: {shortest} at most, the tokens of the smallest networks"]
 
 

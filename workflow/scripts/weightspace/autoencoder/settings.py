@@ -255,12 +255,12 @@ class BaselineConfig(Cell):
         None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
     )
     align: bool = Field(False, description="permute each model's units towards those of a train model first, as autoencoders do")
-    kind: Literal["init_mean", "pca", "noise"] = Field(
-        description="mean of the train models of the same init; linear code; white noise on the original"
+    kind: Literal["init_mean", "pca", "noise", "identity"] = Field(
+        description="mean of the train models of the same init; linear code; white noise on the original; the original"
     )
     numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
     conditioning: Conditioning | None = Field(
-        Conditioning(), description="of batch norms, before rebuilt networks are measured; null: as rebuilt"
+        Conditioning(), description="of batch norms, before rebuilt networks are measured; null: the originals' statistics"
     )
     weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
     refine: RefineConfig | None = Field(None, description="of pca: steps on the code of each network, as of an autoencoder")
