@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from weightspace.autoencoder.model import too_small, unlike_lengths
+from weightspace.autoencoder.extent import extent_of
 from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig, BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
@@ -20,7 +20,6 @@ from weightspace.recovery.settings import (
 )
 from weightspace.scenario import Scenario
 from weightspace.settings import told
-from weightspace.tokens import extent_of
 from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import ZooCell
@@ -110,9 +109,9 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
     known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
     extents = {zoo: extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
     for zoo, extent in extents.items():
-        for name, problem in (too_small(cell.position_tables, extent) if cell.position_tables else {}).items():
+        for name, problem in (cell.position_tables.too_small(extent) if cell.position_tables else {}).items():
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
-    for problem in unlike_lengths(cell, list(extents.values())) if extents else []:
+    for problem in cell.unlike_lengths(list(extents.values())):
         yield f"{key}.window", problem
 
 

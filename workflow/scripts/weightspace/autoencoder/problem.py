@@ -14,7 +14,8 @@ from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
-from weightspace.tokens import Codec, longest_row, make_codec
+from weightspace.token_rows import longest_row
+from weightspace.tokens import Codec, make_codec
 
 
 class AutoencoderData(NamedTuple):
