@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from weightspace.autoencoder.extent import extent_of
 from weightspace.nets.forward import unflatten
 from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import ARCHITECTURES, build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
-from weightspace.tokens import detokenize, extent_of, identity_scale, layer_scale, make_codec, token_layout, tokenize
+from weightspace.tokens import detokenize, identity_scale, layer_scale, make_codec, token_layout, tokenize
 
 TOKEN_SIZES = [None, 256, 50, 1]
 CHOICES = ["none", "affine", "all"]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from weightspace.autoencoder.extent import extent_of
 from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig, BaselineConfig
 from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
-from weightspace.lazily import Lazily
 from weightspace.nets.spec import LACKS, NetSpec, build_spec
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
@@ -24,7 +24,6 @@ from weightspace.zoo.members import groups_of, lonely_init, members, split_of, t
 from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import ZooCell
 
-model, tokens = Lazily("weightspace.autoencoder.model"), Lazily("weightspace.tokens")  # which use torch
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
@@ -106,14 +105,12 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
             yield f"{key}.behavior_weight", f"zoo {zoo!r} has no images to ask its networks about: give it `images`"
         if set(VIEWS[cell.views]) != {"original"} and not _has_hidden_layers(scenario, zoo):
             yield f"{key}.views", f"networks of zoo {zoo!r} have no hidden layers to permute, only views: original"
-    if cell.position_tables is None and not (cell.contrast_weight and cell.several):
-        return
     known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
-    extents = {zoo: tokens.extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
+    extents = {zoo: extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
     for zoo, extent in extents.items():
-        for name, problem in (model.too_small(cell.position_tables, extent) if cell.position_tables else {}).items():
+        for name, problem in (cell.position_tables.too_small(extent) if cell.position_tables else {}).items():
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
-    for problem in model.unlike_lengths(cell, list(extents.values())) if extents else []:
+    for problem in cell.unlike_lengths(list(extents.values())):
         yield f"{key}.window", problem
 
 

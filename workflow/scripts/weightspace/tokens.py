@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from math import prod
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from weightspace.ensemble import with_start_statistics
 from weightspace.nets.spec import NetSpec
-
-BatchNormTokens = Literal["none", "affine", "all"]  # of each batch norm: none, scale and shift, or statistics too
+from weightspace.token_rows import BatchNormTokens, is_token, longest_row
 
 
 class Rows(NamedTuple):
@@ -29,14 +28,13 @@ def rows_of(spec: NetSpec, batch_norm: BatchNormTokens = "all") -> list[Rows]:
     """
     rows, offset = [], 0
     for op in spec.ops:
-        is_batch_norm = not all(parameter.learned for parameter in op.made.parameters)
         for parameter in op.made.parameters:
             index = (offset + torch.arange(prod(parameter.shape))).view(parameter.shape[0], -1)
             offset += index.numel()
             if parameter.beside:
                 rows[-1] = rows[-1]._replace(index=torch.cat([rows[-1].index, index], dim=1))
             else:
-                rows.append(Rows(index, not is_batch_norm or batch_norm == "all" or batch_norm == "affine" and parameter.learned))
+                rows.append(Rows(index, is_token(op, parameter, batch_norm)))
     return rows
 
 
@@ -72,26 +70,6 @@ def token_layout(spec: NetSpec, token_size: int | None = None, batch_norm: Batch
     inverse = index.numel() + torch.arange(spec.num_weights + 1)
     inverse[index.flatten()] = torch.arange(index.numel())
     return TokenLayout(index, torch.stack([torch.arange(len(index)), layers, units], dim=1), inverse[:-1])
-
-
-def longest_row(spec: NetSpec, batch_norm: BatchNormTokens = "all") -> int:
-    """Numbers of the longest unit, which then fits into one token."""
-    return max(each.index.shape[1] for each in rows_of(spec, batch_norm) if each.tokens)
-
-
-class Extent(NamedTuple):
-    """How many different positions tokens have."""
-
-    sequence: int
-    layer: int
-    unit: int
-
-
-def extent_of(spec: NetSpec, token_size: int | None = None, batch_norm: BatchNormTokens = "all") -> Extent:
-    """Positions of a network's tokens, of which no layout is made."""
-    shapes = [each.index.shape for each in rows_of(spec, batch_norm) if each.tokens]
-    size = token_size or max(numbers for _, numbers in shapes)
-    return Extent(sum(units * -(-numbers // size) for units, numbers in shapes), len(shapes), max(units for units, _ in shapes))
 
 
 def tokenize(weights: Float[Tensor, "*stack weight"], layout: TokenLayout) -> Float[Tensor, "*stack token feature"]:

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from weightspace.autoencoder.settings import AutoencoderSettings, PositionTables
+from weightspace.autoencoder.settings import AutoencoderSettings, Extent, PositionTables
 from weightspace.errors import InputError
-from weightspace.tokens import Extent, TokenLayout
+from weightspace.tokens import TokenLayout
 
 
 class Autoencoder(nn.Module):
@@ -30,10 +30,11 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.precision, token_size = config.precision, layouts[0].index.shape[1]
         extents = [Extent(*(layout.positions.amax(0) + 1).tolist()) for layout in layouts]
-        tables = config.position_tables or PositionTables(**widest(extents)._asdict())
-        for name, problem in too_small(tables, widest(extents)).items():
+        needed = Extent(*map(max, zip(*extents, strict=True)))
+        tables = config.position_tables or PositionTables(**needed._asdict())
+        for name, problem in tables.too_small(needed).items():
             raise InputError(f"position_tables.{name}: {problem}")
-        for problem in unlike_lengths(config, extents):
+        for problem in config.unlike_lengths(extents):
             raise InputError(f"window: {problem}")
         self.sequence, self.layer = (nn.Embedding(size, config.width // 2) for size in (tables.sequence, tables.layer))
         self.unit = nn.Embedding(tables.unit, config.width // 2)
@@ -46,7 +47,7 @@ class Autoencoder(nn.Module):
         self.linear = LinearCode(layouts[0], config.latent) if config.linear_code else None
         self.head = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(max(sequence_lengths(config, extents)) * config.latent, config.projection, bias=False),
+            nn.Linear(max(config.sequence_lengths(extents)) * config.latent, config.projection, bias=False),
             nn.LayerNorm(config.projection),
             nn.ReLU(),
             nn.Linear(config.projection, config.projection, bias=False),
@@ -119,31 +120,6 @@ def start_at_principal_directions(model: Autoencoder, tokens: Float[Tensor, "che
     model.linear.fit(tokens)
     for layer in (model.compress, model.detokenizer):
         nn.init.zeros_(layer.weight)
-
-
-def widest(extents: Sequence[Extent]) -> Extent:
-    """The most positions of any."""
-    return Extent(*map(max, zip(*extents, strict=True)))
-
-
-def too_small(tables: PositionTables, needed: Extent) -> dict[str, str]:
-    """What is wrong with each table that has fewer rows than the tokens have positions, by its name."""
-    few = {name: rows for name, rows in tables.model_dump().items() if rows < getattr(needed, name)}
-    return {name: f"{rows} rows are too few for {getattr(needed, name)} positions" for name, rows in few.items()}
-
-
-def sequence_lengths(config: AutoencoderSettings, extents: Sequence[Extent]) -> list[int]:
-    """Tokens of a training sequence of each zoo's networks."""
-    return [min(config.window or extent.sequence, extent.sequence) for extent in extents]
-
-
-def unlike_lengths(config: AutoencoderSettings, extents: Sequence[Extent]) -> list[str]:
-    """Why the contrast's head cannot take all sequences, if it cannot."""
-    lengths = sequence_lengths(config, extents)
-    if not config.contrast_weight or min(lengths) == max(lengths):
-        return []
-    shortest = min(extent.sequence for extent in extents)
-    return [f"the contrast compares sequences of one length: {shortest} at most, the tokens of the smallest networks"]
 
 
 def _transformer(config: AutoencoderSettings, dropout: float = 0.0) -> nn.TransformerEncoder:

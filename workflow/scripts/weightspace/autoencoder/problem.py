@@ -13,7 +13,8 @@ from weightspace.ensemble import outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
 from weightspace.nets.spec import NetSpec
-from weightspace.tokens import Codec, longest_row, make_codec
+from weightspace.token_rows import longest_row
+from weightspace.tokens import Codec, make_codec
 
 
 class AutoencoderData(NamedTuple):

@@ -1,6 +1,7 @@
 """Settings of autoencoders and of the baselines that they have to beat."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -16,12 +17,25 @@ VIEWS = {  # how each view of a checkpoint is drawn
 }
 
 
+class Extent(NamedTuple):
+    """How many different positions a network's tokens have."""
+
+    sequence: int  # tokens
+    layer: int
+    unit: int  # of the largest layer
+
+
 class PositionTables(Settings):
     """Rows of the learned tables of positions: how many different positions an autoencoder can tell apart."""
 
     sequence: PositiveInt = Field(description="tokens of a network; published: 500, of LeNet-5 1,024")
     layer: PositiveInt = Field(description="layers; published: 50, of LeNet-5 64")
     unit: PositiveInt = Field(description="units of a layer; published: 100, of LeNet-5 128")
+
+    def too_small(self, needed: Extent) -> dict[str, str]:
+        """What is wrong with each table that has fewer rows than tokens have positions, by its name."""
+        few = {name: rows for name, rows in self.model_dump().items() if rows < getattr(needed, name)}
+        return {name: f"{rows} rows are too few for {getattr(needed, name)} positions" for name, rows in few.items()}
 
 
 class Conditioning(Settings):
@@ -216,6 +230,18 @@ class AutoencoderSettings(Cell):
     def cells(self, name: str) -> dict[str, str]:
         """Cells of rows and figures, by zoo, of an autoencoder of that name."""
         return cells_of(name, self.zoos)
+
+    def sequence_lengths(self, extents: Sequence[Extent]) -> list[int]:
+        """Tokens of a training sequence of networks of these extents."""
+        return [min(self.window or extent.sequence, extent.sequence) for extent in extents]
+
+    def unlike_lengths(self, extents: Sequence[Extent]) -> list[str]:
+        """Why the contrast cannot compare all sequences, if it cannot."""
+        lengths = self.sequence_lengths(extents)
+        if not self.contrast_weight or len(set(lengths)) < 2:
+            return []
+        shortest = min(extent.sequence for extent in extents)
+        return [f"the contrast compares sequences of one length: {shortest} at most, the tokens of the smallest networks"]
 
     @property
     def several(self) -> list[str]:
