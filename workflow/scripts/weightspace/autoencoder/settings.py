@@ -49,7 +49,7 @@ class RefineConfig(Settings):
     """Gradient steps on the code of each network that is rebuilt, from the encoder's on, for that network alone."""
 
     steps: PositiveInt = Field(100, description="of Adam, whose rate falls to 0")
-    learning_rate: PositiveFloat = Field(0.05, description="first")
+    learning_rate: PositiveFloat = Field(0.02, description="first")
     structure_weight: NonNegativeFloat = Field(1.0, description="factor of the mean squared error of standardized weights")
     behavior_weight: NonNegativeFloat = Field(0.1, description="factor of the distance of answers to train images")
     behavior_distance: Literal["softmax_mse", "logit_mse"] = Field("logit_mse", description="as of autoencoders")
