@@ -107,7 +107,9 @@ def test_an_unknown_scenario_is_told_those_of_the_folder_and_of_the_checkout(che
     code, output = snakemake(tmp_path, "-n", "--snakefile", checkout / "Snakefile", "--config", "scenario=none")
     assert code == 1
     (sentence,) = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert sentence.startswith("error: config/scenarios/none.yaml: there is no scenario 'none', only digits, mine, paper-")
+    told, _, names = sentence.partition(", only ")
+    assert told == "error: config/scenarios/none.yaml: there is no scenario 'none'"
+    assert {"mine", "digits", "paper-sane"} <= set(names.split(", "))
 
 
 def test_a_second_run_of_a_scenario_is_refused_and_one_of_another_is_not(checkout, tmp_path):
