@@ -143,6 +143,7 @@ def slow_pass(model, config, positions, tokens):
     return codes, linear(slow_stack(linear(codes, "expand") + place, state, "decoder", config), "detokenizer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("final_norm", [True, False])
 @pytest.mark.parametrize("attention", ["tokens", "batch"])
 @pytest.mark.parametrize("layers", ["pre_norm", "post_norm", "gpt2"])

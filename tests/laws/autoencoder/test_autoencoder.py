@@ -315,6 +315,7 @@ def run(problem, path, seed=0):
     return nn.utils.parameters_to_vector(trained.model.parameters()).detach(), trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 100, 333])
 def test_one_cycle_is_torchs_step_by_step(steps):
     config, parameter = config_of(steps=steps, learning_rate=0.003), nn.Parameter(torch.zeros(1))

@@ -176,6 +176,7 @@ def test_a_layer_that_does_not_read_is_named_with_all_that_do(text):
     assert all(LAYERS[kind].notation in str(error.value) for kind in WRITTEN)
 
 
+@pytest.mark.slow
 @given(st.text("clinear 05.\n", max_size=12))
 def test_any_text_is_read_or_refused(text):
     try:

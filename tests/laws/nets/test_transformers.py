@@ -111,6 +111,7 @@ def test_gradients_in_training_are_those_of_each_textbook_network(architecture):
     assert not statistics
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_a_stack_trains_as_each_of_its_networks_alone_and_learns():
     spec = spec_of("vit_digits", "gelu")

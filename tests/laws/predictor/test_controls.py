@@ -111,6 +111,7 @@ def test_each_layer_has_the_predictors_error_and_all_else_is_the_originals(input
             assert torch.equal(ours[name], theirs[name])
 
 
+@pytest.mark.slow
 def test_noise_depends_on_the_seed_and_differs_between_originals(inputs_of, tmp_path):
     inputs, _ = inputs_of["residual"]
     one, same, other = (

@@ -75,6 +75,7 @@ def test_a_zoo_without_mean_weights_says_so(tmp_path):
         zoo.checkpoints([(0, AVERAGED)])
 
 
+@pytest.mark.slow
 def test_predictors_files_and_rows_of_some_models_are_those_that_they_have_among_all(tmp_path):
     """A model's draws, rows and files are named by its index in the zoo, whoever else is chosen."""
     spec, weights = planted_networks("plain", 3)

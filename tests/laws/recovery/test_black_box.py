@@ -162,6 +162,7 @@ def test_a_called_model_answers_as_scikit_learn_does(classifier, exported, kind,
     torch.testing.assert_close(answer(x), expected, rtol=0, atol=error)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_queries_of_a_called_model_hold_its_logits_up_to_a_constant_per_row(classifier, exported):
     config = QueriesConfig(design="gaussian", num=50, held_out=10)

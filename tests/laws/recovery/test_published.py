@@ -91,6 +91,7 @@ def test_convolutions_are_summed_too(activation):
     assert recovered.network.error < 1e-20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", EVEN_LINEAR)
 def test_of_exact_even_linear_students_the_skip_makes_the_error_vanish(activation):
     """Neurons of the pairs that are an affine map can be clusters too: of these the outgoing weights sum to zero."""

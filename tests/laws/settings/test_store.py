@@ -87,6 +87,7 @@ def test_a_file_cut_anywhere_is_named(path):
         assert_refused(path, content[:length])
 
 
+@pytest.mark.slow
 def test_one_flipped_bit_anywhere_is_noticed(path):
     content = saved(path)
     for place in range(0, 8 * len(content), 11):

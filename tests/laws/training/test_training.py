@@ -172,6 +172,7 @@ def test_the_loss_is_torchs_and_gives_each_model_the_gradient_that_it_gets_alone
         torch.testing.assert_close(gradient[model], torch.autograd.grad(loss, own)[0], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "normed", "plain"), [(8, 4, 4), (29, 1, 2), (30, 1, 1), (50, 1, 1), (7, 5, 5), (2, 15, 15)])
 def test_a_last_batch_of_one_image_is_left_out_where_a_norm_would_need_its_variance(size, normed, plain):
     for layers, num in ((NORMED, normed), (PLAIN, plain)):
@@ -312,6 +313,7 @@ def heavy_task(**about):
     return planted_task(recipe, [1, EPOCHS], averaged_epochs=2, **about)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 6, 8])
 def test_a_run_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after):
     """Of two stacks, with four epochs each."""
@@ -338,6 +340,7 @@ def out_of_memory(num_times):
     return train_epoch
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("taught", [False, True], ids=["labels", "teachers"])
 def test_when_memory_ends_the_stack_is_halved_and_each_model_keeps_its_draws_and_its_teacher(monkeypatch, capsys, taught):

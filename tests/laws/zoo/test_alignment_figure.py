@@ -55,6 +55,7 @@ def values(rows, cell, metric, at):
     return own["value"].to_numpy()[None]
 
 
+@pytest.mark.slow
 def test_each_cell_has_its_lines_and_soups_at_their_means():
     rows = planted()
     figure = drawn(rows)
@@ -70,6 +71,7 @@ def test_each_cell_has_its_lines_and_soups_at_their_means():
         assert [label.get_text() for label in soups.get_xticklabels()] == ["2\n9 soups", "4\n4 soups"]
 
 
+@pytest.mark.slow
 def test_bands_are_95_percent_intervals_of_the_mean_over_pairs():
     rows = planted(cells=("other",))
     band = drawn(rows).axes[0].collections[0].get_paths()[0].vertices
@@ -77,6 +79,7 @@ def test_bands_are_95_percent_intervals_of_the_mean_over_pairs():
     assert sorted(set(band[band[:, 0] == 50, 1])) == pytest.approx([interval.low, interval.high])
 
 
+@pytest.mark.slow
 def test_titles_ask_and_barriers_are_written_in():
     figure = drawn(planted())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
@@ -95,6 +98,7 @@ def test_one_pair_is_a_reading_and_without_soups_there_is_a_line():
     assert lines_of(figure.axes[1]) == {}
 
 
+@pytest.mark.slow
 def test_rows_of_a_cell_of_the_same_name_in_another_stage_change_nothing():
     rows = planted(cells=("other",))
     other = rows.assign(stage="autoencoder", metric="accuracy_original", at=np.nan)

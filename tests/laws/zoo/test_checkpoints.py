@@ -49,6 +49,7 @@ def zoo(tmp_path):
 # slices
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
 def test_any_slice_is_the_wholes_slice_whatever_the_parts(tmp_path_factory, data):

@@ -186,6 +186,7 @@ def test_trials_of_another_activation_or_architecture_are_left_out_and_told(tmp_
     assert imported_zoo(config_of(tmp_path, activation="leaky_relu")).models.to_pandas()["name"].tolist() == ["b"] * 3
 
 
+@pytest.mark.slow
 def test_a_zoo_of_phase_transitions_is_read_one_width_at_a_time(tmp_path):
     """ResNet-18 of several widths, through DataParallel, with batch norms that count, and more results than accuracies."""
     spec_of = {}
