@@ -425,7 +425,7 @@ def test_the_figure_of_code_sizes_joins_cells_of_a_group_at_their_means_by_size(
     grouped.loc[own, "group"] = "one way"
     figure = draw(figure_named("code_size"), grouped)
     for axes, metric in zip(figure.axes, ("agreement_own", "agreement_own_mixed", "accuracy_reconstruction"), strict=True):
-        drawn = {bars.get_label(): bars[0] for bars in axes.containers}
+        drawn = {bars.get_label().partition(" (")[0]: bars[0] for bars in axes.containers}
         assert {"init mean", "noise"}.isdisjoint(drawn)
         means = [interval_of(grouped, cell, metric).mean for cell in ("pca", "contrast_structure")]
         np.testing.assert_allclose(drawn["one way"].get_ydata(), means)

@@ -22,6 +22,8 @@ from weightspace.rng import generator_for
 from weightspace.table import Source
 from weightspace.tokens import layer_scale
 
+TOGETHER = 128  # networks whose codes are refined as one
+
 
 def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, device: torch.device) -> list[dict]:
     """Rows of the reconstruction metrics of one baseline, one per test model."""
@@ -40,11 +42,13 @@ def rebuild(
     places = learned(spec).nonzero().squeeze(1).to(weights.device)
     if config.kind == "pca":
         refining = refining_of(config.refine, spec, layer_scale(spec, train), zoo.images)
-        rebuilt = rebuild_pca(config.numbers, weights, train, places, refining)
+        numbers = min(config.numbers, len(train) - 1)  # about their mean they have no more directions
+        parts = weights.split(TOGETHER)
+        rebuilt = torch.cat([rebuild_pca(numbers, part, train, places, refining) for part in parts])
     else:
         rebuilt = weights.index_copy(1, places, REBUILD[config.kind](config, of_learned(spec, originals)))
     none = weights.new_zeros(len(weights))
-    return Rebuilt(rebuilt, none, none + config.numbers if config.numbers else None)
+    return Rebuilt(rebuilt, none, none + numbers if config.kind == "pca" else None)
 
 
 def rebuild_init_mean(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:

@@ -52,7 +52,7 @@ def refined(
     """
     config, generator = refining.config, generator_for("refine")
     codes = codes.detach().clone().requires_grad_()
-    targets = outputs(refining.spec, weights, refining.queries)
+    targets = outputs(refining.spec, weights, refining.queries) if config.behavior_weight else None
     optimizer = torch.optim.Adam([codes], lr=config.learning_rate)
     for step in range(config.steps):
         rebuilt = decode(codes)

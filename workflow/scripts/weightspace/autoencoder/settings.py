@@ -78,7 +78,7 @@ class AutoencoderSettings(Cell):
         False,
         description="permute each model's units towards a train model's first, by its last stored weights; once per zoo",
     )
-    contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two permuted views")
+    contrast_weight: NonNegativeFloat = Field(0.0, description="factor of NT-Xent between two views")
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
     behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
     cycle_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of a code from that of its reconstruction")
@@ -217,9 +217,11 @@ class AutoencoderSettings(Cell):
         return self
 
     @model_validator(mode="after")
-    def _linear_code_sees_whole_networks(self) -> "AutoencoderSettings":
+    def _codes_are_of_whole_networks(self) -> "AutoencoderSettings":
         if self.linear_code and (self.window is not None or self.several):
-            raise ValueError("linear_code is of whole networks of one zoo: window must be null")
+            raise ValueError("linear_code is of whole networks of one zoo: window must be null, and zoo one name")
+        if self.refine and self.attention == "batch":
+            raise ValueError("refine is for each network by itself, and with attention: batch they are decoded beside each other")
         return self
 
     @property
@@ -284,7 +286,10 @@ class BaselineConfig(Cell):
     kind: Literal["init_mean", "pca", "noise", "identity"] = Field(
         description="mean of the train models of the same init; linear code; white noise on the original; the original"
     )
-    numbers: PositiveInt | None = Field(None, description="of pca: numbers per model, as many as the autoencoder's embedding")
+    numbers: PositiveInt | None = Field(
+        None,
+        description="of pca: numbers per model, at most one less than there are train checkpoints",
+    )
     conditioning: Conditioning | None = Field(
         Conditioning(), description="of batch norms, before rebuilt networks are measured; null: the originals' statistics"
     )

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from weightspace.cells import plain_label
 from weightspace.report.names import wrapped
 from weightspace.report.select import about, cells_of, describe, has_metric, interval_of, label_of, value_matrix
 from weightspace.report.style import (
@@ -22,9 +23,9 @@ from weightspace.report.style import (
 )
 
 NOTE = (
-    "One marker per autoencoder or linear code; lines join those of one group. Dashed: the originals' own accuracy; two "
-    "originals' mean agreement. A reconstruction that is its original agrees with it fully. Refined: the code of each network "
-    "is moved by gradient steps of its own, for its weights and its answers to train images."
+    "One marker per autoencoder or linear code; lines join those of one group. Dashed: what originals have. A reconstruction "
+    "that is its original agrees with it fully. Refined: the code of each network is moved by gradient steps of its own, for its "
+    "weights and its answers to train images."
 )
 
 
@@ -36,19 +37,20 @@ class Panel(NamedTuple):
 
     title: str
     metric: str
-    reference: str | None  # a metric of the originals, as a line
+    reference: str  # a metric of the originals, as a line
+    line: str  # what it is
 
 
 PANELS = (
-    Panel("Agreement with the own original", "agreement_own", "agreement_originals"),
-    Panel("The same on blends of two images", "agreement_own_mixed", "agreement_originals_mixed"),
-    Panel("Test accuracy", "accuracy_reconstruction", "accuracy_original"),
+    Panel("Agreement with the own original", "agreement_own", "agreement_originals", "two originals"),
+    Panel("The same on blends of two images", "agreement_own_mixed", "agreement_originals_mixed", "two originals"),
+    Panel("Test accuracy", "accuracy_reconstruction", "accuracy_original", "originals"),
 )
 
 
 def plot_code_size(rows: pd.DataFrame) -> Figure:
-    """Agreement and accuracy of reconstructions against the numbers of the code, one line per group of cells."""
-    measured = ("code_numbers", *(panel.metric for panel in PANELS))
+    """Agreement and accuracy of reconstructions against the numbers of the code: a row per zoo, a line per group of cells."""
+    measured = ("code_numbers", *(metric for panel in PANELS for metric in (panel.metric, panel.reference)))
     cells = [
         cell for cell in cells_of(rows, "autoencoder", "baseline") if all(has_metric(rows, cell, metric) for metric in measured)
     ]
@@ -60,31 +62,40 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
         groups.setdefault(label_of(rows, cell) if pd.isna(group) else group, []).append(cell)
     left_out = sum(len(own) for own in list(groups.values())[MOST:])
     groups = dict(list(groups.items())[:MOST])
+    zoos = list(dict.fromkeys(about(rows, cell, "of") for own in groups.values() for cell in own))
     with house_style():
-        figure = Figure(figsize=(WIDTH_INCHES, 2.6 + 0.16 * len(groups)), layout="constrained")
-        grid = figure.subplots(1, len(PANELS))
-        for axes, panel in zip(grid, PANELS, strict=True):
-            _draw_panel(axes, rows, groups, panel)
-        grid[0].set_ylabel("(%)")
-        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure = Figure(figsize=(WIDTH_INCHES, 2.4 * len(zoos) + 0.2 + 0.16 * len(groups)), layout="constrained")
+        grid = figure.subplots(len(zoos), len(PANELS), squeeze=False)
+        for line, zoo in zip(grid, zoos, strict=True):
+            own = {name: [cell for cell in named if about(rows, cell, "of") == zoo] for name, named in groups.items()}
+            for axes, panel in zip(line, PANELS, strict=True):
+                _draw_panel(axes, rows, own, panel)
+            line[0].set_ylabel("(%)" if len(zoos) == 1 else f"{plain_label(zoo)} (%)")
+        named = {label: handle for axes in grid[:, 0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=2)
         more = f" Left out: {left_out} more; `figures: code_size: cells:` says which are shown." if left_out else ""
-        add_note(figure, f"{describe(rows, cells[0], 'agreement_own')}. {INTERVALS_NOTE} {NOTE}{more}")
+        add_note(figure, f"{INTERVALS_NOTE} {NOTE}{more}")
     return figure
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, groups: dict[str, list[str]], panel: Panel) -> None:
+    """Lines of one zoo; a group without a cell there has its look all the same."""
     spread = np.geomspace(0.94, 1 / 0.94, len(groups)) if len(groups) > 1 else [1.0]
     sizes = {cell: float(value_matrix(rows, cell, "code_numbers").to_numpy().mean()) for own in groups.values() for cell in own}
     for place, (name, own) in enumerate(groups.items()):
+        if not own:
+            continue
         ordered = sorted(own, key=sizes.__getitem__)
         places = np.array([sizes[cell] for cell in ordered]) * spread[place]
         intervals = [interval_of(rows, cell, panel.metric) for cell in ordered]
         look = LOOKS[place % len(LOOKS)]._replace(filled=place < len(LOOKS))
-        draw_upright_intervals(axes, places, intervals, look, wrapped(name, 60))
-    if panel.reference:
-        first = next(iter(sizes))
-        level = interval_of(rows, first, panel.reference).mean
-        axes.axhline(level, color="#555555", linewidth=0.9, linestyle="--", zorder=0.5)
+        label = f"{name} ({describe(rows, ordered[0], panel.metric)})"
+        draw_upright_intervals(axes, places, intervals, look, wrapped(label, 60))
+    level = interval_of(rows, next(iter(sizes)), panel.reference).mean
+    axes.axhline(level, color="#555555", linewidth=0.9, linestyle="--", zorder=0.5)
+    axes.annotate(
+        panel.line, (1, level), (0, 2), ("axes fraction", "data"), "offset points", ha="right", fontsize=6.5, color="#555555"
+    )
     axes.set(xscale="log", xlabel="numbers per network", title=panel.title)
     axes.set_xticks(sorted(set(sizes.values())), [f"{size:g}" for size in sorted(set(sizes.values()))])
     axes.xaxis.set_minor_locator(NullLocator())

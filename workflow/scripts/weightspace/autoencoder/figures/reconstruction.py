@@ -59,7 +59,7 @@ def _summary(rows: pd.DataFrame, cell: str) -> str:
         return f"{n}\n{_weights_r2(rows, cell)}"
     original = interval_of(rows, cell, "accuracy_original")
     reconstruction = interval_of(rows, cell, "accuracy_reconstruction")
-    return f"{n}\n{_weights_r2(rows, cell)}\naccuracy {percent(original.mean)} → {percent_with_interval(reconstruction)}"
+    return f"{n}\n{_weights_r2(rows, cell)}\n{percent(original.mean)} → {percent_with_interval(reconstruction)}"
 
 
 def _weights_r2(rows: pd.DataFrame, cell: str) -> str:
