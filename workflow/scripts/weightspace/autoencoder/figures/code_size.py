@@ -62,12 +62,12 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
         groups.setdefault(label_of(rows, cell) if pd.isna(group) else group, []).append(cell)
     left_out = sum(len(own) for own in list(groups.values())[MOST:])
     groups = dict(list(groups.items())[:MOST])
-    zoos = list(dict.fromkeys(about(rows, cell, "of") for own in groups.values() for cell in own))
+    zoos = list(dict.fromkeys(_zoo_of(rows, cell) for own in groups.values() for cell in own))
     with house_style():
         figure = Figure(figsize=(WIDTH_INCHES, 2.4 * len(zoos) + 0.2 + 0.16 * len(groups)), layout="constrained")
         grid = figure.subplots(len(zoos), len(PANELS), squeeze=False)
         for line, zoo in zip(grid, zoos, strict=True):
-            own = {name: [cell for cell in named if about(rows, cell, "of") == zoo] for name, named in groups.items()}
+            own = {name: [cell for cell in named if _zoo_of(rows, cell) == zoo] for name, named in groups.items()}
             for axes, panel in zip(line, PANELS, strict=True):
                 _draw_panel(axes, rows, own, panel)
             line[0].set_ylabel("(%)" if len(zoos) == 1 else f"{plain_label(zoo)} (%)")
@@ -76,6 +76,12 @@ def plot_code_size(rows: pd.DataFrame) -> Figure:
         more = f" Left out: {left_out} more; `figures: code_size: cells:` says which are shown." if left_out else ""
         add_note(figure, f"{INTERVALS_NOTE} {NOTE}{more}")
     return figure
+
+
+def _zoo_of(rows: pd.DataFrame, cell: str) -> str:
+    """Name of a cell's zoo; empty where the table does not say."""
+    zoo = about(rows, cell, "of")
+    return "" if pd.isna(zoo) else str(zoo)
 
 
 def _draw_panel(axes: Axes, rows: pd.DataFrame, groups: dict[str, list[str]], panel: Panel) -> None:
