@@ -11,7 +11,8 @@ from conftest import ROOT
 from peers import below, our_names, recorded
 from torch import nn
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
-from weightspace.autoencoder.settings import AutoencoderConfig, AutoencoderSettings, PositionTables
+from weightspace.autoencoder.settings import AutoencoderConfig, AutoencoderSettings
+from weightspace.autoencoder.settings_within import PositionTables
 from weightspace.autoencoder.windows import embed, windows
 from weightspace.errors import InputError
 from weightspace.nets.spec import build_spec

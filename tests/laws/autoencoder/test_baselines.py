@@ -8,7 +8,8 @@ from test_several_zoos import populations
 from weightspace.autoencoder.baselines import REBUILD, evaluate_baseline, rebuild, rebuild_pca
 from weightspace.autoencoder.data import checkpoints_by_split
 from weightspace.autoencoder.evaluate import HeldOutNetworks, held_out_networks
-from weightspace.autoencoder.settings import BaselineConfig, Conditioning
+from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.errors import InputError
 from weightspace.nets.forward import learned
 

@@ -8,7 +8,7 @@ from weightspace.autoencoder.evaluate import reconstruct
 from weightspace.autoencoder.model import start_at_principal_directions
 from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.refine import Refining, refined, refining_of
-from weightspace.autoencoder.settings import RefineConfig
+from weightspace.autoencoder.settings_within import RefineConfig
 from weightspace.autoencoder.train import train_autoencoder
 from weightspace.behavior import logit_mse, softmax_mse
 from weightspace.ensemble import outputs

@@ -11,7 +11,7 @@ from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import held_out_networks, reconstruct, reconstruction_metrics, with_statistics
 from weightspace.autoencoder.losses import Step, behavior_loss
 from weightspace.autoencoder.problem import autoencoder_data
-from weightspace.autoencoder.settings import Conditioning
+from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.autoencoder.store import read_autoencoder, write_autoencoder
 from weightspace.ensemble import conditioned, outputs
 from weightspace.images.tensors import normalize

@@ -54,3 +54,8 @@ def numbers_in(settings: dict[str, object], prefix: str = "") -> dict[str, float
 def plain_label(name: str) -> str:
     """What figures write where a cell has no label: its name, with blanks, acronyms in capitals."""
     return " ".join(ACRONYMS.get(word, word) for word in name.split("_"))
+
+
+def spoken_of(cell: Cell, word: str) -> dict[str, str | None]:
+    """Label and group of a baseline or a control that stands in a cell: those of the cell, where it has them."""
+    return {"label": cell.label and f"{cell.label}, {plain_label(word)}", "group": cell.group}

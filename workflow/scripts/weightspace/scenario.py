@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
-from weightspace.cells import cell_rows, plain_label
+from weightspace.cells import cell_rows, spoken_of
 from weightspace.chosen import ChosenNetworks
 from weightspace.images.settings import ImagesConfig
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
@@ -81,7 +81,7 @@ class Scenario(Settings):
     def recovery_baselines(self) -> dict[str, RecoveryBaselineConfig]:
         """Baselines of the recoveries, named after their recovery and kind."""
         return {
-            f"{name}_{kind}": RecoveryBaselineConfig(recovery=name, kind=kind, **_spoken_of(cell, kind))
+            f"{name}_{kind}": RecoveryBaselineConfig(recovery=name, kind=kind, **spoken_of(cell, kind))
             for name, cell in self.recoveries.items()
             for kind in cell.baselines
         }
@@ -90,7 +90,7 @@ class Scenario(Settings):
     def predictor_controls(self) -> dict[str, PredictorControlConfig]:
         """Controls of the predictors, named after their predictor, key and number."""
         return {
-            f"{name}_{key}": control.model_copy(update=_spoken_of(cell, key))
+            f"{name}_{key}": control.model_copy(update=spoken_of(cell, key))
             for name, cell in self.predictors.items()
             for key, control in cell.named_controls(name).items()
         }
@@ -298,8 +298,3 @@ class Scenario(Settings):
                 for named in value if isinstance(value, list) else [value]:
                     if named is not None:
                         yield f"{where}.{key}", target, named
-
-
-def _spoken_of(cell: RecoveryConfig | PredictorConfig, word: str) -> dict[str, str | None]:
-    """Label and group of a baseline or a control that stands in a cell: those of the cell, where it has them."""
-    return {"label": cell.label and f"{cell.label}, {plain_label(word)}", "group": cell.group}

@@ -13,7 +13,8 @@ from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.probe import probe_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
-from weightspace.autoencoder.settings import Conditioning, cells_of
+from weightspace.autoencoder.settings import cells_of
+from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.autoencoder.store import Stored
 from weightspace.autoencoder.windows import Window, joined, windows, windows_of
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance

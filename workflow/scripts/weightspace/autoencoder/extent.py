@@ -1,6 +1,6 @@
 """At how many positions a network has tokens, without a layout of them."""
 
-from weightspace.autoencoder.settings import Extent
+from weightspace.autoencoder.settings_within import Extent
 from weightspace.nets.spec import NetSpec
 from weightspace.token_rows import BatchNormTokens, longest_row, token_rows
 

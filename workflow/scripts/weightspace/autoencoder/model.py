@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
-from weightspace.autoencoder.settings import AutoencoderSettings, Extent, PositionTables
+from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.settings_within import Extent, PositionTables
 from weightspace.errors import InputError
 from weightspace.tokens import TokenLayout
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.data import query_pool
-from weightspace.autoencoder.settings import RefineConfig
+from weightspace.autoencoder.settings_within import RefineConfig
 from weightspace.behavior import DISTANCES
 from weightspace.ensemble import outputs
 from weightspace.errors import InputError
