@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -28,7 +29,7 @@ DIRECTIONS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
 PIECES = 40  # of a line between two points
 HALO = withStroke(linewidth=1.5, foreground="white")
 LABEL = {"fontsize": 6, "ha": "center", "va": "center", "path_effects": [HALO]}
-LEADER = {"arrowstyle": "-", "linewidth": 0.4, "color": "#555555", "shrinkA": 0, "shrinkB": 3}
+LEADER = {"linewidth": 0.4, "color": "#555555", "zorder": 3, "gid": "leader"}
 LEADER_PIECES = 8
 LEAST_LEADER = 7  # points from the marker to the label; nearer labels need no line
 FARTHER = 0.6  # square points of overlap that a label may have to be a point nearer
@@ -193,9 +194,10 @@ def label_points(axes: Axes, points: list[Point], joined: set[str]) -> None:
         center = axes.transData.transform(place)
         found = _best_place(center, np.array([extent.width, extent.height]), taken, written, axes)
         text.set_position(tuple((found.box.reshape(2, 2).mean(0) - center) / pixels))
-        if np.linalg.norm(found.end - center) > LEAST_LEADER * pixels:
-            line = axes.annotate("", place, tuple((found.end - center) / pixels), arrowprops=LEADER, **style)
-            line.set_in_layout(False)
+        length = np.linalg.norm(found.end - center) / pixels
+        if length > LEAST_LEADER:
+            start = center + MARKER_POINTS / length * (found.end - center)
+            axes.add_line(Line2D(*axes.transData.inverted().transform([start, found.end]).T, **LEADER))
         written = np.vstack([written, found.box])
         taken = np.vstack([taken, found.box, found.leader])
 
@@ -240,7 +242,7 @@ def _boxes_of(axes: Axes, points: list[Point], joined: set[str], pixels: float) 
 def _lines_of(axes: Axes, points: list[Point], joined: set[str]) -> list[np.ndarray]:
     """Corners of the line at 0 and of those that join points of a kind."""
     lines = [np.array([(x, 0.0) for x in axes.get_xlim()])]
-    for kind in joined:
+    for kind in sorted(joined):
         own = sorted((point for point in points if point.kind == kind), key=lambda point: point.across.mean)
         lines += [np.array([(point.across.mean, point.gain.mean) for point in own])] if len(own) > 1 else []
     return lines
