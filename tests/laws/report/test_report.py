@@ -453,6 +453,14 @@ def test_the_collapse_figure_grows_with_its_rows(metrics):
     assert heights[1] - heights[0] == pytest.approx(0.84 * len(CELLS))
 
 
+def test_of_fewer_than_five_models_each_is_drawn_and_no_interval():
+    source = Source("planted", "zoo", "few", 0)
+    rows = [source.row("test_accuracy", 0.5 + model / 10, subject=model, at=9) for model in range(2)]
+    (axes,) = plot_zoo_accuracy(joined(rows)).axes
+    assert axes.get_yticklabels()[0].get_text() == "few, epoch 9\n2 models: 55.0 %"
+    assert [line.get_xdata().tolist() for line in axes.lines[:2]] == [[0.5, 0.6], [0.55]]
+
+
 def test_a_diverged_model_is_counted_once(metrics):
     assert num_diverged(metrics[metrics["stage"] == "zoo"]) == 1
 

@@ -22,10 +22,11 @@ from weightspace.report.style import (
 
 BANDS = ((0.05, 0.95, 0.15), (0.25, 0.75, 0.3))  # quantiles of models, and how dark they are drawn
 ROW_INCHES = 0.26  # of a zoo that is measured once
+LEAST_MODELS = 5  # for a band and an interval; fewer are drawn one by one
 NOTE = (
     "Bands: 5 % to 95 % and 25 % to 75 % of the models' test accuracies. Mean of the last epoch with a 95 % bootstrap "
-    "interval over models; the highest is the best of all models on the test images. Models with a value that is not "
-    "finite are counted as diverged; accuracies that are not finite are in no band."
+    "interval over models; fewer than 5 models have neither, and each is drawn. The highest is the best of all models on the "
+    "test images. Models with a value that is not finite are counted as diverged; accuracies that are not finite are in no band."
 )
 
 
@@ -65,8 +66,10 @@ def _draw_once(axes: Axes, zoos: dict[str, pd.DataFrame]) -> None:
     (test_look, train_look), labels = LOOKS[:2], []
     for n, (label, rows) in enumerate(zoos.items()):
         test, train = accuracy_by_epoch(rows, "test").iloc[-1], accuracy_by_epoch(rows, "train")
-        for low, high, alpha in BANDS:
+        for low, high, alpha in BANDS if len(test) >= LEAST_MODELS else ():
             axes.hlines(n, test.quantile(low), test.quantile(high), color=test_look.color, alpha=alpha, linewidth=8)
+        if 1 < len(test) < LEAST_MODELS:
+            axes.plot(test, np.full(len(test), n), "|", color=test_look.color, markersize=8)
         for look, values in ((test_look, test), *([(train_look, train.iloc[-1])] if len(train) else [])):
             axes.plot(values.median(), n, marker=look.marker, color=look.color, linestyle="none")
         finite, diverged = test[np.isfinite(test)], num_diverged(rows)
@@ -86,17 +89,19 @@ def _models(values: pd.Series) -> str:
 
 
 def _mean_said(finite: pd.Series) -> str:
-    if len(finite) < 2:
-        return percent(finite.iloc[0]) if len(finite) else "none"
+    if len(finite) < LEAST_MODELS:
+        return percent(finite.mean()) if len(finite) else "none"
     return percent_with_interval(mean_interval(finite.to_numpy()[None]))
 
 
 def _draw_zoo(axes: Axes, label: str, rows: pd.DataFrame) -> None:
     test, train = accuracy_by_epoch(rows, "test"), accuracy_by_epoch(rows, "train")
     test_look, train_look = LOOKS[0], LOOKS[1]
-    for low, high, alpha in BANDS:
+    for low, high, alpha in BANDS if test.shape[1] >= LEAST_MODELS else ():
         bounds = test.quantile([low, high], axis=1)
         axes.fill_between(test.index, *bounds.to_numpy(), color=test_look.color, alpha=alpha, linewidth=0)
+    if test.shape[1] < LEAST_MODELS:
+        axes.plot(test.index, test, color=test_look.color, alpha=0.3, linewidth=0.8)
     for values, look, images in ((test, test_look, "test images"), (train, train_look, "training images")):
         if values.empty:  # of an imported zoo not all is known
             continue
