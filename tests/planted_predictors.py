@@ -11,7 +11,6 @@ from weightspace.predictor.originals import Originals
 from weightspace.predictor.reconstruct import target_of
 from weightspace.predictor.settings import PredictorConfig
 from weightspace.rng import generator_for
-from weightspace.store import TrainingState
 from weightspace.training import Trainee, train
 from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import ZooConfig
@@ -85,22 +84,3 @@ def target_for(config, spec, weights):
     layout = layout_of(spec.shapes, config.kernel_sizes, config.linear)
     kernels = to_kernels(layout, unflatten(spec, weights))
     return layout, target_of(layout, kernels, torch.arange(layout.num_kernels).expand(len(weights), -1), config)
-
-
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
-class DyingState(TrainingState):
-    """Saves whenever asked, and dies after some saves."""
-
-    def __init__(self, path, saves):
-        super().__init__(path, "key")
-        self.left = saves
-
-    def save_if_due(self, tensors, **metadata):
-        self.next_save = 0.0
-        super().save_if_due(tensors, **metadata)
-        self.left -= 1
-        if self.left == 0:
-            raise KilledError

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 import weightspace.autoencoder.train
+from killing import KilledError, eager_until
 from planted_zoos import stored_zoo
 from torch import nn
 from weightspace.autoencoder.batches import Sequences, draw_view, weights_of
@@ -356,19 +357,8 @@ AS_PUBLISHED = {
 def test_training_killed_at_any_step_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after, changes):
     problem = problem_of(**ALL_LOSSES, **changes)
     whole, curves = run(problem, tmp_path / "whole")
-
-    class KilledError(Exception):
-        pass
-
-    class Eager(TrainingState):
-        def save_if_due(self, tensors, **metadata):
-            self.next_save = 0.0
-            super().save_if_due(tensors, **metadata)
-            if metadata["step"] == killed_after:
-                raise KilledError
-
     with suppress(KilledError):
-        train_autoencoder([problem], SOURCE, Eager(tmp_path / "state", "run"))
+        train_autoencoder([problem], SOURCE, eager_until(killed_after)(tmp_path / "state", "run"))
     steps = []
     original = weightspace.autoencoder.train.batch_losses
     monkeypatch.setattr(weightspace.autoencoder.train, "batch_losses", lambda *args: steps.append(args[2]) or original(*args))

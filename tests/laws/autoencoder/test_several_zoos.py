@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 import weightspace.autoencoder.train
+from killing import KilledError, eager_until
 from planted_zoos import stored_zoo
 from small_scenario import read, scenario_content
 from test_autoencoder import EPOCHS, SOURCE, SPEC, SPLITS, config_of, planted_images
@@ -75,19 +76,8 @@ def trained_on(data, path, state=TrainingState):
 @pytest.mark.slow
 def test_training_on_several_zoos_killed_at_a_step_goes_on_bit_for_bit(tmp_path):
     data = data_of_zoos(config_of(**BOTH, steps=9, loss_scale="first_batch"), populations(tmp_path), CPU)
-
-    class KilledError(Exception):
-        pass
-
-    class Eager(TrainingState):
-        def save_if_due(self, tensors, **metadata):
-            self.next_save = 0.0
-            super().save_if_due(tensors, **metadata)
-            if metadata["step"] == 4:
-                raise KilledError
-
     with suppress(KilledError):
-        trained_on(data, tmp_path / "state", Eager)
+        trained_on(data, tmp_path / "state", eager_until(4))
     resumed, whole = (trained_on(data, tmp_path / name) for name in ("state", "whole"))
     for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(ours, theirs)

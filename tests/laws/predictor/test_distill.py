@@ -6,10 +6,9 @@ from math import cos, log, pi
 import pytest
 import torch
 import torch.nn.functional as F
+from killing import DyingState, KilledError
 from planted_predictors import (
     RESIDUAL,
-    DyingState,
-    KilledError,
     planted_images,
     planted_originals,
     predictor_config,

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from planted_predictors import DyingState, KilledError
+from killing import DyingState, KilledError
 from weightspace.errors import InputError
 from weightspace.predictor import reconstruct as module
 from weightspace.predictor.kernels import layout_of, to_kernels

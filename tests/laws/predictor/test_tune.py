@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from planted_predictors import RESIDUAL, DyingState, KilledError, predictor_config, random_net, target_for
+from killing import DyingState, KilledError
+from planted_predictors import RESIDUAL, predictor_config, random_net, target_for
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor import learn
 from weightspace.predictor import tune as module

@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
+from killing import DyingState, KilledError
 from planted import KINDS, as_problem, as_students, imitated, students_of, teacher_of, widened
-from planted_predictors import DyingState, KilledError
 from weightspace.nets.activations import ACTIVATIONS
 from weightspace.nets.forward import forward
 from weightspace.nets.spec import build_spec

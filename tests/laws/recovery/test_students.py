@@ -1,17 +1,16 @@
 """A student is its own: init, path and learning rate do not depend on the others, nor on whether its run was killed."""
 
-from contextlib import suppress
 from math import prod, sqrt
 
 import pytest
 import torch
+from killing import Eager, killed
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.recovery import students
 from weightspace.recovery.fit import Fit, squared_error
 from weightspace.recovery.settings import StudentsConfig
 from weightspace.recovery.students import descend, expand, initial_student, initial_students, start_adam
-from weightspace.store import TrainingState
 
 WIDE = build_spec(["conv 8 3", "activation", "flatten", "linear 300", "activation", "linear classes"], "g", (2, 8, 8), 200)
 SPEC = build_spec(["flatten", "linear 5", "activation", "linear classes"], "g", (1, 1, 3), 2)
@@ -161,37 +160,10 @@ def test_a_student_at_the_smallest_rate_stands_still_while_others_go_on_and_all_
 # killed runs
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
-class Eager(TrainingState):
-    """Saves whenever asked."""
-
-    def save_if_due(self, tensors, **metadata):
-        self.next_save = 0.0
-        super().save_if_due(tensors, **metadata)
-
-
 def train_killed(config, path, monkeypatch, after):
     """Train students and die at some step of either phase, before it is saved."""
-
-    class Deadly:
-        left = after
-
-        def __init__(self, *_):
-            pass
-
-        def update(self, *_):
-            type(self).left -= 1
-            if not self.left:
-                raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(students, "Progress", Deadly)
-        with suppress(KilledError):
-            train(config, state=Eager(path, "run"))
-    assert Deadly.left == 0
+    with killed(monkeypatch, students, after):
+        train(config, state=Eager(path, "run"))
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The trainer: each model of a stack as torch trains it alone, whatever stack, death or lack of memory it was trained through."""
 
 import re
-from contextlib import suppress
 from typing import get_args
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import weightspace.training
 from corner_images import planted_images
+from killing import Eager, killed
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR, OneCycleLR
 from weightspace.errors import InputError
@@ -275,35 +275,6 @@ def test_training_for_smoothness_makes_neighbors_more_alike():
 # killed runs and little memory
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
-class Eager(TrainingState):
-    """Saves whenever asked."""
-
-    def save_if_due(self, tensors, **metadata):
-        self.next_save = 0.0
-        super().save_if_due(tensors, **metadata)
-
-
-def deadly(updates):
-    """Progress that dies after so many epochs of stacks."""
-
-    class Deadly:
-        left = updates
-
-        def __init__(self, *_):
-            pass
-
-        def update(self, *_):
-            type(self).left -= 1
-            if not self.left:
-                raise KilledError
-
-    return Deadly
-
-
 def heavy_task(**about):
     """All at once."""
     recipe = recipe_of(
@@ -318,8 +289,7 @@ def heavy_task(**about):
 def test_a_run_killed_at_any_epoch_goes_on_bit_for_bit(tmp_path, monkeypatch, killed_after):
     """Of two stacks, with four epochs each."""
     task, state = heavy_task(counts_anew=killed_after % 2 == 0), Eager(tmp_path / "state", "run")
-    with monkeypatch.context() as patch, suppress(KilledError):
-        patch.setattr(weightspace.training, "Progress", deadly(killed_after))
+    with killed(monkeypatch, weightspace.training, killed_after):
         train(task, models_of(), state, 2)
     done, original = [], weightspace.training.train_epoch
     monkeypatch.setattr(weightspace.training, "train_epoch", lambda *args: done.append(args[-1]) or original(*args))

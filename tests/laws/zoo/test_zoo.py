@@ -1,6 +1,5 @@
 """A zoo is its models' identities: whatever stack, shard or death they were trained through."""
 
-from contextlib import suppress
 from itertools import combinations
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 import weightspace.training
 from corner_images import planted_images
+from killing import Eager, killed
 from torch import Tensor
 from weightspace.checkpoints import in_range, read_zoo, which_learned, write_index
 from weightspace.ensemble import learning_bar
@@ -294,38 +294,11 @@ def test_every_measure_is_a_metric_of_every_model_and_epoch(tmp_path):
 # faults
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing after it runs."""
-
-
-class Eager(TrainingState):
-    """Saves whenever asked."""
-
-    def save_if_due(self, tensors, **metadata):
-        self.next_save = 0.0
-        super().save_if_due(tensors, **metadata)
-
-
 def train_killed(config, path, monkeypatch, epochs, key="run"):
     """Train a zoo and die after so many epochs of stacks."""
-
-    class Deadly:
-        left = epochs
-
-        def __init__(self, *_):
-            pass
-
-        def update(self, *_):
-            type(self).left -= 1
-            if not self.left:
-                raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(weightspace.training, "Progress", Deadly)
-        with suppress(KilledError):
-            task = make_task(config, planted_images())
-            train_models(task, "planted", members(config), Eager(path, key), shard_writer(task, f"{path}.parts"))
-    assert Deadly.left == 0
+    with killed(monkeypatch, weightspace.training, epochs):
+        task = make_task(config, planted_images())
+        train_models(task, "planted", members(config), Eager(path, key), shard_writer(task, f"{path}.parts"))
 
 
 @pytest.mark.slow
