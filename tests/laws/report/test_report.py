@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import ROOT
-from tables import joined, write_cells
+from tables import joined, texts_of, write_cells
 from weightspace.autoencoder.figures.collapse import plot_collapse
 from weightspace.autoencoder.metrics import METRICS as OF_AUTOENCODERS
 from weightspace.errors import InputError
@@ -125,12 +125,6 @@ def rows_of(source, columns):
         for name, values in columns.items()
         for model, value in enumerate(values)
     ]
-
-
-def texts_of(figure):
-    """All that is written in a figure, in one line."""
-    artists = figure.findobj(lambda artist: hasattr(artist, "get_text"))
-    return " ".join(" ".join(artist.get_text() for artist in artists).split())
 
 
 @pytest.fixture(scope="module")

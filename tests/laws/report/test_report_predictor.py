@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from tables import joined
+from tables import drawn, joined
 from weightspace.errors import InputError
 from weightspace.predictor.figures.error import plot_predictor_error
 from weightspace.predictor.figures.kernels import ROWS, plot_predictor_kernels, scaled_kernels, spread_kernels, strip_of
@@ -28,7 +28,7 @@ from weightspace.predictor.metrics import KERNELS_SCHEMA, SPECTRA_SCHEMA
 from weightspace.report.intervals import Interval
 from weightspace.report.registry import metric_named
 from weightspace.report.select import value_matrix
-from weightspace.report.style import house_style, write_figure
+from weightspace.report.style import write_figure
 from weightspace.table import SCHEMA, Source
 
 BYTES = {"digits": 24_000.0, "cifar10": 1_090_000.0}  # of originals
@@ -148,19 +148,6 @@ def planted_kernels(cells=("digits_h16", "digits_h32"), layers=(5, 3, 3), number
                 row |= {"filter": n // 4, "channel": n % 4, "original": original.tolist(), "predicted": predicted.tolist()}
                 rows.append(row)
     return joined(pa.Table.from_pylist(rows, schema=KERNELS_SCHEMA).to_pandas(), about(cells))
-
-
-def texts_of(figure):
-    """All that is written in a figure, in one line."""
-    artists = figure.findobj(lambda artist: hasattr(artist, "get_text"))
-    return " ".join(" ".join(artist.get_text() for artist in artists).split())
-
-
-def drawn(figure):
-    """Everything written in a figure whose layout was also made."""
-    with house_style():
-        figure.draw_without_rendering()
-    return texts_of(figure)
 
 
 def errorbars(axes):

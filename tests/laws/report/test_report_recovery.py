@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from matplotlib.legend import Legend
 from scipy.cluster.hierarchy import fcluster, linkage
-from tables import joined, write_cells
+from tables import drawn, joined, write_cells
 from weightspace.errors import InputError
 from weightspace.recovery.figures.clusters import plot_recovery_clusters, trees_of
 from weightspace.recovery.figures.coverage import plot_recovery_coverage
@@ -27,7 +27,6 @@ from weightspace.report.reference import keep_reference
 from weightspace.report.regenerate import regenerate
 from weightspace.report.registry import figure_named, figures_of, metric_named
 from weightspace.report.select import Side, cells_named, interval_of, is_reading, paired_interval, value_matrix
-from weightspace.report.style import house_style
 from weightspace.table import SCHEMA, Source, read_table, write_metrics, write_table
 
 CLAIMS = ROOT / "config" / "claims.yaml"
@@ -153,19 +152,6 @@ def planted_neurons(cells=None, units=20, missing=0):
             row |= {"angle_degrees": float("nan") if lost else float(neuron), "shape": list(shape), "teacher": teacher.tolist()}
             rows.append(row | {"recovered": None if lost else near.tolist()})
     return pa.Table.from_pylist(rows, schema=NEURONS_SCHEMA)
-
-
-def texts_of(figure):
-    """All that is written in a figure, in one line."""
-    artists = figure.findobj(lambda artist: hasattr(artist, "get_text"))
-    return " ".join(" ".join(artist.get_text() for artist in artists).split())
-
-
-def drawn(figure):
-    """Everything written in a figure whose layout was also made."""
-    with house_style():
-        figure.draw_without_rendering()
-    return texts_of(figure)
 
 
 @pytest.fixture(scope="module")
