@@ -76,6 +76,7 @@ def test_targets_are_each_networks_own_answers(tmp_path):
     assert [spec.activation for spec in data.specs] == [each.zoo.spec_of(model).activation for model in splits["train"].models]
 
 
+@pytest.mark.slow
 def test_what_is_measured_of_a_network_is_measured_with_its_own_activation(tmp_path):
     each = population(tmp_path / "zoo", ODD)
     _, splits, stored = trained_on(each, tmp_path, **BEHAVIOR, steps=3, window=None)

@@ -102,7 +102,7 @@ FITS = {
         "models": [0, 2], "controls": {"small": {"architecture": "mlp 3"}}}}),
     "an alignment": (ARCHITECTURES, {"alignments": {"zoo": "mine", "epoch": 2, "kind": "different_init"}}),
 }  # fmt: skip
-UNLIKE = "models of zoo 'mine' are needed that are alike, and they differ in"
+UNLIKE = "takes models that are alike, and those of zoo 'mine' differ in"
 REFUSED = {
     "an autoencoder of two architectures": (
         ARCHITECTURES, {"autoencoders": AUTOENCODER}, "autoencoders.own.zoo: networks of zoo 'mine' have weights in"),

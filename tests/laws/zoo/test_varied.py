@@ -133,6 +133,7 @@ def test_joined_shards_are_the_zoo_trained_as_one(mixed, tmp_path):
     assert rows.equals(table.sort_by([("model", "ascending"), ("epoch", "ascending")]))
 
 
+@pytest.mark.slow
 def test_one_model_a_stack_is_the_same_to_rounding(mixed, tmp_path):
     config, zoo, _ = mixed
     alone, _ = train(config.model_copy(update={"stack_size": 1}), tmp_path / "alone")

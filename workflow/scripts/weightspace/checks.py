@@ -72,8 +72,8 @@ def _unlike_problems(
     own = stacks_of(zoo, models) if isinstance(zoo, ZooConfig) else []
     for setting in settings:
         if len(found := list(dict.fromkeys(str(spelled(getattr(stack, setting))) for stack in own))) > 1:
-            told = f"they differ in {setting} ({found[0]!r}, {found[1]!r})"
-            yield key, f"models of zoo {name!r} are needed that are alike, and {told}"
+            told = f"those of zoo {name!r} differ in {setting} ({found[0]!r}, {found[1]!r})"
+            yield key, f"takes models that are alike, and {told}"
             return
 
 

@@ -45,10 +45,10 @@ def members(config: ZooConfig) -> list[Member]:
 
 def stacks_of(config: ZooConfig, models: list[int] | None) -> list[ZooConfig]:
     """The stacks that some models of a zoo are in, or all; models that it does not have are in none."""
-    stacks = config.stacks
+    stacks, wanted = config.stacks, set(models or [])
     if models is None or len(stacks) == 1:
         return stacks
-    return [stacks[n] for n in sorted({member.stack for member in members(config) if member.model in models})]
+    return [stacks[n] for n in sorted({member.stack for member in members(config) if member.model in wanted})]
 
 
 def spelled(value: object) -> object:

@@ -26,8 +26,6 @@ MOST_MODELS = 1_000_000
 InitName = Literal[tuple(INITS)]
 DrawsName = Literal["combination", "teacher", "original"]
 PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "val_logits")
-
-
 # Settings of recipes that may vary within a zoo, in the order of their fields: the first that is listed varies slowest.
 VARIABLE = {name: field for name, field in Recipe.model_fields.items() if name not in (*Cell.model_fields, "images")}
 
@@ -48,7 +46,7 @@ Varied = create_model(
 
 
 class ZooConfig(Recipe):
-    """One population, of one network or of thousands: every combination of init, learning rate and decay, `num_seeds` times."""
+    """One population, of one network or of thousands: every combination of what its lists name, `num_seeds` times."""
 
     source: Literal["trained"] = Field("trained", exclude=True, description="trained here")
     inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights")
