@@ -95,8 +95,10 @@ def card(specs: list[NetSpec], models: pd.DataFrame, files: list[str], name: str
         lines.append(
             f"Test accuracy at epoch {epochs[-1]}: median {middle:.3f}, from {low:.3f} to {high:.3f} for 90 % of the models.\n"
         )
+    modules_named = " Its column `network` names the module of each." if len(specs) > 1 else ""
     lines.append(
-        "`models.parquet` says of each file what is known: split, seeds, losses and accuracies, as far as they were measured.\n"
+        "`models.parquet` says of each file what is known: split, seeds, losses and accuracies, as far as they were measured."
+        f"{modules_named}\n"
     )
     return "\n".join([*lines, LOADING.format(file=files[0], module=modules[0], shape=", ".join(map(str, specs[0].image_shape)))])
 
@@ -125,7 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
         files = export_zoo(zoo, models, asked.folder, asked.zoo.name)
     except InputError as error:
         sys.exit(f"error: {error}")
-    print(f"{asked.folder}: {len(files)} state dicts, first {files[0]}, with network.py, models.parquet and README.md")
+    print(f"{asked.folder}: {len(files)} state dicts, first {files[0]}, with what loads them, models.parquet and README.md")
 
 
 if __name__ == "__main__":
