@@ -155,16 +155,16 @@ def parts_named(*cells):
     return [folder for name in names for folder in parts_of(name)]
 
 
-def shard_mb(wildcards, most_models=None):
+def shard_mb(wildcards, most_models=None, **of):
     """Weights of one shard, or of so many of its models where it has more."""
     zoo = settings.zoos[wildcards.zoo]
     num_models = min(ceil(zoo.num_models / zoo.num_shards), most_models or zoo.num_models)
-    return weights_mb(settings, wildcards.zoo, num_models, num_stored(settings, wildcards.zoo))
+    return weights_mb(settings, wildcards.zoo, num_models, num_stored(settings, wildcards.zoo), **of)
 
 
 def part_mb(wildcards):
-    """Weights of one part, and what it takes to write it."""
-    return 3 * shard_mb(wildcards, settings.zoos[wildcards.zoo].stack_size)
+    """Weights of one part, of the largest architecture, and what it takes to write it."""
+    return 3 * shard_mb(wildcards, settings.zoos[wildcards.zoo].stack_size, of=max)
 
 
 def read_mb(cell):

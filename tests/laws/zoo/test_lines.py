@@ -177,7 +177,7 @@ def test_networks_with_batch_norms_get_the_statistics_of_the_images_and_others_s
 
 
 def test_rows_are_of_listed_metrics_one_for_each_pair_and_place(tmp_path):
-    rows = alignment_metrics(config_of(), models_of(spec_of(), 13), planted_images(), SOURCE)
+    rows = alignment_metrics(config_of(), [models_of(spec_of(), 13)], planted_images(), SOURCE)
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     table = pd.DataFrame(rows)
     assert not table.duplicated(["metric", "subject", "at"]).any()
@@ -194,15 +194,15 @@ def test_rows_are_of_listed_metrics_one_for_each_pair_and_place(tmp_path):
 
 def test_rows_do_not_depend_on_how_many_are_computed_together(monkeypatch):
     models = models_of(spec_of(), 9)
-    whole = alignment_metrics(config_of(), models, planted_images(), SOURCE)
+    whole = alignment_metrics(config_of(), [models], planted_images(), SOURCE)
     monkeypatch.setattr(weightspace.zoo.lines, "AT_ONCE", 1)
-    alone = alignment_metrics(config_of(), models, planted_images(), SOURCE)
+    alone = alignment_metrics(config_of(), [models], planted_images(), SOURCE)
     assert [{**row, "value": 0} for row in whole] == [{**row, "value": 0} for row in alone]
     assert [row["value"] for row in whole] == pytest.approx([row["value"] for row in alone], rel=1e-4, abs=1e-5)
 
 
 def test_num_bounds_pairs_and_soups(capsys):
-    rows = pd.DataFrame(alignment_metrics(config_of(num=2, soups=[2, 11]), models_of(spec_of(), 10), planted_images(), SOURCE))
+    rows = pd.DataFrame(alignment_metrics(config_of(num=2, soups=[2, 11]), [models_of(spec_of(), 10)], planted_images(), SOURCE))
     assert rows.groupby("metric")["subject"].nunique().to_dict() == dict.fromkeys(rows["metric"].unique(), 2)
     assert set(rows.loc[rows["metric"] == "soup_loss_naive", "at"]) == {2}
     said = capsys.readouterr().out
@@ -212,7 +212,7 @@ def test_num_bounds_pairs_and_soups(capsys):
 
 def test_without_two_models_there_is_a_sentence():
     with pytest.raises(InputError, match="zoo 'planted' has no two usable test models for kind same_init at epoch 3"):
-        alignment_metrics(config_of(kind="same_init"), models_of(spec_of(), 4), planted_images(), SOURCE)
+        alignment_metrics(config_of(kind="same_init"), [models_of(spec_of(), 4)], planted_images(), SOURCE)
 
 
 @pytest.mark.parametrize("canonical", [False, True])
@@ -226,7 +226,7 @@ def test_models_are_the_test_models_that_did_not_diverge_at_their_epoch(canonica
         for epoch in (0, 3)
     ])  # fmt: skip
     zoo = stored_zoo(tmp_path / "zoo", spec, [0, 3], weights)
-    models = models_to_align(config_of(canonical=canonical), zoo, table, CPU)
+    (models,) = models_to_align(config_of(canonical=canonical), zoo, table, CPU)
     assert models.inits == {0: "i0", 4: "i0", 5: "i1"}
     assert "left out diverged test models: 2 of 4" in capsys.readouterr().out
     same = torch.equal(models.weights, weights[[0, 4, 5], 1])

@@ -22,6 +22,7 @@ from weightspace.training import new_stack
 from weightspace.zoo.metrics import METRICS
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.train import (
+    IDENTITY,
     MEASURES,
     TrainedModels,
     join_shards,
@@ -216,7 +217,7 @@ def test_a_model_that_diverged_is_a_row_like_others(tmp_path):
         member = members(config)[row["model"]]
         assert row["diverged"] == (member.learning_rate == 1e30 and row["epoch"] > 0)
         assert row["split"] == split_of(member, config)
-        assert {name: row[name] for name in member._fields} == member._asdict()
+        assert {name: row[name] for name in IDENTITY} == dict(zip(IDENTITY, member, strict=False))
     healthy = [member.model for member in members(config) if member.learning_rate == 0.01]
     alone, _ = train(config, tmp_path / "alone", [members(config)[n] for n in healthy])
     assert torch.equal(alone.weights, trained.weights[healthy])

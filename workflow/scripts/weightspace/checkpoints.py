@@ -2,9 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -15,8 +17,8 @@ from torch import Tensor
 from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
 from weightspace.jobs import MANIFEST, Job
-from weightspace.nets.spec import NetSpec, build_spec
-from weightspace.parts import AVERAGED, Epoch, Part, read_checkpoints, read_part, write_part
+from weightspace.nets.spec import NetSpec, build_spec, by_spec
+from weightspace.parts import AVERAGED, Epoch, Part, Shapes, read_checkpoints, read_part, write_part
 from weightspace.store import load_tensors, save_tensors
 
 
@@ -24,11 +26,15 @@ class Zoo(NamedTuple):
     """A zoo on disk, or some of its models: what its index says. Weights are read when they are asked for."""
 
     path: Path  # of the index
-    spec: NetSpec
+    spec: NetSpec  # of all models but those that have another
     epochs: list[int]  # whose weights are stored
     bar: float | None  # train accuracy above which a model has learned more than a constant answer; None: not known
     parts: list[Part]
     averaged: bool = False  # whether the mean weights of the last epochs are stored too, as of the epoch AVERAGED
+    other: Mapping[int, NetSpec] = MappingProxyType({})  # specs of models that differ
+
+    def spec_of(self, model: int) -> NetSpec:
+        return self.other.get(model, self.spec)
 
     @property
     def stored(self) -> list[Epoch]:
@@ -48,7 +54,8 @@ class Zoo(NamedTuple):
     def checkpoints(self, places: Sequence[tuple[int, Epoch]]) -> Float32[Tensor, "checkpoint weight"]:
         """Flat weights at (model, epoch) places, in their order; nothing else is read.
 
-        Raises InputError naming the index if a place is not stored, or the part that is damaged or another's.
+        Raises InputError naming the index if a place is not stored or models have unlike weights, or the part that is damaged or
+        another's.
         """
         part_of = {model: part for part in self.parts for model in part.models}
         wanted: dict[Path, list[int]] = {}
@@ -58,13 +65,25 @@ class Zoo(NamedTuple):
             if epoch not in self.stored:
                 raise InputError(f"{self.path}: has weights of epochs {', '.join(map(str, self.stored))}, not of {epoch}")
             wanted.setdefault(part_of[model].path, []).append(n)
-        weights = torch.empty(len(places), self.spec.num_weights)
+        shapes = self._shapes({model for model, _ in places})
+        weights = torch.empty(len(places), sum(map(prod, shapes.values())))
         for numbers in wanted.values():
             chosen = [places[n] for n in numbers]
-            found = read_checkpoints(part_of[chosen[0][0]], self.spec.shapes, chosen)
+            found = read_checkpoints(part_of[chosen[0][0]], shapes, chosen)
             for n, values in zip(numbers, found, strict=True):
                 weights[n] = values
         return weights
+
+    def _shapes(self, models: Collection[int]) -> Shapes:
+        """Of the parameters of all these models."""
+        if not self.other or not models:
+            return self.spec.shapes
+        models = sorted(models)
+        (first, _), *others = by_spec(map(self.spec_of, models))
+        if unlike := [places[0] for spec, places in others if spec.shapes != first.shapes]:
+            told = f"models {models[0]} and {models[unlike[0]]} are of architectures whose weights differ in shape"
+            raise InputError(f"{self.path}: {told}: take models of one of them")
+        return first.shapes
 
 
 def read_zoo(path: str | Path) -> Zoo:
@@ -72,7 +91,10 @@ def read_zoo(path: str | Path) -> Zoo:
     path = Path(path, MANIFEST) if Path(path).is_dir() else Path(path)
     _, about = load_tensors(path)
     parts = [Part(path.parent / file, *rest) for file, *rest in about["parts"]]
-    return Zoo(path, build_spec(**about["spec"]), about["epochs"], about["bar"], parts, about.get("averaged", False))
+    other = {}
+    for spec, models in about.get("other", []):
+        other |= dict.fromkeys(models, build_spec(**spec))
+    return Zoo(path, build_spec(**about["spec"]), about["epochs"], about["bar"], parts, about.get("averaged", False), other)
 
 
 def write_index(path: str | Path, zoo: Zoo, job: Job | None = None, place: Path | None = None) -> None:
@@ -81,12 +103,16 @@ def write_index(path: str | Path, zoo: Zoo, job: Job | None = None, place: Path 
     parts = [[Path(os.path.relpath(part.path, start)).as_posix(), *part[1:]] for part in zoo.parts]
     about = {"spec": zoo.spec.description, "epochs": zoo.epochs, "bar": zoo.bar, "parts": parts}
     about |= {"averaged": True} if zoo.averaged else {}  # so that other indices stay those that were written before
+    if zoo.other:
+        models = list(zoo.other)
+        about["other"] = [[spec.description, [models[n] for n in places]] for spec, places in by_spec(zoo.other.values())]
     save_tensors(path, {}, about, job, place)
 
 
 class Networks(NamedTuple):
-    """Networks of a zoo at one epoch."""
+    """Networks of a zoo at one epoch, all of one spec."""
 
+    spec: NetSpec
     weights: Float32[Tensor, "model weight"]
     models: list[int]  # their indices in the zoo
 
@@ -98,11 +124,17 @@ class ZooWriter:
     """
 
     def __init__(
-        self, folder: str | Path, spec: NetSpec, epochs: Sequence[int], bar: float | None, averaged: bool = False
+        self,
+        folder: str | Path,
+        spec: NetSpec,
+        epochs: Sequence[int],
+        bar: float | None,
+        averaged: bool = False,
+        other: Mapping[int, NetSpec] = MappingProxyType({}),
     ) -> None:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(f"{self.folder.name}.partial")
-        self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [], averaged)
+        self.zoo = Zoo(self.folder / MANIFEST, spec, list(epochs), bar, [], averaged, other)
 
     @property
     def num_models(self) -> int:
@@ -126,8 +158,9 @@ class ZooWriter:
         return whole
 
     def write(self, models: Sequence[int], parameters: dict[str, Float32[Tensor, "..."]]) -> None:
-        """Write one part: some models, by their indices in the zoo, each parameter as [model, stored, *shape], float32."""
-        shapes = {name: (len(models), len(self.zoo.stored), *shape) for name, shape in self.zoo.spec.shapes.items()}
+        """Write one part: models of one spec, by their indices in the zoo, each parameter as [model, stored, *shape], float32."""
+        own = self.zoo.spec_of(models[0])
+        shapes = {name: (len(models), len(self.zoo.stored), *shape) for name, shape in own.shapes.items()}
         if {name: tuple(values.shape) for name, values in parameters.items()} != shapes:
             raise ValueError(f"parameters are not of the shapes {shapes}")
         if any(values.dtype != torch.float32 for values in parameters.values()):
@@ -152,7 +185,7 @@ class ZooWriter:
 def chosen_networks(zoo: Zoo, chosen: ChosenNetworks) -> Networks:
     """The networks of a zoo that a cell takes.
 
-    Raises InputError naming the zoo if a model or the epoch is not there, or if a model diverged.
+    Raises InputError naming the zoo if a model or the epoch is not there, if a model diverged, or if they are of several specs.
     """
     name = f"zoo {chosen.zoo!r}"
     models = zoo.models if chosen.models is None else chosen.models
@@ -161,11 +194,15 @@ def chosen_networks(zoo: Zoo, chosen: ChosenNetworks) -> Networks:
         raise InputError(f"{name} keeps epochs {', '.join(map(str, zoo.epochs))}, not {epoch}")
     if missing := sorted(set(models) - set(zoo.models)):
         raise InputError(f"{name} has models 0 to {len(zoo.models) - 1}, no {missing[0]}")
+    (spec, _), *others = by_spec(map(zoo.spec_of, models))
+    if others:
+        told = f"models {models[0]} and {models[others[0][1][0]]} differ in activation or architecture"
+        raise InputError(f"{name}: {told}: name `models` that are alike")
     weights = zoo.checkpoints([(model, epoch) for model in models])
     if lost := [str(model) for model, usable in zip(models, in_range(weights), strict=True) if not usable]:
         told = f"model {lost[0]} diverged, or lacks" if len(lost) == 1 else f"models {', '.join(lost)} diverged, or lack"
         raise InputError(f"{name}: {told} epoch {epoch}: lower its learning_rates, or name other models")
-    return Networks(weights, models)
+    return Networks(spec, weights, models)
 
 
 def which_learned(models: pa.Table, bar: float | None) -> str:

@@ -1,6 +1,7 @@
 """Checks before the first job: what only several sections of a scenario show together, and layers that must fit images."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from weightspace.autoencoder.extent import extent_of
@@ -20,10 +21,11 @@ from weightspace.recovery.settings import (
 )
 from weightspace.scenario import Scenario
 from weightspace.settings import told
-from weightspace.zoo.members import groups_of, lonely_init, members, split_of, too_few
-from weightspace.zoo.settings import AlignmentConfig, ZooConfig
+from weightspace.zoo.members import groups_of, lonely_init, members, spelled, split_of, stacks_of, too_few
+from weightspace.zoo.settings import VARIABLE, AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import ZooCell
 
+KINDS = ("architecture", "activation")  # settings that networks have in common which are one stack
 ONE_FUNCTION = {"tanh", "sigmoid"}  # sigmoid(2z) = (1 + tanh z) / 2: networks of one are networks of the other
 
 
@@ -36,9 +38,10 @@ def check_scenario(scenario: Scenario, name: str) -> None:
 
 def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos that cannot be made, or whose networks are not what a cell needs, and why."""
-    for name in scenario.zoos:
-        if made := _made_of(scenario, name):
-            yield from _unreadable(f"zoos.{name}.architecture", *made, needs=None)
+    for name, zoo in scenario.zoos.items():
+        key = "varied.architecture" if "architecture" in getattr(zoo, "choices", {}) else "architecture"
+        for made in _made_of(scenario, name):
+            yield from _unreadable(f"zoos.{name}.{key}", *made, needs=None)
     readers = {f"autoencoders.{name}": cell for name, cell in scenario.autoencoders.items()}
     readers |= {f"baselines.{name}": cell for name, cell in scenario.baselines.items()}
     for key, name in ((key, zoo) for key, cell in readers.items() for zoo in cell.zoos):
@@ -46,9 +49,9 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"{key}.zoo", f"zoo {name!r}: {problem}"
     for key, cell in scenario.takers_of_networks.items():
-        made = _made_of(scenario, cell.zoo)
-        if made and not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
-            yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
+        for made in _made_of(scenario, cell.zoo, cell.models):
+            if not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
+                yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
         yield from _choice_problems(scenario, key, cell)
 
 
@@ -59,6 +62,19 @@ def _choice_problems(scenario: Scenario, key: str, cell: ChosenNetworks) -> Iter
         yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images, which tell whether its models have learned: give it `images`"
     if isinstance(zoo, ZooConfig) and cell.models is not None and max(cell.models) >= zoo.num_models:
         yield f"{key}.models", f"zoo {cell.zoo!r} has models 0 to {zoo.num_models - 1}"
+    yield from _unlike_problems(zoo, f"{key}.models", cell.zoo, cell.models, KINDS)
+
+
+def _unlike_problems(
+    zoo: ZooCell, key: str, name: str, models: list[int] | None, settings: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Why models that should have these settings in common do not."""
+    own = stacks_of(zoo, models) if isinstance(zoo, ZooConfig) else []
+    for setting in settings:
+        if len(found := list(dict.fromkeys(str(spelled(getattr(stack, setting))) for stack in own))) > 1:
+            told = f"those of zoo {name!r} differ in {setting} ({found[0]!r}, {found[1]!r})"
+            yield key, f"takes models that are alike, and {told}"
+            return
 
 
 def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
@@ -68,6 +84,7 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, cell in scenario.autoencoders.items():
         yield from _autoencoder_problems(scenario, f"autoencoders.{name}", cell)
     for name, cell in scenario.baselines.items():
+        yield from _structure_problems(scenario, f"baselines.{name}.zoo", cell.zoo)
         yield from _order_problems(scenario, f"baselines.{name}.align", cell, cell.zoo)
         yield from _baseline_problems(scenario.zoos[cell.zoo], f"baselines.{name}.kind", cell)
     for name, cell in scenario.recoveries.items():
@@ -84,10 +101,14 @@ def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> 
         yield f"{key}.zoo", f"zoo {cell.zoo!r} has no images that its models could be measured on: give it `images`"
     if not isinstance(zoo, ZooConfig):  # whose models' inits are known where they are read
         return
-    inits = {model.model: model.init_identity(zoo) for model in members(zoo) if split_of(model, zoo) == "test"}
+    stacks, kinds = zoo.stacks, defaultdict(dict)
+    for model in members(zoo):
+        if split_of(model, zoo) == "test":
+            kind = tuple(str(getattr(stacks[model.stack], setting)) for setting in KINDS)
+            kinds[kind][model.model] = model.init_identity(zoo)
     if not _has_hidden_layers(scenario, cell.zoo):
         yield f"{key}.zoo", f"networks of zoo {cell.zoo!r} have no hidden layers to align"
-    elif not groups_of(inits, 2, cell.kind):
+    elif not any(groups_of(inits, 2, cell.kind) for inits in kinds.values()):
         yield f"{key}.kind", f"zoo {cell.zoo!r} has no two test models for {cell.kind}"
 
 
@@ -100,12 +121,13 @@ def _order_problems(
 
 def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
     for zoo in cell.zoos:
+        yield from _structure_problems(scenario, f"{key}.zoo", zoo)
         yield from _order_problems(scenario, f"{key}.align", cell, zoo)
         if cell.behavior_weight and scenario.zoos[zoo].images is None:
             yield f"{key}.behavior_weight", f"zoo {zoo!r} has no images to ask its networks about: give it `images`"
         if set(VIEWS[cell.views]) != {"original"} and not _has_hidden_layers(scenario, zoo):
             yield f"{key}.views", f"networks of zoo {zoo!r} have no hidden layers to permute, only views: original"
-    known = {zoo: made for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
+    known = {zoo: made[0] for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
     extents = {zoo: extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
     for zoo, extent in extents.items():
         for name, problem in (cell.position_tables.too_small(extent) if cell.position_tables else {}).items():
@@ -116,8 +138,14 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
 
 def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
     """Whether networks of a zoo have hidden layers, as far as the settings say."""
-    made = _made_of(scenario, name)
-    return made is None or len(_spec_of(made).layers) > 1
+    return all(len(_spec_of(made).layers) > 1 for made in _made_of(scenario, name))
+
+
+def _structure_problems(scenario: Scenario, key: str, name: str) -> Iterator[tuple[str, str]]:
+    """Why the networks of a zoo cannot be encoded as one, if they cannot."""
+    first, *others = [_spec_of(made) for made in _made_of(scenario, name)] or [None]
+    if any(other.structure != first.structure for other in others):
+        yield key, f"networks of zoo {name!r} have weights in unlike places: name a zoo for each architecture, as in zoo: [a, b]"
 
 
 class _Made(NamedTuple):
@@ -128,13 +156,15 @@ class _Made(NamedTuple):
     num_classes: int
 
 
-def _made_of(scenario: Scenario, name: str) -> _Made | None:
-    """Networks of a zoo; None of an imported one whose files alone tell them."""
+def _made_of(scenario: Scenario, name: str, models: list[int] | None = None) -> list[_Made]:
+    """Networks of each architecture of a zoo, or of some models of it; none of an imported one whose files alone tell them."""
     zoo = scenario.zoos[name]
     if zoo.architecture is None or zoo.images is None:
-        return None
+        return []
     images = scenario.images[zoo.images]
-    return _Made(zoo.architecture, images.image_shape, images.num_classes)
+    layers = [stack.architecture for stack in stacks_of(zoo, models)] if isinstance(zoo, ZooConfig) else [zoo.architecture]
+    different = [each for n, each in enumerate(layers) if each not in layers[:n]]
+    return [_Made(each, images.image_shape, images.num_classes) for each in different]
 
 
 def _spec_of(made: _Made) -> NetSpec:
@@ -169,8 +199,8 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    if (zoo := scenario.zoo_of(teacher)) and (layers := zoo.architecture):
-        yield from _without_units(f"{key}.teacher", layers, shape, outputs)
+    for made in _made_of(scenario, teacher.zoo, teacher.models) if isinstance(teacher, ZooTeachers) else []:
+        yield from _without_units(f"{key}.teacher", *made)
 
 
 def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outputs: int) -> Iterator[tuple[str, str]]:
@@ -183,12 +213,9 @@ def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outp
 
 
 def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iterator[tuple[str, str]]:
-    owner = scenario.zoo_of(teacher)
-    if owner is None:
+    if not isinstance(teacher, ZooTeachers):
         yield key, "only teachers of a zoo have pixels to choose from"
-        return
-    images = scenario.images[owner.images]
-    if owner.architecture and build_spec(owner.architecture, "relu", images.image_shape, images.num_classes).layers[0].slides:
+    elif any(_spec_of(made).layers[0].slides for made in _made_of(scenario, teacher.zoo, teacher.models)):
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 
@@ -210,8 +237,8 @@ def _predictor_problems(scenario: Scenario, key: str, cell: PredictorConfig) -> 
 
 def _output_size(scenario: Scenario, cell: PredictorConfig) -> int | None:
     """Side of what a cell's predictors put out, if the settings tell it; raises InputError if they have nothing to predict."""
-    made = _made_of(scenario, cell.zoo)
-    return made and output_size(predicted_layers(_spec_of(made).shapes, cell.kernel_sizes, cell.linear))
+    made = _made_of(scenario, cell.zoo, cell.models)
+    return output_size(predicted_layers(_spec_of(made[0]).shapes, cell.kernel_sizes, cell.linear)) if made else None
 
 
 def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig) -> Iterator[tuple[str, str]]:
@@ -221,6 +248,8 @@ def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig
         yield key, f"zoo {name!r} keeps no mean weights of last epochs, which only a trained zoo with averaged_epochs does"
     if cell.kind == "small" and not isinstance(zoo, ZooConfig):
         yield key, f"zoo {name!r} is not trained here, so that small networks cannot be trained as its models were"
+    if cell.kind == "small":  # which are one stack
+        yield from _unlike_problems(zoo, key, name, scenario.predictors[cell.predictor].models, VARIABLE)
     if cell.architecture is not None and (images := scenario.images.get(zoo.images)):
         yield from _unreadable(f"{key}.architecture", cell.architecture, images.image_shape, images.num_classes, None)
     if cell.teacher is not None:
@@ -229,6 +258,7 @@ def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig
 
 def _teacher_problems(scenario: Scenario, key: str, teacher: str, originals: str) -> Iterator[tuple[str, str]]:
     """Why networks of one zoo cannot teach the predictors of another's."""
+    yield from _unlike_problems(scenario.zoos[teacher], key, teacher, None, KINDS)
     theirs, ours = (scenario.images.get(scenario.zoos[name].images) for name in (teacher, originals))
     if theirs is None:
         yield key, f"zoo {teacher!r} has no images: give it `images`"

@@ -1,5 +1,6 @@
 """Many networks as one: run a stack, measure it, set its running statistics."""
 
+from collections.abc import Callable, Sequence
 from math import ceil, prod, sqrt
 
 import torch
@@ -8,12 +9,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from weightspace.nets.forward import forward, move_statistics, unflatten
-from weightspace.nets.spec import NetSpec
+from weightspace.nets.spec import NetSpec, by_spec
 from weightspace.nets.steps import Training
 
 CHUNK = {"cpu": 2**22, "cuda": 2**29}  # numbers of feature maps in a call of forward: on a CPU more wait for memory
 TOGETHER = 4  # models in a call, at least: convolutions of one model alone take longer
 RECALIBRATION_BATCH = 256  # images at most, whose statistics count as one batch's
+
+
+def each_by_its_own(
+    spec: NetSpec, specs: Sequence[NetSpec] | None, run: Callable[[NetSpec, slice | Tensor], Float[Tensor, "part ..."]]
+) -> Float[Tensor, "model ..."]:
+    """What `run` makes of the networks of each spec, told by their places, in the networks' order; None: all are of `spec`."""
+    if specs is None:
+        return run(spec, slice(None))
+    kinds = by_spec(specs)
+    made = torch.cat([run(own, torch.tensor(places)) for own, places in kinds])
+    return made[torch.tensor([place for _, places in kinds for place in places]).argsort()]
 
 
 @torch.no_grad()

@@ -88,9 +88,14 @@ class Recipe(Cell):
 
     @model_validator(mode="after")
     def _milestones_are_read(self) -> "Recipe":
-        if self.schedule != "steps" and self.milestones not in ([], type(self).model_fields["milestones"].default):
-            raise ValueError(f"milestones are of schedule steps, and the schedule is {self.schedule}")
+        schedules, default = self.every("schedule"), type(self).model_fields["milestones"].default
+        if "steps" not in schedules and any(milestones not in ([], default) for milestones in self.every("milestones")):
+            raise ValueError(f"milestones are of schedule steps, and the schedule is {' or '.join(schedules)}")
         return self
+
+    def every(self, name: str) -> list:
+        """Values of a setting among the networks: the one that all have, if it does not vary."""
+        return [getattr(self, name)]
 
     def momentum_at(self, when: When) -> float:
         """Momentum of sgd, or decay of Adam's first moment, at a step."""

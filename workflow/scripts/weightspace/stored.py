@@ -1,6 +1,7 @@
 """What trained zoos take on disk and in memory: the epochs whose weights are stored, and their size, from the settings alone."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from statistics import fmean
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.nets.spec import build_spec
@@ -24,12 +25,17 @@ def num_stored(scenario: Scenario, name: str) -> int:
     return len(stored_epochs(scenario, name)) + bool(scenario.zoos[name].averaged_epochs)
 
 
-def weights_mb(scenario: Scenario, name: str, num_models: int, num_checkpoints: int) -> float:
-    """Size of the weights of so many models of a zoo, so many checkpoints of each, in MB of 10^6 bytes."""
+def weights_mb(
+    scenario: Scenario, name: str, num_models: int, num_checkpoints: int, of: Callable[[list[int]], float] = fmean
+) -> float:
+    """Size of the weights of so many models of a zoo, so many checkpoints of each, in MB of 10^6 bytes.
+
+    Where the architecture varies a model has the mean of their numbers of weights, or the one that `of` takes.
+    """
     zoo = scenario.zoos[name]
     images = scenario.images[zoo.images]
-    spec = build_spec(zoo.architecture, zoo.activation, images.image_shape, images.num_classes)
-    return num_models * num_checkpoints * spec.num_weights * BYTES / 1e6
+    specs = [build_spec(layers, "relu", images.image_shape, images.num_classes) for layers in zoo.every("architecture")]
+    return num_models * num_checkpoints * of([spec.num_weights for spec in specs]) * BYTES / 1e6
 
 
 def weights_read_mb(scenario: Scenario, cell: AutoencoderConfig | BaselineConfig) -> float:

@@ -115,7 +115,7 @@ def task_of(recipe: Recipe, images: ImageSet, epochs: Sequence[int], stored: Seq
 
 
 def train(
-    task: Task,
+    task: Task | list[Task],
     models: Sequence[Trainee],
     state: TrainingState | None = None,
     stack_size: int | None = None,
@@ -123,17 +123,20 @@ def train(
 ) -> Trained:
     """Train models in stacks of at most `stack_size` (None: all as one); a killed run goes on from `state`.
 
-    Their weights go to a `store`, if there is one, as soon as a stack is trained.
+    `task` is that of all, or a list has one for each: no stack has two, and all have the same epochs, kept weights and measures.
+    Weights go to a `store`, if there is one, as soon as a stack is trained; without one all networks have as many.
 
     When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack: on a CPU bit for bit
     in stacks of two or more, but to rounding in a stack of one, and with batch norms or means over pixels.
     """
-    epochs = task.epochs
+    tasks = [task] * len(models) if isinstance(task, Task) else task
+    task, epochs = tasks[0], tasks[0].epochs
     trained, stack, start, size = _resume(task, state, store) or _begun(task, models, stack_size, store)
     begun = start * epochs[-1] + (len(stack.weights) * max(stack.epoch, 0) if stack else 0)
     progress = Progress("model epochs", len(models) * epochs[-1], begun)
     while start < len(models):
-        part = slice(start, min(start + size, len(models)))
+        task, end = tasks[start], min(start + size, len(models))
+        part = slice(start, next((n for n in range(start, end) if tasks[n] is not task), end))
         try:
             own = _of(task, part)
             stack = stack or new_stack(own, models[part])

@@ -30,7 +30,7 @@ def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, d
     splits = checkpoints_by_split(config, zoo, device)
     originals = held_out_networks(splits, splits["test"].last_epoch)
     spec, train = zoo.zoo.spec, splits["train"].weights
-    rebuilt = with_statistics(spec, rebuild(config, zoo, originals, train), zoo.images, config.conditioning)
+    rebuilt = with_statistics(spec, rebuild(config, zoo, originals, train), zoo.images, config.conditioning, originals.specs)
     return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
 
 
@@ -42,9 +42,11 @@ def rebuild(
     places = learned(spec).nonzero().squeeze(1).to(weights.device)
     if config.kind == "pca":
         refining = refining_of(config.refine, spec, layer_scale(spec, train), zoo.images)
+        refining = refining and refining._replace(specs=originals.specs)
         numbers = min(config.numbers, len(train) - 1)  # about their mean they have no more directions
-        parts = weights.split(TOGETHER)
-        rebuilt = torch.cat([rebuild_pca(numbers, part, train, places, refining) for part in parts])
+        parts = [slice(start, start + TOGETHER) for start in range(0, len(weights), TOGETHER)]
+        rebuilt = [rebuild_pca(numbers, weights[part], train, places, refining and refining.of(part)) for part in parts]
+        rebuilt = torch.cat(rebuilt)
     else:
         rebuilt = weights.index_copy(1, places, REBUILD[config.kind](config, of_learned(spec, originals)))
     none = weights.new_zeros(len(weights))

@@ -14,6 +14,7 @@ from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
 from weightspace.checkpoints import Zoo, read_zoo, which_learned
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize, read_images
+from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import read_table
 from weightspace.unit_orders import UnitOrders, in_order, read_unit_orders
@@ -47,6 +48,7 @@ class Checkpoints(NamedTuple):
 
     weights: Float[Tensor, "checkpoint weight"]
     properties: pd.DataFrame  # one row per checkpoint: model, epoch, test_accuracy, generalization_gap, …
+    specs: list[NetSpec] | None = None  # of each; None: all are of the zoo's
 
     @property
     def last_epoch(self) -> int:
@@ -61,7 +63,8 @@ class Checkpoints(NamedTuple):
     def at_epoch(self, epoch: int) -> "Checkpoints":
         """Those of one epoch: one checkpoint per model."""
         rows = (self.properties["epoch"] == epoch).to_numpy()
-        return Checkpoints(self.weights[torch.tensor(rows)], self.properties[rows])
+        specs = self.specs and [spec for spec, kept in zip(self.specs, rows, strict=True) if kept]
+        return Checkpoints(self.weights[torch.tensor(rows)], self.properties[rows], specs)
 
 
 def checkpoints_by_split(
@@ -93,7 +96,8 @@ def checkpoints_by_split(
             weights = zoo.checkpoints(places)
             if orders is not None:
                 weights = in_order(zoo.spec, weights, rows["model"].tolist(), orders)
-            splits[split] = Checkpoints(weights.to(device), rows)
+            specs = [zoo.spec_of(model) for model in rows["model"]] if zoo.other else None
+            splits[split] = Checkpoints(weights.to(device), rows, specs)
     return splits
 
 

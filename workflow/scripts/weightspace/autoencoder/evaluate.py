@@ -1,6 +1,7 @@
 """What an autoencoder keeps of a network: reconstruction, agreement, and the collapse controls."""
 
 from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 from typing import NamedTuple, TypeVar
 
@@ -18,7 +19,7 @@ from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.autoencoder.store import Stored
 from weightspace.autoencoder.windows import Window, joined, windows, windows_of
 from weightspace.behavior import agreement, distance, mixed_queries, noise_queries, output_distance
-from weightspace.ensemble import conditioned, outputs
+from weightspace.ensemble import conditioned, each_by_its_own, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
 from weightspace.nets.forward import learned
@@ -36,6 +37,7 @@ class HeldOutNetworks(NamedTuple):
     train_mean: Float[Tensor, " weight"]  # of all training checkpoints
     same_init: Bool[Tensor, "model model"]  # True for two that started from the same tensor; True on the diagonal
     init_mean: Float[Tensor, "model weight"] | None  # of the training networks of the same init; None where there are none
+    specs: list[NetSpec] | None = None  # of each; None: all are of the zoo's
 
 
 def held_out_networks(splits: dict[str, Checkpoints], epoch: int) -> HeldOutNetworks:
@@ -45,7 +47,7 @@ def held_out_networks(splits: dict[str, Checkpoints], epoch: int) -> HeldOutNetw
     shares = torch.from_numpy(ours[:, None] == theirs[None, :]).to(test.weights)  # [test model, train model]
     init_mean = shares @ train.weights / shares.sum(1, keepdim=True) if shares.any(1).all() else None
     same = torch.from_numpy(ours[:, None] == ours[None, :]).to(test.weights.device)
-    return HeldOutNetworks(test.models, test.weights, splits["train"].weights.mean(0), same, init_mean)
+    return HeldOutNetworks(test.models, test.weights, splits["train"].weights.mean(0), same, init_mean, test.specs)
 
 
 class Rebuilt(NamedTuple):
@@ -75,23 +77,32 @@ def reconstruct(
     def decode(codes: Tensor) -> Tensor:
         return joined(model.decode, codes, positions, parts)
 
-    for batch in weights.split(batch_size):
-        codes = joined(model.encode, codec.to_tokens(batch), positions, parts)
+    for start in range(0, len(weights), batch_size):
+        own = slice(start, start + batch_size)
+        codes = joined(model.encode, codec.to_tokens(weights[own]), positions, parts)
         if refining:
-            codes = refined(refining, lambda codes: codec.to_weights(decode(codes)), codes, batch)
+            codes = refined(refining.of(own), lambda codes: codec.to_weights(decode(codes)), codes, weights[own])
         tokens = decode(codes)
         padding = (tokens * ~mask).square().sum((1, 2))
         rebuilt.append(Rebuilt(codec.to_weights(tokens), padding, torch.full_like(padding, codes[0].numel())))
     return Rebuilt(*(torch.cat(pieces) for pieces in zip(*rebuilt, strict=True)))
 
 
-def with_statistics(spec: NetSpec, rebuilt: Rebuilt, images: ImageSet | None, config: Conditioning | None) -> Rebuilt:
+def with_statistics(
+    spec: NetSpec,
+    rebuilt: Rebuilt,
+    images: ImageSet | None,
+    config: Conditioning | None,
+    specs: list[NetSpec] | None = None,
+) -> Rebuilt:
     """Rebuilt networks whose batch norms, if there are any, are conditioned on val images, if there are any."""
     if not spec.has_statistics or images is None or config is None:
         return rebuilt
     size = (config.batches, config.batch_size)
     batches = torch.randint(len(images.val_x), size, generator=generator_for("conditioning", *size))
-    return rebuilt._replace(weights=conditioned(spec, rebuilt.weights, normalize(images.val_x, images), batches))
+    val = normalize(images.val_x, images)
+    weights = each_by_its_own(spec, specs, lambda own, places: conditioned(own, rebuilt.weights[places], val, batches))
+    return rebuilt._replace(weights=weights)
 
 
 def reconstruction_metrics(
@@ -112,12 +123,19 @@ def reconstruction_metrics(
     generator = generator_for("evaluation_queries")
     mixed, noise = mixed_queries(test, images.test_y, generator), noise_queries(test, generator)
     for suffix, queries in {"": test, "_mixed": mixed, "_noise": noise}.items():
-        original, weights = outputs(spec, originals.weights, queries), outputs(spec, rebuilt.weights, queries)
+        original, weights = (
+            each_by_its_own(spec, originals.specs, partial(_answers, networks, queries))
+            for networks in (originals.weights, rebuilt.weights)
+        )
         measured = behavior_metrics(original, weights, originals.same_init)
         metrics |= {name + suffix: values for name, values in measured.items()}
         if not suffix:
             metrics |= accuracy_metrics(original.argmax(-1), weights.argmax(-1), images.test_y)
     return metrics
+
+
+def _answers(networks: Tensor, queries: Tensor, spec: NetSpec, places: slice | Tensor) -> Float[Tensor, "model query class"]:
+    return outputs(spec, networks[places], queries)
 
 
 def of_learned(spec: NetSpec, networks: Networks) -> Networks:
@@ -220,7 +238,7 @@ def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images:
     originals = held_out_networks(splits, splits["test"].last_epoch)
     refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
     rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
-    rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning)
+    rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning, originals.specs)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
     return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
@@ -238,10 +256,10 @@ def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refi
     """Reconstructions of the test networks at the last epoch, encoded beside each other or beside all epochs, as published."""
     config, epoch = stored.config, test.last_epoch
     parts = windows_of(config, len(codec.layout.index))
-    if config.evaluation_mates == "last_epoch":
-        return reconstruct(codec, stored.trained, test.at_epoch(epoch).weights, config.evaluation_batch, parts, refining)
-    last = torch.tensor((test.properties["epoch"] == epoch).to_numpy())
-    whole = reconstruct(codec, stored.trained, test.weights, config.evaluation_batch, parts, refining)
+    beside = test.at_epoch(epoch) if config.evaluation_mates == "last_epoch" else test
+    refining = refining and refining._replace(specs=beside.specs)
+    last = torch.tensor((beside.properties["epoch"] == epoch).to_numpy())
+    whole = reconstruct(codec, stored.trained, beside.weights, config.evaluation_batch, parts, refining)
     return Rebuilt(*(values[last] for values in whole))
 
 

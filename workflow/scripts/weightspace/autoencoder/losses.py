@@ -12,7 +12,9 @@ from weightspace.autoencoder.batches import Sequences
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.behavior import DISTANCES, distillation
+from weightspace.ensemble import each_by_its_own
 from weightspace.nets.forward import EVALUATION, forward
+from weightspace.nets.spec import NetSpec
 from weightspace.nets.steps import Training
 from weightspace.tokens import Codec
 
@@ -30,6 +32,7 @@ class Step(NamedTuple):
     decoded: Float[Tensor, "rebuilt token feature"]
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "model query class"]  # logits of the batch's checkpoints; permutations do not move them
+    specs: list[NetSpec] | None = None  # of the batch's checkpoints; None: all are of the codec's
 
 
 def contrast_loss(
@@ -83,10 +86,15 @@ def behavior_loss(step: Step) -> Float[Tensor, ""]:
 
     Batch norms of decoded networks take the statistics of the queries.
     """
-    training = Training({}) if step.codec.spec.has_statistics else EVALUATION
-    weights = step.codec.to_weights(step.decoded)
-    logits = forward(step.codec.spec, weights, step.queries.unsqueeze(0), training=training)
-    targets = step.targets.repeat(len(logits) // len(step.targets), 1, 1)
+    weights, queries = step.codec.to_weights(step.decoded), step.queries.unsqueeze(0)
+
+    def answers(spec: NetSpec, places: slice | Tensor) -> Tensor:
+        training = Training({}) if spec.has_statistics else EVALUATION
+        return forward(spec, weights[places], queries, training=training)
+
+    views = len(weights) // len(step.targets)
+    logits = each_by_its_own(step.codec.spec, step.specs and step.specs * views, answers)
+    targets = step.targets.repeat(views, 1, 1)
     if step.config.behavior_distance == "distillation":
         return distillation(logits, targets, step.config.distillation_temperature)
     return DISTANCES[step.config.behavior_distance](logits, targets)

@@ -9,7 +9,7 @@ from torch import Tensor
 from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split, query_pool
 from weightspace.autoencoder.settings import AutoencoderSettings
 from weightspace.autoencoder.views import StoredPermutations, stored_permutations
-from weightspace.ensemble import outputs
+from weightspace.ensemble import each_by_its_own, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
 from weightspace.nets.spec import NetSpec
@@ -26,6 +26,7 @@ class AutoencoderData(NamedTuple):
     queries: Float[Tensor, "query channel height width"]
     targets: Float[Tensor, "checkpoint query class"]  # the checkpoints' logits, of no query where behavior has no weight
     stored: StoredPermutations | None = None  # where the settings say views: stored
+    specs: list[NetSpec] | None = None  # of each checkpoint; None: all are of the codec's
 
 
 def data_of_zoos(config: AutoencoderSettings, zoos: list[Population], device: torch.device) -> list[AutoencoderData]:
@@ -54,7 +55,9 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
         raise InputError(f"zoo {config.zoo!r}: {told}, so batches: epochs has none")
     weights = train.weights
     queries = query_pool(config.query_pool, images) if images else weights.new_zeros(0, *spec.image_shape)
-    targets = outputs(spec, weights, queries) if config.behavior_weight else weights.new_zeros(len(weights), 0, spec.num_classes)
+    targets = weights.new_zeros(len(weights), 0, spec.num_classes)
+    if config.behavior_weight:
+        targets = each_by_its_own(spec, train.specs, lambda own, places: outputs(own, weights[places], queries))
     broken = (~targets.isfinite()).flatten(1).any(1)
     if broken.any():
         model, epoch = train.properties[["model", "epoch"]].iloc[int(broken.int().argmax())]
@@ -63,4 +66,4 @@ def autoencoder_data(config: AutoencoderSettings, spec: NetSpec, train: Checkpoi
     normed = config.batch_norm_tokens
     codec = make_codec(spec, weights, config.token_size, config.standardize, normed, config.scale_deviation)
     stored = stored_permutations(spec, config.stored_permutations, len(weights)) if config.views == "stored" else None
-    return AutoencoderData(config, codec.to(weights.device), weights, queries, targets, stored)
+    return AutoencoderData(config, codec.to(weights.device), weights, queries, targets, stored, train.specs)

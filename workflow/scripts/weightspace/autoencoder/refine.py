@@ -10,7 +10,7 @@ from torch import Tensor
 from weightspace.autoencoder.data import query_pool
 from weightspace.autoencoder.settings_within import RefineConfig
 from weightspace.behavior import DISTANCES
-from weightspace.ensemble import outputs
+from weightspace.ensemble import each_by_its_own, outputs
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet
 from weightspace.nets.forward import forward
@@ -26,6 +26,11 @@ class Refining(NamedTuple):
     spec: NetSpec
     scale: Scale  # in which errors of weights count
     queries: Float[Tensor, "query channel height width"]  # train images
+    specs: list[NetSpec] | None = None  # of each network; None: all are of `spec`
+
+    def of(self, networks: slice) -> "Refining":
+        """The same for some of the networks."""
+        return self._replace(specs=self.specs and self.specs[networks])
 
 
 def refining_of(config: RefineConfig | None, spec: NetSpec, scale: Scale, images: ImageSet | None) -> Refining | None:
@@ -52,7 +57,11 @@ def refined(
     """
     config, generator = refining.config, generator_for("refine")
     codes = codes.detach().clone().requires_grad_()
-    targets = outputs(refining.spec, weights, refining.queries) if config.behavior_weight else None
+
+    def answers(run: Callable[[NetSpec, Tensor, Tensor], Tensor], networks: Tensor, queries: Tensor) -> Tensor:
+        return each_by_its_own(refining.spec, refining.specs, lambda spec, places: run(spec, networks[places], queries))
+
+    targets = answers(outputs, weights, refining.queries) if config.behavior_weight else None
     optimizer = torch.optim.Adam([codes], lr=config.learning_rate)
     for step in range(config.steps):
         rebuilt = decode(codes)
@@ -60,7 +69,7 @@ def refined(
         loss = config.structure_weight * errors.square().mean(1).sum()
         if config.behavior_weight:
             query = torch.randperm(len(refining.queries), generator=generator)[: config.num_queries].to(weights.device)
-            logits = forward(refining.spec, rebuilt, refining.queries[query].unsqueeze(0))
+            logits = answers(forward, rebuilt, refining.queries[query].unsqueeze(0))
             distance = DISTANCES[config.behavior_distance](logits, targets[:, query])
             loss = loss + config.behavior_weight * len(codes) * distance  # a mean over networks: of each its own
         optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.steps)

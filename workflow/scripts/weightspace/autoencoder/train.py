@@ -51,7 +51,8 @@ def batch_losses(data: AutoencoderData, model: Autoencoder, step: int, seed: int
     decoded = model.decode(embeddings[: len(rebuilt.tokens)], rebuilt.positions)
     query = query[: data.targets.shape[1]]
     queries, targets = data.queries[query], data.targets[batch.unsqueeze(1), query]
-    return losses_of(Step(config, data.codec, model, embeddings, rebuilt, decoded, queries, targets))
+    specs = data.specs and [data.specs[checkpoint] for checkpoint in batch.tolist()]
+    return losses_of(Step(config, data.codec, model, embeddings, rebuilt, decoded, queries, targets, specs))
 
 
 class Trained(NamedTuple):

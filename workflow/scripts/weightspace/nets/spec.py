@@ -1,13 +1,13 @@
 """Architectures as data: a line of layers, resolved for an image shape into the shapes of its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import prod
 from typing import NamedTuple
 
 from weightspace.errors import InputError
 from weightspace.nets.layers import LAYERS, read
-from weightspace.nets.steps import Op, Parameter, Place, Step, Weights
+from weightspace.nets.steps import IN, Op, Parameter, Place, Step, Weights
 
 
 def mlp_layers(widths: Sequence[int | str]) -> list[str]:
@@ -129,6 +129,12 @@ class NetSpec(NamedTuple):
         return [op.kind for op in self.ops] == ["flatten", "linear", "activation", "linear"]
 
     @property
+    def structure(self) -> list[tuple]:
+        """What the places of weights and the moves of units depend on: not the activation, nor dropout, nor how is pooled."""
+        made = [(LAYERS[op.kind].route and op.kind, op.made.parameters, op.made.takes, op.made.gives) for op in self.ops]
+        return [about for about in made if about != (None, (), IN, IN)]
+
+    @property
     def has_statistics(self) -> bool:
         """Whether some numbers are not learned but measured: the running statistics of batch norms."""
         return self.num_learned < self.num_weights
@@ -137,6 +143,14 @@ class NetSpec(NamedTuple):
 LACKS = {  # a property of specs: what is said where it is needed and missing
     "plain": "recovery reads chains without batch norm, layer_norm, avg_pool, mean, branches, strides and groups",
 }
+
+
+def by_spec(specs: Iterable[NetSpec]) -> list[tuple[NetSpec, list[int]]]:
+    """Each spec, with the places that it has among these."""
+    found: dict[tuple, tuple[NetSpec, list[int]]] = {}
+    for place, spec in enumerate(specs):
+        found.setdefault(spec[:4], (spec, []))[1].append(place)  # what the rest is built from
+    return list(found.values())
 
 
 def _count(ops: Sequence[Op]) -> int:

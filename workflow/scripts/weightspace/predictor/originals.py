@@ -23,8 +23,7 @@ class Originals(NamedTuple):
 
 def read_originals(path: str | Path, chosen: ChosenNetworks) -> Originals:
     """The chosen networks of the zoo of an index; raises InputError as `chosen_networks`."""
-    zoo = read_zoo(path)
-    return Originals(zoo.spec, *chosen_networks(zoo, chosen))
+    return Originals(*chosen_networks(read_zoo(path), chosen))
 
 
 def read_teachers(path: str | Path) -> Originals:

@@ -148,7 +148,7 @@ def zoo_teachers(config: ZooTeachers, zoo: Zoo) -> Teachers:
 
     Raises InputError as `chosen_networks`, or if recovery does not read such networks.
     """
-    if not zoo.spec.plain:
+    spec, weights, _ = chosen_networks(zoo, config)
+    if not spec.plain:
         raise InputError(f"zoo {config.zoo!r}: {LACKS['plain']}")
-    weights, _ = chosen_networks(zoo, config)
-    return Teachers(zoo.spec, weights.double(), [True] * len(weights))
+    return Teachers(spec, weights.double(), [True] * len(weights))

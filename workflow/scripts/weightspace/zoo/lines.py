@@ -12,7 +12,7 @@ from weightspace.checkpoints import Zoo
 from weightspace.ensemble import evaluate, recalibrated
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
-from weightspace.nets.spec import NetSpec
+from weightspace.nets.spec import NetSpec, by_spec
 from weightspace.table import Source
 from weightspace.zoo.align import align, cosine
 from weightspace.zoo.canonical import canonical
@@ -45,7 +45,7 @@ def with_own_statistics(
 
 
 class Models(NamedTuple):
-    """Models of a zoo at one epoch, those that may be aligned."""
+    """Models of a zoo at one epoch and of one spec: those that may be aligned."""
 
     spec: NetSpec
     inits: dict[int, str]  # init tensor of each, by its index in the zoo
@@ -57,37 +57,52 @@ class Models(NamedTuple):
         return self.weights[torch.tensor([[places[model] for model in group] for group in groups])]
 
 
-def models_to_align(config: AlignmentConfig, zoo: Zoo, table: pa.Table, device: torch.device) -> Models:
-    """The zoo's test models, but for those that diverged by the epoch, which the log names."""
+def models_to_align(config: AlignmentConfig, zoo: Zoo, table: pa.Table, device: torch.device) -> list[Models]:
+    """The zoo's test models of each spec, but for those that diverged by the epoch, which the log names."""
     rows = table.to_pandas()
     rows = rows[(rows["epoch"] == config.epoch) & (rows["split"] == "test")]
     if rows["diverged"].any():
         print(f"left out diverged test models: {', '.join(map(str, rows.loc[rows['diverged'], 'model']))} of {len(rows)}")
     rows = rows[~rows["diverged"]]
-    weights = zoo.read(rows["model"].tolist(), [config.epoch])[:, 0].to(device)
-    if config.canonical:
-        weights = canonical(zoo.spec, weights)
-    return Models(zoo.spec, dict(zip(rows["model"].tolist(), rows["init_tensor"], strict=True)), weights)
+    inits, found = list(zip(rows["model"].tolist(), rows["init_tensor"], strict=True)), []
+    for spec, places in by_spec(zoo.spec_of(model) for model, _ in inits):
+        own = dict(inits[place] for place in places)
+        weights = zoo.read(own, [config.epoch])[:, 0].to(device)
+        found.append(Models(spec, own, canonical(spec, weights) if config.canonical else weights))
+    return found
 
 
-def alignment_metrics(config: AlignmentConfig, models: Models, images: ImageSet, source: Source) -> list[dict]:
-    """Rows of pairs and of soups, whose numbers are the subjects; raises InputError if there is no pair."""
-    groups = {size: groups_of(models.inits, size, config.kind)[: config.num] for size in [2, *config.soups]}
-    if not groups[2]:
+def alignment_metrics(config: AlignmentConfig, models: list[Models], images: ImageSet, source: Source) -> list[dict]:
+    """Rows of pairs and of soups, whose numbers are the subjects; all of a group are of one spec.
+
+    Raises InputError if there is no pair.
+    """
+    kinds = [(bench_of(each.spec, images), each) for each in models]
+    groups = {
+        size: in_turn([groups_of(each.inits, size, config.kind) for each in models], config.num) for size in [2, *config.soups]
+    }
+    if not any(groups[2]):
         raise InputError(f"zoo {config.zoo!r} has no two usable test models for kind {config.kind} at epoch {config.epoch}")
-    print(f"pairs, {config.kind}: {', '.join(f'{one} and {other}' for one, other in groups[2])}")
-    bench, rows = bench_of(models.spec, images), []
-    for name, values in _in_parts(line_metrics, bench, models.in_groups(groups[2]), len(PERCENTS)).items():
+    print(f"pairs, {config.kind}: {', '.join(f'{one} and {other}' for own in groups[2] for one, other in own)}")
+    rows: list[dict] = []
+    for name, values in _of_kinds(line_metrics, kinds, groups[2], len(PERCENTS)).items():
         for n, value in enumerate(values.tolist()):
             on_line = zip(PERCENTS.tolist(), value, strict=True) if isinstance(value, list) else [(None, value)]
             rows += [source.row(name, one, subject=n, at=percent) for percent, one in on_line]
     for size in config.soups:
-        if not groups[size]:
-            print(f"no soup of {size}, kind {config.kind}: there are {len(models.inits)} usable test models")
+        if not any(groups[size]):
+            num = " and ".join(str(len(each.inits)) for each in models)
+            print(f"no soup of {size}, kind {config.kind}: there are {num} usable test models")
             continue
-        for name, values in _in_parts(soup_metrics, bench, models.in_groups(groups[size]), size).items():
+        for name, values in _of_kinds(soup_metrics, kinds, groups[size], size).items():
             rows += [source.row(name, value, subject=n, at=size) for n, value in enumerate(values.tolist())]
     return rows
+
+
+def in_turn(groups: list[list[list[int]]], num: int) -> list[list[list[int]]]:
+    """The first groups of each kind, so many in all at most: of each kind the first, then of each the second, …"""
+    kept = sorted((place, kind) for kind, own in enumerate(groups) for place in range(len(own)))[:num]
+    return [[own[place] for place, each in kept if each == kind] for kind, own in enumerate(groups)]
 
 
 class Bench(NamedTuple):
@@ -142,6 +157,19 @@ def soup_metrics(bench: Bench, members: Float[Tensor, "soup model weight"]) -> d
 def height(losses: Float[Tensor, "pair share"], shares: Float[Tensor, " share"]) -> Float[Tensor, "pair share"]:
     """Losses on a line of weights above the straight line between the losses of its ends."""
     return losses - torch.lerp(losses[:, :1], losses[:, -1:], shares.unsqueeze(0))
+
+
+def _of_kinds(
+    measure: Callable[[Bench, Tensor], dict[str, Tensor]],
+    kinds: list[tuple[Bench, Models]],
+    groups: list[list[list[int]]],
+    each: int,
+) -> dict[str, Tensor]:
+    """What is measured of groups of models of each spec, one spec after the other."""
+    found = [
+        _in_parts(measure, bench, models.in_groups(own), each) for (bench, models), own in zip(kinds, groups, strict=True) if own
+    ]
+    return {name: torch.cat([part[name] for part in found]) for name in found[0]}
 
 
 def _in_parts(

@@ -10,6 +10,8 @@ from weightspace.seeds import seed_for
 from weightspace.zoo.settings import ZooConfig
 from weightspace.zoo.sources import CheckpointsConfig
 
+SHAPING = ("architecture", "biases")  # settings that a model's first weights depend on
+
 
 class Member(NamedTuple):
     """One model of a zoo: its index, and the identity that all its seeds come from."""
@@ -19,26 +21,46 @@ class Member(NamedTuple):
     learning_rate: float
     weight_decay: float
     seed: int
+    stack: int = 0  # which of the zoo's stacks it is in
+    varied: tuple[str, ...] = ()  # what it has of the settings that vary, as in `activation=tanh`
 
     def init_identity(self, config: ZooConfig) -> tuple:
         """What the model's init tensor is drawn from; models that share it start from the same weights."""
-        return (self.init, *(self.identity if config.shared_inits is None else [self.seed % config.shared_inits]))
+        if config.shared_inits is None:
+            return (self.init, *self.identity)
+        return (self.init, self.seed % config.shared_inits, *(each for each in self.varied if each.startswith(SHAPING)))
 
     @property
-    def identity(self) -> tuple[str, float, float, int]:
-        return tuple(self[1:])
+    def identity(self) -> tuple[str | int | float, ...]:
+        """All that tells it from other models, whatever zoo they are in; of what the zoo does not vary, nothing."""
+        return (self.init, self.learning_rate, self.weight_decay, self.seed, *self.varied)
 
 
 def members(config: ZooConfig) -> list[Member]:
     """All models of a zoo; seeds vary slowest, so that a strided shard holds every combination."""
-    grid = product(range(config.num_seeds), config.inits, config.learning_rates, config.weight_decays)
-    return [Member(n, init, rate, decay, seed) for n, (seed, init, rate, decay) in enumerate(grid)]
+    stacks = [tuple(f"{name}={spelled(getattr(stack, name))}" for name in config.choices) for stack in config.stacks]
+    grid = product(range(config.num_seeds), enumerate(stacks), config.inits, config.learning_rates, config.weight_decays)
+    return [Member(n, *each, seed, *stack) for n, (seed, stack, *each) in enumerate(grid)]
+
+
+def stacks_of(config: ZooConfig, models: list[int] | None) -> list[ZooConfig]:
+    """The stacks that some models of a zoo are in, or all; models that it does not have are in none."""
+    stacks, wanted = config.stacks, set(models or [])
+    if models is None or len(stacks) == 1:
+        return stacks
+    return [stacks[n] for n in sorted({member.stack for member in members(config) if member.model in wanted})]
+
+
+def spelled(value: object) -> object:
+    """A value of a setting as it stands in tables: lists as text."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def recipe_of(config: ZooConfig, models: list[int] | None) -> dict[str, object]:
-    """How some models of a zoo are trained, or all, as settings: what they have in common, and lists of what each has."""
+    """How some models of one stack of a zoo are trained, or all: what they have in common, and lists of what each has."""
     own = members(config) if models is None else [members(config)[model] for model in models]
-    same = {key: value for key, value in config.model_dump(mode="json").items() if key in Recipe.model_fields}
+    stack = config.stacks[own[0].stack]
+    same = {key: value for key, value in stack.model_dump(mode="json").items() if key in Recipe.model_fields}
     rates = {f"{key}s": [getattr(member, key) for member in own] for key in ("init", "learning_rate", "weight_decay")}
     return same | rates | {"epochs": config.epochs[-1]}
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from weightspace.checkpoints import Zoo
 from weightspace.ensemble import outputs
 from weightspace.images.tensors import ImageSet, normalize
-from weightspace.nets.spec import NetSpec
+from weightspace.nets.spec import NetSpec, by_spec
 from weightspace.properties import calibration_error, token_statistics, weight_norms, weight_statistics
 from weightspace.tokens import make_codec
 
@@ -60,12 +60,18 @@ MEASURES: dict[str, Callable[[Subjects], dict[str, Tensor]]] = {  # by the names
 
 @torch.no_grad()
 def properties_table(zoo: Zoo, images: ImageSet, wanted: Collection[str]) -> pa.Table:
-    """One row per model and epoch, in the order of `models.parquet`: model, epoch, then a column for each number or list."""
-    measures = [measure for name, measure in MEASURES.items() if name in wanted]
-    size, device = max(1, AT_ONCE // zoo.spec.num_weights), images.val_x.device
-    keys, parts = list(product(zoo.models, zoo.epochs)), []
-    for start in range(0, len(keys), size):
-        subjects = Subjects(zoo.spec, zoo.checkpoints(keys[start : start + size]).to(device), images)
-        parts.append({name: values.cpu() for measure in measures for name, values in measure(subjects).items()})
-    columns = {name: torch.cat([part[name] for part in parts]).tolist() for name in parts[0]}
-    return pa.table({"model": [model for model, _ in keys], "epoch": [epoch for _, epoch in keys], **columns})
+    """One row per model and epoch, in the order of `models.parquet`: model, epoch, then a column for each number or list.
+
+    Where a model has no such layer, its norm is null.
+    """
+    measures, models = [measure for name, measure in MEASURES.items() if name in wanted], zoo.models
+    tables = []
+    for spec, places in by_spec(map(zoo.spec_of, models)):
+        keys, parts = list(product([models[place] for place in places], zoo.epochs)), []
+        size = max(1, AT_ONCE // spec.num_weights)
+        for start in range(0, len(keys), size):
+            subjects = Subjects(spec, zoo.checkpoints(keys[start : start + size]).to(images.val_x.device), images)
+            parts.append({name: values.cpu() for measure in measures for name, values in measure(subjects).items()})
+        columns = {name: torch.cat([part[name] for part in parts]).tolist() for name in parts[0]}
+        tables.append(pa.table({"model": [model for model, _ in keys], "epoch": [epoch for _, epoch in keys], **columns}))
+    return pa.concat_tables(tables, promote_options="default").sort_by([("model", "ascending"), ("epoch", "ascending")])

@@ -1,29 +1,63 @@
 """Settings of zoos."""
 
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import pairwise, product
+from math import prod
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 
 from weightspace.nets.init import INITS
 from weightspace.recipe import Recipe, optional
-from weightspace.settings import Cell, CellName, Once, Share
+from weightspace.settings import Cell, CellName, Once, Settings, Share
 
 MOST_MODELS = 1_000_000
 
 InitName = Literal[tuple(INITS)]
 DrawsName = Literal["combination", "teacher", "original"]
 PROPERTIES = ("norms", "weight_statistics", "token_statistics", "calibration", "val_logits")
+# Settings of recipes that may vary within a zoo, in the order of their fields: the first that is listed varies slowest.
+VARIABLE = {name: field for name, field in Recipe.model_fields.items() if name not in (*Cell.model_fields, "images")}
+
+
+def _listed(name: str) -> object:
+    """The type of a list of values of such a setting."""
+    field = VARIABLE[name]
+    one = Annotated[field.annotation, Field(), *field.metadata]
+    return Annotated[list[one], Field(min_length=1), Once] | None
+
+
+Varied = create_model(
+    "Varied",
+    __base__=Settings,
+    __doc__="What differs between the stacks of a zoo: values of settings, of which every combination is a stack.",
+    **{name: (_listed(name), optional(None, description=field.description)) for name, field in VARIABLE.items()},
+)
 
 
 class ZooConfig(Recipe):
-    """One population, of one network or of thousands: every combination of init, learning rate and decay, `num_seeds` times."""
+    """One population, of one network or of thousands: every combination of what its lists name, `num_seeds` times."""
 
     source: Literal["trained"] = Field("trained", exclude=True, description="trained here")
     inits: Annotated[list[InitName], Once] = Field(min_length=1, description="of weights")
     shared_inits: PositiveInt | None = Field(None, description="init tensors per kind of init; null: one per model")
     learning_rates: Annotated[list[PositiveFloat], Once] = Field(min_length=1, description="first, of one_cycle the largest")
     weight_decays: Annotated[list[NonNegativeFloat], Once] = Field(min_length=1, description="0: none")
+    varied: Varied = optional(
+        Varied(),
+        description="settings of how networks are trained that vary too, each as a list in place of its value, as in "
+        "`activation: [relu, tanh]`: models of each combination are stacks of their own, and all are one zoo",
+    )
     num_seeds: PositiveInt = Field(description="models per combination; a seed sets the init and the order of images")
     draws: DrawsName = optional(
         "combination",
@@ -50,6 +84,24 @@ class ZooConfig(Recipe):
         description="what else is measured of each model, at each epoch whose weights are stored, into properties.parquet",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_varies_is_listed(cls, content: object) -> object:
+        """A setting that varies has the first of its values for the whole zoo, which says it nowhere else."""
+        varied = content.get("varied") if isinstance(content, dict) else None
+        if not isinstance(varied, dict):
+            return content
+        if twice := [name for name in varied if name in VARIABLE and name in content]:
+            raise ValueError(f"{twice[0]} is listed in varied, where it is said alone")
+        try:
+            return content | {name: values[0] for name, values in Varied.model_validate(varied) if values is not None}
+        except ValidationError:  # which `varied` itself tells; what it lacks for that is not told too
+            return content | {name: "mlp" for name in varied if name == "architecture"}
+
+    @model_serializer(mode="wrap")
+    def _without_what_varies(self, written: Callable[["ZooConfig"], dict[str, object]]) -> dict[str, object]:
+        return {name: value for name, value in written(self).items() if name not in self.choices}
+
     @model_validator(mode="after")
     def _epochs_increase(self) -> "ZooConfig":
         if any(later <= earlier for earlier, later in pairwise(self.epochs)):
@@ -75,7 +127,27 @@ class ZooConfig(Recipe):
 
     @property
     def num_models(self) -> int:
-        return len(self.inits) * len(self.learning_rates) * len(self.weight_decays) * self.num_seeds
+        return len(self.inits) * len(self.learning_rates) * len(self.weight_decays) * self.num_seeds * self.num_stacks
+
+    @property
+    def choices(self) -> dict[str, list]:
+        """Values of each setting that varies."""
+        return {name: values for name in VARIABLE if (values := getattr(self.varied, name)) is not None}
+
+    def every(self, name: str) -> list:
+        return self.choices.get(name) or super().every(name)
+
+    @property
+    def num_stacks(self) -> int:
+        return prod(map(len, self.choices.values()))
+
+    @property
+    def stacks(self) -> list["ZooConfig"]:
+        """Every combination of what varies, as a zoo of its own in which nothing does."""
+        if not self.choices:
+            return [self]
+        combinations = [dict(zip(self.choices, values, strict=True)) for values in product(*self.choices.values())]
+        return [self.model_copy(update={"varied": Varied(), **values}) for values in combinations]
 
 
 class AlignmentConfig(Cell):
