@@ -29,8 +29,9 @@ class Samples(NamedTuple):
 
 
 def val_accuracy(spec: NetSpec, weights: Float[Tensor, "network weight"], images: ImageSet) -> Float[Tensor, " network"]:
-    """Accuracy on val images, a fraction."""
-    return evaluate(spec, weights, normalize(images.val_x, images), images.val_y)[1]
+    """Accuracy on val images, a fraction; 0 of networks with a weight that is not finite, so that others are chosen first."""
+    accuracy = evaluate(spec, weights, normalize(images.val_x, images), images.val_y)[1]
+    return accuracy * weights.isfinite().all(1)
 
 
 def with_anchors(zoo: CodedZoo, best_share: float) -> CodedZoo:

@@ -41,10 +41,10 @@ def generate(zoo: CodedZoo, config: GenerationSettings, source: Source, state: T
     Raises InputError naming the cell, and the rival, whose networks are not finite.
     """
     zoo, cell, seed = with_anchors(zoo, config.best_share), source.cell, source.seed
-    samples, kinds = sample_networks(zoo, generator_for("generation", cell, seed), config), {cell: "samples"}
+    samples, kinds = sample_networks(zoo, generator_for("samples", seed), config), {cell: "samples"}
     made = {cell: samples.weights}
     for name, rival in config.named_rivals(cell).items():
-        made[f"{cell}_{name}"] = RIVALS[rival.kind](zoo, rival, generator_for("rival", cell, name, seed))
+        made[f"{cell}_{name}"] = RIVALS[rival.kind](zoo, rival, generator_for("rival", name, seed))
         kinds[f"{cell}_{name}"] = rival.kind
     for name, weights in made.items():
         if not weights.isfinite().all():
@@ -79,7 +79,7 @@ def generation_rows(generated: Generated, source: Source) -> list[dict]:
     return rows + [source.row(metric, value, subject=n) for metric, values in about.items() for n, value in enumerate(values)]
 
 
-def sample_metrics(generated: Generated) -> dict[str, list[float]]:
+def sample_metrics(generated: Generated) -> dict[str, list]:
     """What is known of each sample beside its accuracies: numbers of its code, and its parent where it has one."""
     zoo, (codes, _, _, parents) = generated.zoo, generated.samples
     metrics = {"code_numbers": [float(code.numel()) for code in codes]}
