@@ -16,11 +16,12 @@ def with_cell(**changes):
 def test_rivals_are_cells_named_after_their_networks_kind_and_number(tmp_path):
     scenario = read(tmp_path, with_cell(rivals=RIVALS, label="New"))
     assert set(scenario.generation_rivals) == {
-        "new_scratch", "new_soup_2", "new_soup_16", "new_noise_0_05", "new_noise_1", "new_raw"
+        "new_scratch", "new_soup_2", "new_soup_16", "new_noise_0_05", "new_noise_1", "new_raw_3"
     }  # fmt: skip
     rows = {row["cell"]: row for row in scenario.cells("mine")}
     assert (
-        rows["new_raw"].items() >= {"kind": "soup", "of": "new", "members": 3.0, "num": 4.0, "stage": "generation_rival"}.items()
+        rows["new_raw_3"].items()
+        >= {"kind": "soup", "of": "new", "members": 3.0, "num": 4.0, "stage": "generation_rival"}.items()
     )
     assert rows["new_soup_16"]["label"] == "New, soup 16"
     assert rows["new"].items() >= {"kind": "kde_token", "of": "plain", "label": "New", "bandwidth": 0.2}.items()

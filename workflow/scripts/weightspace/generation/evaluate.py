@@ -79,19 +79,19 @@ def generation_rows(generated: Generated, source: Source) -> list[dict]:
     return rows + [source.row(metric, value, subject=n) for metric, values in about.items() for n, value in enumerate(values)]
 
 
-def sample_metrics(generated: Generated) -> dict[str, list]:
+def sample_metrics(generated: Generated) -> dict[str, list[float]]:
     """What is known of each sample beside its accuracies: numbers of its code, and its parent where it has one."""
     zoo, (codes, _, _, parents) = generated.zoo, generated.samples
     metrics = {"code_numbers": [float(code.numel()) for code in codes]}
     if parents is not None:
         _, accuracy = evaluate(zoo.spec, zoo.train[parents], normalize(zoo.images.test_x, zoo.images), zoo.images.test_y)
-        metrics |= {"parent": parent_models(generated), "accuracy_parent": accuracy.tolist()}
+        metrics |= {"parent": list(map(float, parent_models(generated))), "accuracy_parent": accuracy.tolist()}
     return metrics
 
 
 def parent_models(generated: Generated) -> list[int]:
     """Index in the zoo of the model that each sample is made from; raises TypeError where it is not made from one."""
-    return generated.zoo.train_properties["model"].to_numpy()[generated.samples.parents.cpu()].tolist()
+    return generated.zoo.train_properties["model"].to_numpy()[generated.samples.parents.tolist()].tolist()
 
 
 def write_networks(index: str | Path, folder: str | Path, models: str | Path, generated: Generated, job: Job) -> None:
