@@ -1,0 +1,66 @@
+"""Settings of rivals: what generated networks have to be compared with, at equal budget."""
+
+from itertools import product
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from weightspace.settings import Cell, CellName, Once, Settings
+
+RivalKind = Literal[
+    "scratch", "anchors", "reconstructions", "noise", "soup", "line", "gaussian", "pca_gaussian", "flow"
+]  # fmt: skip
+KINDS = (
+    "scratch: untrained networks; anchors: as they are; reconstructions: decoded codes of anchors; noise: anchors under noise; "
+    "soup: means of anchors; line: the best point between two anchors, by val images; gaussian: of each weight; pca_gaussian: "
+    "in principal directions; flow: flow matching in these; null: the rival's name"
+)
+Members = Annotated[int, Field(ge=2)]
+
+
+class RivalConfig(Settings):
+    """What generated networks are compared with; a list of numbers makes several."""
+
+    kind: RivalKind | None = Field(None, description=KINDS)
+    size: PositiveFloat | Annotated[list[PositiveFloat], Field(min_length=1), Once] | None = Field(
+        None, description="of noise: its deviation as a share of each parameter tensor's own"
+    )
+    members: Members | Annotated[list[Members], Field(min_length=1), Once] | None = Field(
+        None, description="of soup: networks that are averaged"
+    )
+    aligned: bool = Field(True, description="of soup, line, gaussian, pca_gaussian, flow: units are first permuted alike")
+
+
+class RivalSettings(Cell):
+    """One rival of a cell of generated networks, for any seed of it."""
+
+    generation: CellName = Field(description="cell of the section generations")
+    kind: RivalKind = Field(description="as in its table of rivals")
+    num: PositiveInt = Field(description="networks, as many as are generated")
+    size: PositiveFloat | None = Field(None, description="as there")
+    members: Members | None = Field(None, description="as there")
+    aligned: bool = Field(True, description="as there")
+
+    @model_validator(mode="after")
+    def _has_its_number(self) -> "RivalSettings":
+        if (self.size is not None) != (self.kind == "noise") or (self.members is not None) != (self.kind == "soup"):
+            raise ValueError("noise needs size, soup needs members, and neither is for another kind")
+        return self
+
+
+def named_rivals(rivals: dict[str, RivalConfig], generation: str, num: int) -> dict[str, RivalSettings]:
+    """Rivals by name, one for each number where there are several: `soup_16`, `noise_0_02`, `scratch`."""
+    made = {}
+    for name, rival in rivals.items():
+        for size, members in product(_listed(rival.size), _listed(rival.members)):
+            number = f"_{size:g}".replace(".", "_") if size else f"_{members}" if members else ""
+            if name + number in made:
+                raise ValueError(f"rivals: two have the name {name + number!r}")
+            made[name + number] = RivalSettings(
+                generation=generation, kind=rival.kind or name, num=num, size=size, members=members, aligned=rival.aligned
+            )
+    return made
+
+
+def _listed(value: object) -> list:
+    return value if isinstance(value, list) else [value]
