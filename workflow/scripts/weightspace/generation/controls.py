@@ -18,7 +18,7 @@ from weightspace.generation.novelty import (
     matched,
     similarity,
 )
-from weightspace.generation.over_runs import Measured, attribution
+from weightspace.generation.over_runs import MEASURED, Measured, attribution
 from weightspace.generation.problem import NetworkSet, Problem
 from weightspace.generation.verdict import Evidence, evidence_of, verdict_of
 from weightspace.images.tensors import normalize
@@ -66,18 +66,7 @@ def control_metrics(problem: Problem, sets: dict[str, NetworkSet], generator: Ge
 
 def measured_of(rows: Rows) -> Measured:
     """What verdicts are made from, of the metrics of one set."""
-    return Measured(*(rows[name].double().cpu().numpy() for name in MEASURED))
-
-
-MEASURED = {  # fields of Measured in their order, by the metrics that hold them
-    "run": "runs",
-    "distance_train": "distance",
-    "similarity": "similarity",
-    "accuracy_judged": "accuracy",
-    "similarity_tuned": "tuned_similarity",
-    "accuracy_tuned": "tuned_accuracy",
-    "ensemble_gain": "gains",
-}
+    return Measured(**{field: rows[metric].double().cpu().numpy() for field, metric in MEASURED.items()})
 
 
 def _reference(problem: Problem, members: int) -> Reference:

@@ -24,6 +24,15 @@ class Measured(NamedTuple):
     gains: np.ndarray  # [group] accuracy of an ensemble above the mean of its networks
 
 
+MEASURED = {  # the metric that holds each field
+    "runs": "run",
+    "distance": "distance_train",
+    "similarity": "similarity",
+    "accuracy": "accuracy_judged",
+    "tuned_similarity": "similarity_tuned",
+    "tuned_accuracy": "accuracy_tuned",
+    "gains": "ensemble_gain",
+}
 Statistic = Callable[..., np.ndarray]  # of counts [draw, network] of each set, to a number per draw
 
 

@@ -22,6 +22,7 @@ from weightspace.nets.init import initial_weights
 from weightspace.nets.spec import NetSpec
 
 Weights = Float[Tensor, "network weight"]
+New = Float[Tensor, "new weight"]
 SHARES = torch.arange(1, 10) / 10  # of the way between two networks, that are tried
 
 
@@ -43,10 +44,11 @@ def noised(weights: Weights, unit: Weights, size: float, generator: Generator) -
 def noised_by(weights: Weights, unit: Weights, norms: Float[Tensor, " network"], generator: Generator) -> Weights:
     """Networks plus noise of these norms, in a direction drawn in proportion to each weight's unit."""
     noise = unit * torch.randn(weights.shape, generator=generator).to(weights)
-    return weights + noise * (norms / noise.norm(dim=1).clamp_min(torch.finfo(noise.dtype).tiny)).unsqueeze(1)
+    lengths = noise.norm(dim=1)
+    return weights + noise * (norms / torch.where(lengths > 0, lengths, 1.0)).unsqueeze(1)
 
 
-def gaussian(weights: Weights, num: int, generator: Generator) -> Weights:
+def gaussian(weights: Weights, num: int, generator: Generator) -> New:
     """Each weight drawn by itself, with its mean and deviation over the networks."""
     deviation = weights.std(0, correction=min(1, len(weights) - 1))
     return weights.mean(0) + deviation * torch.randn(num, weights.shape[1], generator=generator).to(weights)
@@ -73,7 +75,7 @@ def principal(weights: Weights, most: int | None = None) -> Principal:
     return Principal(mean, right[kept] * lengths[kept].unsqueeze(1) / scale, left[:, kept] * scale)
 
 
-def pca_gaussian(weights: Weights, num: int, generator: Generator) -> Weights:
+def pca_gaussian(weights: Weights, num: int, generator: Generator) -> New:
     """A normal distribution with the mean and the covariance of the networks."""
     found = principal(weights)
     return found.weights(torch.randn(num, len(found.directions), generator=generator).to(weights))
@@ -158,14 +160,14 @@ def _line(problem: Problem, rival: RivalSettings, generator: Generator) -> Weigh
     return made.unflatten(0, (rival.num, -1))[torch.arange(rival.num), best]
 
 
-def _from_all(draw: Callable[[Weights, int, Generator], Weights]) -> Callable[[Problem, RivalSettings, Generator], Weights]:
+def _from_all(draw: Callable[[Weights, int, Generator], New]) -> Callable[[Problem, RivalSettings, Generator], Weights]:
     """A rival that is drawn from the distribution of all train networks."""
     return lambda problem, rival, generator: problem.with_statistics(
         draw(_together(problem, problem.train, rival.aligned), rival.num, generator)
     )
 
 
-def _flow(weights: Weights, num: int, generator: Generator) -> Weights:
+def _flow(weights: Weights, num: int, generator: Generator) -> New:
     found = principal(weights)
     return found.weights(flow_samples(found.coordinates, num, generator))
 

@@ -3,8 +3,11 @@
 from math import isfinite
 from typing import NamedTuple
 
+import pandas as pd
+
 from weightspace.generation.frontier import gaps
 from weightspace.generation.over_runs import (
+    MEASURED,
     Copying,
     Measured,
     copying_interval,
@@ -91,6 +94,45 @@ def verdict_of(evidence: Evidence) -> Verdict:
 def judge(ours: Measured, held_out: Measured, rivals: dict[str, list[Measured]]) -> Verdict:
     """The verdict on a set of networks, from what is measured of it, of held-out networks and of rivals by kind."""
     return verdict_of(evidence_of(ours, held_out, rivals))
+
+
+class Judged(NamedTuple):
+    """Networks generated in one cell, their rivals, and held-out networks, as rows tell of them."""
+
+    sets: dict[str, Measured]  # by cell, the generated ones first
+    kinds: dict[str, str]  # of each cell
+    held_out: Measured
+
+    @property
+    def by_kind(self) -> dict[str, list[Measured]]:
+        found: dict[str, list[Measured]] = {}
+        for cell, own in self.sets.items():
+            found.setdefault(self.kinds[cell], []).append(own)
+        return found
+
+    def verdict(self, cell: str) -> Verdict:
+        """The verdict on one of the sets."""
+        return judge(self.sets[cell], self.held_out, self.by_kind)
+
+
+def judged_from(rows: pd.DataFrame, cell: str) -> Judged:
+    """What is measured of a cell of generated networks and of its rivals, those of all seeds together.
+
+    `rows` as `weightspace.table.read` gives them. What comes of one run in several seeds is resampled together.
+    """
+    rivals = rows[(rows["stage"] == "generation_rival") & (rows["of"] == cell)].drop_duplicates("cell")
+    own = rows[rows["stage"] == "generation"]
+    sets = {cell: _measured(own, cell)} | {rival: _measured(rows, rival) for rival in rivals["cell"]}
+    kinds = {cell: "samples"} | dict(zip(rivals["cell"], rivals["kind"], strict=True))
+    return Judged(sets, kinds, _measured(own, cell, "_held_out"))
+
+
+def _measured(rows: pd.DataFrame, cell: str, of: str = "") -> Measured:
+    own, values = rows[rows["cell"] == cell], {}
+    for field, metric in MEASURED.items():
+        found = own[own["metric"] == metric + of]
+        values[field] = found.sort_values(["seed", "subject"], key=lambda keys: keys.astype(int))["value"].to_numpy()
+    return Measured(**values)
 
 
 def _moments(evidence: Evidence) -> list[tuple[str, dict[str, Interval]]]:

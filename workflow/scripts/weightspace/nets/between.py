@@ -23,6 +23,8 @@ def soup(models: Float[Tensor, "soup model weight"]) -> Float[Tensor, "soup weig
 def aligned_to_first(spec: NetSpec, members: Float[Tensor, "group model weight"]) -> Float[Tensor, "group model weight"]:
     """Groups whose networks have their units in the places of the first one's."""
     num, size, _ = members.shape
+    if size == 1:
+        return members
     first, others = members[:, :1], members[:, 1:]
     moved = align(spec, others.flatten(0, 1), first.flatten(0, 1).repeat_interleave(size - 1, 0)).weights
     return torch.cat([first, moved.unflatten(0, (num, size - 1))], dim=1)
