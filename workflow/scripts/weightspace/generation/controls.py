@@ -101,7 +101,7 @@ def _measured(reference: Reference, own: NetworkSet, generator: Generator) -> Ro
     alike = similarity(ours.answers, train.answers, labels)
     train_accuracy = (train.answers == labels).float().mean(1)
     return {
-        "run": runs,
+        "run": runs.float(),
         "distance_train_plain": learned_distance(problem.spec, ours.weights, train.weights).amin(1),
         "distance_train": to_train.nearest(),
         "distance_other_run": to_train.nearest(to_train.others != runs.unsqueeze(1)),

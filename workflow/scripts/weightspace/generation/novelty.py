@@ -67,9 +67,9 @@ def learned_distance(
     return distance(ours[:, counted], theirs[:, counted])
 
 
-def candidates(spec: NetSpec, ours: Known, theirs: Known, num: int = CANDIDATES) -> Int[Tensor, "network candidate"]:
-    """Others that may be nearest: `num` by weights, and `num` by answers, among which a copy in another order always is."""
-    num = min(num, len(theirs.weights))
+def candidates(spec: NetSpec, ours: Known, theirs: Known) -> Int[Tensor, "network candidate"]:
+    """Others that may be nearest: CANDIDATES by weights and by answers each, among which a copy in another order always is."""
+    num = min(CANDIDATES, len(theirs.weights))
     by_weights = learned_distance(spec, ours.weights, theirs.weights).topk(num, largest=False).indices
     differing = torch.stack([(theirs.answers != each).sum(1) for each in ours.answers])
     return torch.cat([by_weights, differing.topk(num, largest=False).indices], dim=1)

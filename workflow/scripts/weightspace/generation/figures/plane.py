@@ -1,5 +1,7 @@
 """Figure generation_plane: are generated networks better than noise, or soups, that are as new as they are?"""
 
+from math import ceil
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,12 +14,13 @@ from weightspace.report.intervals import Interval
 from weightspace.report.select import cells_of, label_of
 from weightspace.report.style import (
     LOOKS,
+    WIDTH_INCHES,
+    Look,
     add_note,
     draw_crossed_intervals,
     house_style,
     legend_above,
     percent_axis,
-    small_multiples,
 )
 
 SAMPLES, SOUPS, HELD_OUT, LINES, OTHERS = LOOKS
@@ -40,12 +43,16 @@ def plot_generation_plane(rows: pd.DataFrame) -> Figure:
     """Accuracy over similarity of mistakes: generated networks, rivals, held-out networks, the noise front; a panel per cell."""
     cells = cells_of(rows, "generation")
     with house_style():
-        figure, panels = small_multiples(len(cells), 3.6)
-        for axes, cell in zip(panels, cells, strict=True):
+        columns, lines = min(2, len(cells)), ceil(len(cells) / 2)
+        figure = Figure(figsize=(WIDTH_INCHES, 3.6 * lines), layout="constrained")
+        panels = list(figure.subplots(lines, columns, squeeze=False).ravel())
+        for spare in panels[len(cells) :]:
+            spare.remove()
+        for axes, cell in zip(panels, cells, strict=False):
             judged = judged_from(rows, cell)
             _draw(axes, judged, cell)
             word = VERDICTS[judged.verdict(cell).number]
-            legend_above(axes, f"{label_of(rows, cell)}: better than noise as new as it?\n{word}", 1 if len(cells) > 1 else 3)
+            legend_above(axes, f"{label_of(rows, cell)}: better than noise that is as new?\n{word}", 2)
         add_note(figure, NOTE)
     return figure
 
@@ -70,7 +77,7 @@ def _draw(axes: Axes, judged: Judged, cell: str) -> None:
         percent_axis(axes, which)
 
 
-def _draw_mean(axes: Axes, own: Measured, look: object, label: str) -> None:
+def _draw_mean(axes: Axes, own: Measured, look: Look, label: str) -> None:
     draw_crossed_intervals(axes, mean_over_runs(own.similarity, own.runs), mean_over_runs(own.accuracy, own.runs), look, label)
 
 
