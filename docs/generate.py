@@ -19,7 +19,8 @@ from weightspace.stages import STAGES  # noqa: E402
 from weightspace.table import Metric  # noqa: E402
 
 TEMPLATE, SETTINGS, METRICS = ROOT / "docs/settings.template.md", ROOT / "config/README.md", ROOT / "docs/metrics.md"
-MADE = {"RecoveryBaselineConfig", "PredictorControlConfig", "SmallRecipe"}  # not written by users, but made from what they write
+# Not written by users, but made from what they write.
+MADE = {"RecoveryBaselineConfig", "PredictorControlConfig", "SmallRecipe", "GenerationRivalConfig"}
 OF_CLAIMS = {"ClaimsFile", "Claim", "Region"}  # of another file than scenarios, known where the report is imported
 COUNTED = {
     "": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer",

@@ -70,6 +70,10 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for name, cell in scenario.baselines.items():
         yield from _order_problems(scenario, f"baselines.{name}.align", cell, cell.zoo)
         yield from _baseline_problems(scenario.zoos[cell.zoo], f"baselines.{name}.kind", cell)
+    for name, cell in scenario.generations.items():
+        for zoo in [cell.zoo] if cell.zoo else scenario.autoencoders[cell.autoencoder].zoos[:1]:
+            if scenario.zoos[zoo].images is None:
+                yield f"generations.{name}.autoencoder", f"zoo {zoo!r} has no images to choose networks by: give it `images`"
     for name, cell in scenario.recoveries.items():
         yield from _recovery_problems(scenario, f"recoveries.{name}", cell)
     for name, predictor in scenario.predictors.items():

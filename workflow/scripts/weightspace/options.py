@@ -9,8 +9,9 @@ from pydantic import Field
 from weightspace.errors import InputError
 from weightspace.grids import expand_section
 from weightspace.reading import read_yaml
-from weightspace.scenario import REFERENCES, Scenario
+from weightspace.scenario import Scenario
 from weightspace.settings import Settings, checked, shown, told
+from weightspace.stages import REFERENCES
 
 ScenarioName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
 MOVED = {  # sections that scenarios had, and where their cells are written now

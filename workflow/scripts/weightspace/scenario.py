@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
 from weightspace.cells import cell_rows, spoken_of
 from weightspace.chosen import ChosenNetworks
+from weightspace.generation.settings import GenerationConfig, GenerationRivalConfig
 from weightspace.images.settings import ImagesConfig
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -22,38 +23,14 @@ from weightspace.recovery.settings import (
     ZooTeachers,
 )
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
-from weightspace.settings import CellName, Once, Settings
-from weightspace.stages import STAGES
+from weightspace.settings import CellName, FigureConfig, Settings
+from weightspace.stages import REFERENCES, STAGES
 from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import AlignmentConfig
 from weightspace.zoo.sources import ZooCell
 
 SECTIONS = [stage.section for stage in STAGES.values()]
-REFERENCES = (  # section, its key that names a cell, and the section of that cell
-    ("zoos", "images", "images"),
-    ("alignments", "zoo", "zoos"),
-    ("autoencoders", "zoo", "zoos"),
-    ("baselines", "zoo", "zoos"),
-    ("teachers", "zoo", "zoos"),
-    ("recoveries", "teacher", "teachers"),
-    ("recoveries", "queries.images", "images"),
-    ("predictors", "zoo", "zoos"),
-    ("predictors", "distillation.teacher", "zoos"),
-    ("predictors", "stack", "predictors"),
-    ("predictor_controls", "teacher", "zoos"),
-)
 OWN_IN_A_STACK = ("zoo", "models", "epoch", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
-
-
-class FigureConfig(Settings):
-    """What one figure shows."""
-
-    cells: Annotated[list[str], Once] | None = Field(
-        None,
-        min_length=1,
-        description="cells in this order, with their baselines and controls; `h*` stands for all that begin so; null: all",
-    )
-    note: bool = Field(True, description="the small print below it")
 
 
 class Scenario(Settings):
@@ -75,6 +52,7 @@ class Scenario(Settings):
     teachers: dict[CellName, TeacherConfig] = Field({}, description="networks to recover, by name")
     recoveries: dict[CellName, RecoveryConfig] = Field({}, description="recoveries of teachers, by name")
     predictors: dict[CellName, PredictorConfig] = Field({}, description="predictors of networks' weights, by name")
+    generations: dict[CellName, GenerationConfig] = Field({}, description="new networks from codes of autoencoders, by name")
     figures: dict[str, FigureConfig] = Field({}, description="what figures show, by the figure's name")
 
     @cached_property
@@ -95,11 +73,21 @@ class Scenario(Settings):
             for key, control in cell.named_controls(name).items()
         }
 
+    @cached_property
+    def generation_rivals(self) -> dict[str, GenerationRivalConfig]:
+        """Rivals of generated networks, named after these, their key and number."""
+        return {
+            f"{name}_{key}": GenerationRivalConfig(**rival.model_dump(), seeds=cell.seeds, **spoken_of(cell, key))
+            for name, cell in self.generations.items()
+            for key, rival in cell.named_rivals(name).items()
+        }
+
     @model_validator(mode="after")
     def _names_are_used_once(self) -> "Scenario":
         made = {("autoencoders", "zoo", name): cell.several for name, cell in self.autoencoders.items()}
         made |= {("recoveries", "baselines", name): cell.baselines for name, cell in self.recoveries.items()}
         made |= {("predictors", "controls", name): cell.named_controls(name) for name, cell in self.predictors.items()}
+        made |= {("generations", "rivals", name): cell.named_rivals(name) for name, cell in self.generations.items()}
         known = {section: dict.fromkeys(getattr(self, section), "a cell") for section, *_ in made}
         for (section, key, name), words in made.items():
             for word in words:
@@ -136,6 +124,8 @@ class Scenario(Settings):
         last = {name: zoo.storable[-1:] for name, zoo in self.zoos.items()}
         single = {f"alignments.{name}": cell for name, cell in self.alignments.items()} | self.takers_of_networks
         reads += [(f"{key}.epoch", at.zoo, last[at.zoo] if at.epoch is None else [at.epoch]) for key, at in single.items()]
+        anchors = [(f"generations.{name}.epoch", cell) for name, cell in self.generations.items() if cell.epoch is not None]
+        reads += [(key, cell.zoo or self.autoencoders[cell.autoencoder].zoos[0], [cell.epoch]) for key, cell in anchors]
         return reads + [(key, zoo, last[zoo]) for key, of, zoo in self._references() if of == "zoos" and key.endswith(".teacher")]
 
     @property
@@ -186,6 +176,14 @@ class Scenario(Settings):
         for name, cell in self.predictor_controls.items():
             if missing := sorted(set(cell.seeds) - set(self.predictors[cell.predictor].seeds)):
                 raise ValueError(f"{self.keys_of_controls[name]}.seeds: the predictor has no seed {missing[0]}")
+        return self
+
+    @model_validator(mode="after")
+    def _generations_fit_their_autoencoders(self) -> "Scenario":
+        for name, cell in self.generations.items():
+            own = self.autoencoders[cell.autoencoder]
+            for problem in cell.problems_with(own.seeds, own.zoos):
+                raise ValueError(f"generations.{name}.{problem}")
         return self
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ class Stage(NamedTuple):
     trained: bool = True  # what is computed and not trained has no seeds
     least_models: int = 2  # subjects, and seeds, from which on an interval holds what another would change
     least_seeds: int = 2
-    measured: bool = True  # has rows of its own
+    measured: bool = True  # leaves a table of rows of its own
 
 
 STAGES = {
@@ -34,7 +34,27 @@ STAGES = {
     "predictor_control": Stage(
         "predictor_controls", ("predictor",), "predictor", "original", "predictor", against=True, least_seeds=1
     ),
+    "generation": Stage("generations", ("autoencoder",), "generation", "network"),
+    "generation_rival": Stage(  # its rows are written by the job of the networks that it stands against
+        "generation_rivals", ("generation",), "generation", "network", "generation", against=True, measured=False
+    ),
 }
+
+REFERENCES = (  # section, its key that names a cell, and the section of that cell
+    ("zoos", "images", "images"),
+    ("alignments", "zoo", "zoos"),
+    ("autoencoders", "zoo", "zoos"),
+    ("baselines", "zoo", "zoos"),
+    ("teachers", "zoo", "zoos"),
+    ("recoveries", "teacher", "teachers"),
+    ("recoveries", "queries.images", "images"),
+    ("predictors", "zoo", "zoos"),
+    ("predictors", "distillation.teacher", "zoos"),
+    ("predictors", "stack", "predictors"),
+    ("predictor_controls", "teacher", "zoos"),
+    ("generations", "autoencoder", "autoencoders"),
+    ("generations", "zoo", "zoos"),
+)
 
 # Raise a number when results change, in the same commit as tests/golden: rules have it among their params, files hold it.
 NUMBERS = {
@@ -46,6 +66,7 @@ NUMBERS = {
     "evaluation": 3,
     "recovery": 5,
     "predictor": 5,
+    "generation": 1,
     "report": 2,
 }
 VERSION = {stage: f"{stage} {number}" for stage, number in NUMBERS.items()}

@@ -56,6 +56,7 @@ class Task(NamedTuple):
     num_measures: int = 0
     teacher: DistillationTeachers | None = None  # whose answers are learned in place of labels
     counts_anew: bool = False  # dropout is drawn by epoch and step in it, not by the step of the whole training
+    start: Float[Tensor, "model weight"] | None = None  # that training starts from, in place of initial weights
 
     @property
     def num_batches(self) -> int:
@@ -163,8 +164,9 @@ def train(
 
 
 def _of(task: Task, models: slice) -> Task:
-    """The task of some models: with their teachers."""
-    return task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[models]))
+    """The task of some models: with their teachers, and what they start from."""
+    start = None if task.start is None else task.start[models]
+    return task._replace(teacher=task.teacher and task.teacher._replace(weights=task.teacher.weights[models]), start=start)
 
 
 def _save(state: TrainingState, trained: Trained, stack: Stack, start: int, size: int) -> None:
@@ -204,12 +206,15 @@ def _resume(task: Task, state: TrainingState | None, store: Store | None) -> _Pl
 
 def new_stack(task: Task, models: Sequence[Trainee]) -> Stack:
     """Models before their first step; those of the same init and start have the same weights."""
-    bias = BIASES[task.recipe.biases]
-    rows = [initial_weights(task.spec, model.init, generator_for(*model.start), bias) for model in models]
-    weights = torch.stack(rows).to(task.images.train_x.device)
+    weights = (_initial(task, models) if task.start is None else task.start.clone()).to(task.images.train_x.device)
     summed = weights.new_zeros(len(weights), task.spec.num_weights if task.averaged_epochs else 0)
     kept = torch.full((len(weights), task.num_kept, task.spec.num_weights), torch.nan)
     return Stack(weights, zero_moments(weights), summed, kept, epoch=-1, step=0)
+
+
+def _initial(task: Task, models: Sequence[Trainee]) -> Float[Tensor, "model weight"]:
+    bias = BIASES[task.recipe.biases]
+    return torch.stack([initial_weights(task.spec, model.init, generator_for(*model.start), bias) for model in models])
 
 
 def train_stack(task: Task, models: Sequence[Trainee], stack: Stack) -> Iterator[Stack]:

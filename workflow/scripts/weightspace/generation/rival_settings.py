@@ -18,7 +18,6 @@ KINDS = (
 )
 NoiseUnit = Literal["deviation", "one"]
 UNITS = "of noise, what its size is a multiple of. deviation: of each parameter tensor's own deviation; one: the same everywhere"
-NEEDS = {"size": "noise", "members": "soup"}  # numbers, and the one kind that has each
 Members = Annotated[int, Field(ge=2)]
 
 
@@ -51,9 +50,8 @@ class RivalSettings(Cell):
 
     @model_validator(mode="after")
     def _has_its_number(self) -> "RivalSettings":
-        for number, kind in NEEDS.items():
-            if (getattr(self, number) is not None) != (self.kind == kind):
-                raise ValueError(f"{kind} needs {number}, which no other kind has")
+        if (self.size is not None) != (self.kind == "noise") or (self.members is not None) != (self.kind == "soup"):
+            raise ValueError("noise needs size, soup needs members, and neither is for another kind")
         return self
 
 

@@ -106,7 +106,8 @@ def _together(problem: Problem, weights: Weights, aligned: bool) -> Weights:
 
 
 def _scratch(problem: Problem, rival: RivalSettings, generator: Generator) -> Weights:
-    inits = problem.train_properties["init"].tolist()
+    known = "init" in problem.train_properties  # not of every imported zoo
+    inits = problem.train_properties["init"].tolist() if known else ["kaiming_uniform"]
     rows = [initial_weights(problem.spec, inits[n % len(inits)], generator) for n in range(rival.num)]
     return torch.stack(rows).to(problem.train)
 

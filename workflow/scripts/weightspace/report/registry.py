@@ -156,6 +156,14 @@ FIGURES = [
         "Kernels of one original, what a predictor made of them, and the difference, on one scale of colors per layer. "
         "Kernels are spread evenly over those of the table: nothing is picked.",
     ),
+    Figure(
+        "generation_fine_tuning", "generation", "generation.figures.fine_tuning:plot_fine_tuning", "metrics",
+        "accuracy over fine-tuning",
+        "Test accuracy of generated networks, before and after fine-tuning, beside what takes their place at the same cost: "
+        "networks from scratch, the anchors that codes are drawn from, their reconstructions, noise, means of several, and "
+        "simple densities of weights. A sampler that copies is its reconstructions; one that is no more than its anchors "
+        "saves nothing.",
+    ),
 ]  # fmt: skip
 
 
