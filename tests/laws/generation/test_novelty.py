@@ -134,6 +134,7 @@ def test_three_that_are_wrong_on_different_images_gain_all_and_copies_gain_nothi
         answers[n, 2 * n : 2 * n + 2] = (labels[2 * n : 2 * n + 2] + 1) % 3
     assert ensemble_gain(answers, labels, 3).tolist() == pytest.approx([1 / 3])
     assert ensemble_gain(answers[:1].repeat(7, 1), labels, 3).tolist() == pytest.approx([0.0, 0.0])
+    assert ensemble_gain(answers, labels, 4).tolist() == []
     assert disagreement(answers).tolist() == pytest.approx([2 / 3] * 3)
     assert disagreement(answers[:1]).tolist() == [0.0]
 

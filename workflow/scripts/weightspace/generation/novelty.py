@@ -128,7 +128,8 @@ def _apart(spec: NetSpec, ours: Float[Tensor, "pair weight"], theirs: Float[Tens
 
 def ensemble_gain(answers: Int[Tensor, "network image"], labels: Int[Tensor, " image"], size: int) -> Float[Tensor, " group"]:
     """Accuracy of the majority's answer in groups of `size` networks in a row, minus the mean of theirs; ties: lowest class."""
-    groups = answers[: len(answers) // size * size].unflatten(0, (-1, size))
+    num = len(answers) // size
+    groups = answers[: num * size].view(num, size, answers.shape[1])
     votes = torch.stack([(groups == n).sum(1) for n in range(int(labels.max()) + 1)], dim=-1)
     return (votes.argmax(-1) == labels).float().mean(1) - (groups == labels).float().mean((1, 2))
 
