@@ -234,3 +234,13 @@ def test_an_autoencoder_that_copies_sees_one_function_in_all_orders_and_scales(p
         assert own[f"symmetry_accuracy_{change}"] <= 0.001
         assert own[f"symmetry_mistakes_{change}"] <= 0.01
     assert own["symmetry_mistakes_different"] > 0.3
+
+
+@pytest.mark.slow
+def test_reconstructions_of_a_code_that_is_the_weights_are_their_originals(planted_rows):
+    own = planted_rows["fresh"]
+    for split, accuracy in (("train", planted_zoo()[0].train_properties["test_accuracy"]), ("held_out", None)):
+        assert not own[f"reconstruction_distance_{split}"].any()
+        assert (own[f"reconstruction_similarity_{split}"] == 1).all()
+        if accuracy is not None:
+            assert own[f"reconstruction_accuracy_{split}"].tolist() == accuracy.tolist()

@@ -9,7 +9,7 @@ from weightspace.generation.novelty import answers_of, similarity
 from weightspace.generation.problem import Problem
 from weightspace.images.tensors import normalize
 from weightspace.nets.canonical import joints, rescaled
-from weightspace.nets.forward import flatten, unflatten
+from weightspace.nets.forward import flatten, learned, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.nets.symmetry import permutation_map, sample_permutations, symmetry_of
 
@@ -42,6 +42,18 @@ def symmetry_test(problem: Problem, generator: Generator) -> dict[str, Float[Ten
     return found
 
 
+def reconstruction_test(problem: Problem) -> dict[str, Float[Tensor, " network"]]:
+    """Accuracy of each reconstruction, its distance to its original and the similarity of their mistakes; train and held-out."""
+    images, labels, found = normalize(problem.images.test_x, problem.images), problem.images.test_y, {}
+    for split, weights in (("train", problem.train), ("held_out", problem.held_out)):
+        decoded = _reconstructed(problem, weights)
+        ours, theirs = (answers_of(problem.spec, each, images) for each in (decoded, weights))
+        found[f"reconstruction_accuracy_{split}"] = (ours == labels).float().mean(1)
+        found[f"reconstruction_similarity_{split}"] = _similarity_to_own(ours, theirs, labels)
+        found[f"reconstruction_distance_{split}"] = ((decoded - weights) * learned(problem.spec).to(weights)).norm(dim=1)
+    return found
+
+
 def _reconstructed(problem: Problem, weights: Float[Tensor, "network weight"]) -> Float[Tensor, "network weight"]:
     return problem.with_statistics(problem.decode(problem.encode(weights)))
 
@@ -49,8 +61,12 @@ def _reconstructed(problem: Problem, weights: Float[Tensor, "network weight"]) -
 def _apart(answers: list[Tensor], labels: Tensor) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Mean absolute difference of accuracy, and mean of 1 minus similarity, of networks side by side."""
     right = [(each == labels).float().mean(1) for each in answers]
-    alike = torch.stack([similarity(one[None], other[None], labels)[0, 0] for one, other in zip(*answers, strict=True)])
-    return (right[0] - right[1]).abs().mean(), 1 - alike.mean()
+    return (right[0] - right[1]).abs().mean(), 1 - _similarity_to_own(*answers, labels).mean()
+
+
+def _similarity_to_own(ours: Tensor, theirs: Tensor, labels: Tensor) -> Float[Tensor, " network"]:
+    """Similarity of mistakes of networks side by side."""
+    return torch.stack([similarity(one[None], other[None], labels)[0, 0] for one, other in zip(ours, theirs, strict=True)])
 
 
 def shuffled(spec: NetSpec, weights: Float[Tensor, "network weight"], generator: Generator) -> Float[Tensor, "network weight"]:

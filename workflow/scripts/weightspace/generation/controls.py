@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from weightspace.generation.code_tests import symmetry_test
+from weightspace.generation.code_tests import reconstruction_test, symmetry_test
 from weightspace.generation.novelty import (
     Known,
     Matched,
@@ -60,7 +60,7 @@ def control_metrics(problem: Problem, sets: dict[str, NetworkSet], generator: Ge
         rows[cell] |= _judgment(measured[cell], rows[cell], evidence) | {"verdict": torch.tensor(float(verdict.number))}
         if own.kind == "samples":
             rows[cell] |= {f"{name}_held_out": values for name, values in held_out.items()}
-            rows[cell] |= symmetry_test(problem, generator)
+            rows[cell] |= symmetry_test(problem, generator) | reconstruction_test(problem)
     return rows
 
 

@@ -67,7 +67,7 @@ OF_SETS = [
     *(
         Metric(
             f"gap{tuned}_{front.lower()}", "fraction", SIGNED, "higher",
-            f"accuracy above what noise{'' if front == 'noise' else ' and ' + front} reach at equal similarity{when}",
+            f"accuracy above what {'noise reaches' if front == 'noise' else f'noise and {front} reach'} at equal similarity{when}",
             **OF_IMAGES,
         )
         for tuned, when in (("", ""), ("_tuned", ", after fine-tuning"))
@@ -83,13 +83,24 @@ PAIRS = {
     "rescaled": "of reconstructions of a train network and of its copy with other scales or signs of units",
     "different": "of two train networks, as they are",
 }
+SPLITS = {"train": "train networks", "held_out": "held-out networks"}
 OF_CODES = [
-    metric
-    for name, said in PAIRS.items()
-    for metric in (
-        Metric(f"symmetry_accuracy_{name}", "fraction", SHARE, "lower", f"absolute difference of accuracy {said}", **OF_IMAGES),
-        Metric(f"symmetry_mistakes_{name}", "fraction", SHARE, "lower", f"1 minus similarity of mistakes {said}", **OF_IMAGES),
-    )
+    *(
+        Metric(f"symmetry_{measure}_{name}", "fraction", SHARE, "lower", f"{what} {said}", **OF_IMAGES)
+        for name, said in PAIRS.items()
+        for measure, what in (("accuracy", "absolute difference of accuracy"), ("mistakes", "1 minus similarity of mistakes"))
+    ),
+    *(
+        Metric(f"reconstruction_{measure}_{split}", "fraction", SHARE, "higher", f"{what} {networks}", **OF_IMAGES)
+        for split, networks in SPLITS.items()
+        for measure, what in (("accuracy", "of decoded codes of"), ("similarity", "of mistakes of decoded codes to those of"))
+    ),
+    *(
+        Metric(
+            f"reconstruction_distance_{split}", "weight", POSITIVE, "lower", f"of decoded codes to their originals, {networks}"
+        )
+        for split, networks in SPLITS.items()
+    ),
 ]
 CONTROLS = [
     *OF_NETWORKS,

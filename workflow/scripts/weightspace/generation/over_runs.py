@@ -173,4 +173,4 @@ def attribution(accuracy: np.ndarray, parents: np.ndarray) -> Attribution:
     if not square or not varied[0].any():
         return Attribution(np.nan, np.nan)
     slope = float(varied[0] @ varied[1]) / square
-    return Attribution(slope, slope**2 * square / float(varied[0] @ varied[0]))
+    return Attribution(slope, min(1.0, slope**2 * square / float(varied[0] @ varied[0])))  # rounding may lead above 1
