@@ -12,8 +12,9 @@ from corner_images import planted_images
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_zoos import stored_zoo
-from weightspace.ensemble import evaluate, recalibrated
+from weightspace.ensemble import evaluate, recalibrated, with_own_statistics
 from weightspace.errors import InputError
+from weightspace.nets.between import interpolate, soup
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
@@ -24,12 +25,9 @@ from weightspace.zoo.lines import (
     alignment_metrics,
     bench_of,
     height,
-    interpolate,
     line_metrics,
     models_to_align,
-    soup,
     soup_metrics,
-    with_own_statistics,
 )
 from weightspace.zoo.members import groups_of
 from weightspace.zoo.metrics import METRICS

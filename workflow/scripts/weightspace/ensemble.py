@@ -79,6 +79,14 @@ def recalibrated(
     return changed
 
 
+def with_own_statistics(
+    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
+) -> Float[Tensor, "model weight"]:
+    """Networks whose batch norms, if any, have the statistics that these images give in them, which no average has."""
+    has_statistics = not all(parameter.learned for parameter in spec.parameters)
+    return recalibrated(spec, weights, images) if has_statistics else weights
+
+
 @torch.no_grad()
 def conditioned(
     spec: NetSpec,

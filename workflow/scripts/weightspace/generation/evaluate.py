@@ -13,6 +13,7 @@ from weightspace.coded import CodedZoo
 from weightspace.ensemble import evaluate, learning_bar
 from weightspace.errors import InputError
 from weightspace.generation.choose import Samples, sample_networks, with_anchors
+from weightspace.generation.controls import control_metrics
 from weightspace.generation.finetune import FineTuned, fine_tune
 from weightspace.generation.problem import NetworkSet
 from weightspace.generation.rivals import RIVALS
@@ -65,10 +66,17 @@ def _split(tuned: FineTuned, made: Mapping[str, Tensor]) -> list[FineTuned]:
 
 
 def generation_rows(generated: Generated, source: Source) -> list[dict]:
-    """Rows of the samples and of every rival, one per network, metric and epoch; rivals are cells of their own."""
+    """Rows of the samples and of every rival, one per network, metric and epoch; rivals are cells of their own.
+
+    What controls say of a whole set of networks has no subject.
+    """
     epochs, rows = generated.config.fine_tune.epochs, []
+    controls = control_metrics(generated.zoo, generated.sets, generator_for("controls", source.seed))
     for name, each in generated.sets.items():
         own = source if each.kind == "samples" else source._replace(stage="generation_rival", cell=name)
+        for metric, values in controls[name].items():
+            subjects, listed = (range(len(values)) if values.ndim else [""]), values.double().reshape(-1).tolist()
+            rows += [own.row(metric, value, subject=n) for n, value in zip(subjects, listed, strict=True)]
         for metric, values in (("accuracy", each.test_accuracy), ("val_accuracy", each.val_accuracy)):
             rows += [
                 own.row(metric, value, subject=n, at=epoch)

@@ -1,5 +1,6 @@
 """What the rows of generated networks and of their rivals measure."""
 
+from weightspace.generation.controls_metrics import CONTROLS
 from weightspace.table import OF_IMAGES, POSITIVE, SHARE, Metric
 
 SAMPLES = [
@@ -9,4 +10,4 @@ SAMPLES = [
     Metric("parent", "index", POSITIVE, "neither", "model of the zoo that a sample is made from, where it is one"),
     Metric("accuracy_parent", "fraction", SHARE, "higher", "accuracy of that model on test images", **OF_IMAGES),
 ]
-METRICS = SAMPLES
+METRICS = [*SAMPLES, *CONTROLS]

@@ -164,6 +164,20 @@ FIGURES = [
         "simple densities of weights. A sampler that copies is its reconstructions; one that is no more than its anchors "
         "saves nothing.",
     ),
+    Figure(
+        "generation_plane", "generation", "generation.figures.plane:plot_generation_plane", "metrics", "accuracy and novelty",
+        "Are generated networks better than noise that is as new as they are? Test accuracy against the similarity of mistakes "
+        "with the train network where it is largest, of generated networks, rivals and held-out networks, with the front of "
+        "anchors under noise of growing size. The verdict (copy, perturbation or interpolation, generalizing) follows a rule "
+        "that was set before.",
+    ),
+    Figure(
+        "generation_distances", "generation", "generation.figures.distances:plot_generation_distances", "metrics",
+        "nearest distances",
+        "Are generated networks as far from the train networks as networks that nobody has shown the autoencoder? Distances of "
+        "learned weights to the nearest train network, units permuted to match, with U/(mn): the share of pairs in which a "
+        "network is farther away than a held-out one.",
+    ),
 ]  # fmt: skip
 
 

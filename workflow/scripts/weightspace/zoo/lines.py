@@ -9,39 +9,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.checkpoints import Zoo
-from weightspace.ensemble import evaluate, recalibrated
+from weightspace.ensemble import evaluate, with_own_statistics
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize
+from weightspace.nets.align import align, cosine
+from weightspace.nets.between import aligned_to_first, interpolate, soup
+from weightspace.nets.canonical import canonical
 from weightspace.nets.spec import NetSpec, by_spec
 from weightspace.table import Source
-from weightspace.zoo.align import align, cosine
-from weightspace.zoo.canonical import canonical
 from weightspace.zoo.members import groups_of
 from weightspace.zoo.settings import AlignmentConfig
 
 PERCENTS = torch.arange(0, 101, 10)  # of the way from the first model of a pair to the second
 RECALIBRATION_IMAGES = 10_000  # train images whose statistics batch norms get, at most
 AT_ONCE = 2**25  # weights of the networks that are made together: 128 MB, and a few times that
-
-
-def interpolate(
-    ours: Float[Tensor, "pair weight"], theirs: Float[Tensor, "pair weight"], shares: Float[Tensor, " share"]
-) -> Float[Tensor, "pair share weight"]:
-    """Networks on the line from ours (share 0) to theirs (share 1)."""
-    return torch.lerp(ours.unsqueeze(1), theirs.unsqueeze(1), shares.view(1, -1, 1).to(ours))
-
-
-def soup(models: Float[Tensor, "soup model weight"]) -> Float[Tensor, "soup weight"]:
-    """The mean of each group's weights (Wortsman et al. 2022, "Model soups", uniform)."""
-    return models.mean(1)
-
-
-def with_own_statistics(
-    spec: NetSpec, weights: Float[Tensor, "model weight"], images: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "model weight"]:
-    """Networks whose batch norms, if any, have the statistics that these images give in them, which no average has."""
-    has_statistics = not all(parameter.learned for parameter in spec.parameters)
-    return recalibrated(spec, weights, images) if has_statistics else weights
 
 
 class Models(NamedTuple):
@@ -144,9 +125,7 @@ def line_metrics(bench: Bench, ends: Float[Tensor, "pair two weight"]) -> dict[s
 def soup_metrics(bench: Bench, members: Float[Tensor, "soup model weight"]) -> dict[str, Float[Tensor, " soup"]]:
     """Loss and accuracy of each soup, naive and aligned to its first model, and the mean of its models'."""
     num, size, _ = members.shape
-    first, others = members[:, :1], members[:, 1:]
-    moved = align(bench.spec, others.flatten(0, 1), first.flatten(0, 1).repeat_interleave(size - 1, 0)).weights
-    soups = {"naive": soup(members), "aligned": soup(torch.cat([first, moved.unflatten(0, (num, size - 1))], dim=1))}
+    soups = {"naive": soup(members), "aligned": soup(aligned_to_first(bench.spec, members))}
     soups = {how: with_own_statistics(bench.spec, weights, bench.train) for how, weights in soups.items()}
     measured = {how: evaluate(bench.spec, weights, *bench.test) for how, weights in soups.items()}
     measured["models"] = [each.view(num, size).mean(1) for each in evaluate(bench.spec, members.flatten(0, 1), *bench.test)]

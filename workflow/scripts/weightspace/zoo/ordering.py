@@ -5,8 +5,8 @@ import torch
 
 from weightspace.checkpoints import Zoo
 from weightspace.errors import InputError
+from weightspace.nets.align import align
 from weightspace.unit_orders import AT_ONCE, UnitOrders
-from weightspace.zoo.align import align
 
 
 def unit_orders(zoo: Zoo, models: pa.Table) -> UnitOrders:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from weightspace.errors import InputError
+from weightspace.nets.align import align, cosine, objective
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import ARCHITECTURES, RESIDUAL_ARCHITECTURES, build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations, symmetry_of
-from weightspace.zoo.align import align, cosine, objective
 
 SHIPPED = ARCHITECTURES | RESIDUAL_ARCHITECTURES
 MOST_WEIGHTS = 300_000  # of the shipped networks that are tried

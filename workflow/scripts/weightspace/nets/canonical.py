@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Generator, Tensor
 
+from weightspace.errors import InputError
 from weightspace.nets.activations import ACTIVATIONS, Activation
 from weightspace.nets.forward import unflatten
 from weightspace.nets.layers import LAYERS
@@ -16,6 +17,7 @@ from weightspace.nets.steps import Op
 
 WRITERS = {"conv", "linear", "batch_norm", "layer_norm"}  # what a unit puts out has the factor that its learned numbers have
 PASSED = {"activation", "pool", "avg_pool", "mean", "flatten", "dropout"}  # what comes out has the factor of what comes in
+MOST_SCALE = 2.0  # of a unit, at random
 
 
 class Joint(NamedTuple):
@@ -40,16 +42,38 @@ def canonical(spec: NetSpec, weights: Float[Tensor, "model weight"]) -> Float[Te
     for joint in joints(spec):
         own = [parameters[each.name] for each in joint.writer.made.parameters if each.learned]
         rows = torch.cat([each.flatten(2) if each.dim() > 2 else each.unsqueeze(2) for each in own], dim=2)
-        factor = _scale(rows) if activation.scaling else _sign(rows)
-        for each in own:
-            each.div_(factor.view(*factor.shape, *[1] * (each.dim() - 2)))
-        weight, *bias = (parameters[each.name] for each in joint.reader.made.parameters)
-        per_input = factor.repeat_interleave(weight.shape[2] // factor.shape[1], dim=1)  # a unit's pixels lie side by side
-        if activation.constant:
-            by_input = weight.reshape(*weight.shape[:3], -1).sum(3)
-            bias[0].add_(activation.constant * torch.einsum("moi,mi->mo", by_input, (per_input < 0).double()))
-        weight.mul_(per_input.view(len(weight), 1, -1, *[1] * (weight.dim() - 3)))
+        _divide(parameters, joint, _scale(rows) if activation.scaling else _sign(rows), activation.constant)
     return changed.to(weights)
+
+
+def rescaled(spec: NetSpec, weights: Float[Tensor, "model weight"], generator: Generator) -> Float[Tensor, "model weight"]:
+    """The same functions, whose units have other factors wherever the activation allows any.
+
+    Where it scales, each unit is divided by a factor log-uniform in 1 / MOST_SCALE to MOST_SCALE; where it is odd, or odd but
+    for a constant, half of the units change their signs. Raises InputError where no unit can have a factor.
+    """
+    activation, changed, places = ACTIVATIONS[spec.activation], weights.double().clone(), list(joints(spec))
+    if not places:
+        raise InputError(f"no unit of a network with activation {spec.activation} can have another scale or sign")
+    parameters = unflatten(spec, changed)
+    for joint in places:
+        draws = 2 * torch.rand(len(weights), joint.writer.made.shape[0], dtype=torch.double, generator=generator) - 1
+        _divide(parameters, joint, (MOST_SCALE**draws if activation.scaling else draws.sign()).to(changed), activation.constant)
+    return changed.to(weights)
+
+
+def _divide(
+    parameters: dict[str, Float[Tensor, "..."]], joint: Joint, factor: Float[Tensor, "model unit"], constant: float
+) -> None:
+    """Divide units by their factors and what reads them by the inverse, in place."""
+    for each in (parameters[each.name] for each in joint.writer.made.parameters if each.learned):
+        each.div_(factor.view(*factor.shape, *[1] * (each.dim() - 2)))
+    weight, *bias = (parameters[each.name] for each in joint.reader.made.parameters)
+    per_input = factor.repeat_interleave(weight.shape[2] // factor.shape[1], dim=1)  # a unit's pixels lie side by side
+    if constant:
+        by_input = weight.reshape(*weight.shape[:3], -1).sum(3)
+        bias[0].add_(constant * torch.einsum("moi,mi->mo", by_input, (per_input < 0).double()))
+    weight.mul_(per_input.view(len(weight), 1, -1, *[1] * (weight.dim() - 3)))
 
 
 def joints(spec: NetSpec) -> Iterator[Joint]:

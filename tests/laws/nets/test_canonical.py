@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from weightspace.errors import InputError
 from weightspace.nets.activations import ACTIVATIONS
+from weightspace.nets.align import align
+from weightspace.nets.canonical import MOST_SCALE, canonical, joints, rescaled
 from weightspace.nets.forward import forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.nets.symmetry import permutation_map, sample_permutations
-from weightspace.zoo.align import align
-from weightspace.zoo.canonical import canonical, joints
 
 SCALED = [name for name, each in ACTIVATIONS.items() if each.scaling]
 ODD = [name for name, each in ACTIVATIONS.items() if each.symmetry in ("odd", "odd_constant")]
@@ -67,6 +68,34 @@ def factors_for(activation):
     if activation in SCALED:
         return lambda *shape: torch.rand(shape) * 3 + 0.1
     return lambda *shape: torch.randint(2, shape) * 2.0 - 1
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("activation", SCALED + ODD)
+def test_a_rescaled_network_is_the_same_function_and_has_the_same_canonical_one(name, activation):
+    spec = spec_of(name, activation)
+    weights, images = random_weights(spec), torch.randn(1, 5, *spec.image_shape)
+    changed = rescaled(spec, weights, torch.Generator().manual_seed(0))
+    assert not torch.equal(changed, weights)
+    torch.testing.assert_close(forward(spec, changed, images), forward(spec, weights, images), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(canonical(spec, changed), canonical(spec, weights), rtol=1e-9, atol=1e-9)
+
+
+def test_random_scales_are_log_uniform_and_of_float32_networks_float32():
+    spec = build_spec(["flatten", "linear 5000", "activation", "linear classes"], "relu", (1, 1, 1), 2)
+    weights = torch.ones(1, spec.num_weights, dtype=torch.float32)
+    changed = rescaled(spec, weights, torch.Generator().manual_seed(0))
+    assert changed.dtype == torch.float32
+    logs = changed[0, :5000].double().log2()
+    assert logs.abs().max() <= 1.0001 * torch.tensor(MOST_SCALE).log2()
+    assert logs.std() == pytest.approx(12**-0.5 * 2, rel=0.05)
+    assert logs.mean().abs() < 0.03
+
+
+@pytest.mark.parametrize("activation", OTHERS)
+def test_units_that_can_have_no_other_scale_or_sign_are_named(activation):
+    with pytest.raises(InputError, match=activation):
+        rescaled(spec_of("mlp", activation), random_weights(spec_of("mlp", activation)), torch.Generator())
 
 
 @pytest.mark.parametrize("name", LAYERS)
