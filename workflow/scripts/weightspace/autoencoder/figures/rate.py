@@ -1,5 +1,6 @@
 """Figure rate: at how many bytes a network is still itself, of codes and of plainer ways to make it small."""
 
+from collections.abc import Mapping
 from math import inf
 from typing import NamedTuple
 
@@ -25,17 +26,23 @@ from weightspace.report.style import (
 )
 
 ROWS = {"agreement_own": "agreement with original", "accuracy_reconstruction": "test accuracy"}
-PLAIN = {"quantized": LOOKS[1], "pruned": LOOKS[2], "low_rank": LOOKS[3]}  # as in the figure of predictors
-OTHERS = [
-    look._replace(filled=filled, marker=marker)
-    for filled, markers in ((True, "ov<P"), (False, "ov<P"))
-    for look, marker in zip((LOOKS[0], LOOKS[4], LOOKS[0], LOOKS[4]), markers, strict=True)
-]
+PLAIN = {  # kinds as in the figure of predictors
+    "quantized": LOOKS[1],
+    "pruned": LOOKS[2],
+    "low_rank": LOOKS[3],
+    "identity": Look("#000000", "P", True, (0, (1, 1))),
+}
+COLORS = {"autoencoder": LOOKS[0], "baseline": LOOKS[4]}  # of what has a code
+MARKERS = "ov<^s>"  # of each color filled, then open
+TITLE = "At how many bytes is a network still itself?"
+FINEST = 0.005  # of answers
+TICKS = (0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 1)
 MANY = 1000  # networks that a decoder may be shared by
 NOTE = (
     "Bytes: mean length of the string that a network is rebuilt from, and its share of what the receiver needs for all of them: "
     "the decoder and the grid in float32; names and shapes of networks that are made small one by one. Lines join what differs "
-    "in bits or in the share that is kept. Images that statistics of batch norms are measured on are not counted."
+    "in bits or in the share that is kept; upward the scale is finer. Images that statistics of batch norms are measured on are "
+    "not counted."
 )
 
 
@@ -74,9 +81,8 @@ def plot_rate(rows: pd.DataFrame) -> Figure:
                 line_of_panels[0].set_ylabel(f"{said} (%)" if len(zoos) == 1 else f"{plain_label(zoo)}, {said} (%)")
         for axes in grid[-1]:
             axes.set_xlabel("bytes per network")
-        figure.suptitle("At how many bytes is a network still itself?", fontsize=9)
         named = {label: handle for axes in grid[:, 0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=2)
+        figure.legend(named.values(), named.keys(), loc="outside upper left", ncols=2, title=TITLE, alignment="left")
         add_note(figure, f"{INTERVALS_NOTE} {NOTE}")
     return figure
 
@@ -90,11 +96,19 @@ def lines_of(rows: pd.DataFrame) -> list[Line]:
                 group = about(rows, cell, "group")
                 name = label_of(rows, cell) if at is not None or pd.isna(group) else group
                 named.setdefault(name, []).append(Point(cell, at))
-    others, lines = iter(OTHERS), []
-    for name, points in named.items():
-        look = PLAIN.get(about(rows, points[0].cell, "kind")) or next(others, None)
-        lines += [Line(name, look, points)] if look else []
-    return lines
+    return [Line(name, look, named[name]) for name, look in looks_of(rows, {n: p[0].cell for n, p in named.items()}).items()]
+
+
+def looks_of(rows: pd.DataFrame, cells: Mapping[str, str]) -> dict[str, Look]:
+    """Looks of lines by the cell that each begins with: a color for autoencoders, one for linear codes, the plain kinds' own."""
+    codes = {stage: [look._replace(marker=marker, filled=filled) for filled in (True, False) for marker in MARKERS]
+             for stage, look in COLORS.items()}  # fmt: skip
+    looks = {}
+    for name, cell in cells.items():
+        free = codes[str(about(rows, cell, "stage"))]
+        look = PLAIN.get(str(about(rows, cell, "kind"))) or (free.pop(0) if free else None)
+        looks |= {name: look} if look else {}
+    return looks
 
 
 def shares(models: int) -> list[float]:
@@ -136,5 +150,16 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, lines: list[Line], metric: str, 
         level = interval_of(rows, lines[0].points[0].cell, "accuracy_original").mean
         axes.axhline(level, color="#555555", linewidth=0.9, linestyle="--", zorder=0.5)
     axes.set_xscale("log")
-    plain_log_ticks(axes.xaxis, (1,))
+    plain_log_ticks(axes.xaxis, (1, 3))
+    axes.set_yscale("function", functions=(_nearness, _share))
+    axes.set_yticks([tick for tick in TICKS if tick >= axes.get_ylim()[0]])
     percent_axis(axes, "y")
+
+
+def _nearness(shares: np.ndarray) -> np.ndarray:
+    """What is missing to 100 %, on a logarithmic scale that ends at FINEST."""
+    return -np.log10(np.maximum(1 - np.asarray(shares), 0) + FINEST)
+
+
+def _share(nearness: np.ndarray) -> np.ndarray:
+    return 1 + FINEST - 10.0 ** -np.asarray(nearness)
