@@ -25,6 +25,7 @@ OF_CLAIMS = {"ClaimsFile", "Claim", "Region"}  # of another file than scenarios,
 COUNTED = {
     "": "", "epoch": "epoch", "step": "step", "round": "round; empty: the last", "layer": "layer",
     "percent": "percent of the way", "models": "number of models",
+    "bits": "bits of a rounded code; empty: unrounded",
 }  # fmt: skip
 METRIC_COLUMNS = ["metric", "unit", "range", "better", "at", "meaning"]
 IMAGE_COLUMNS = ["source", "on the hub", "revision", "images", "classes", "train, val, test", "constants", "as in"]

@@ -30,6 +30,7 @@ FIGURES = [
     "losses",
     *PREDICTOR_FIGURES,
     "probes",
+    "rate",
     "reconstruction",
     *RECOVERY_FIGURES,
     *ZOO_FIGURES,
@@ -50,7 +51,7 @@ CONTROLS = [
     ("rounds_small", 0),
 ]  # fmt: skip
 ALIGNMENTS = [f"align_zoo alignment=tiny_{kind}" for kind in ("different", "same")]
-BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
+BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca", "quantized")]
 GENERATIONS = [f"generate_networks generation=tiny_{sampler}, seed=0" for sampler in ("published", "token")]
 RIVALS = [f"tiny_{sampler}_{kind}" for sampler in ("published", "token") for kind in ("anchors", "reconstructions", "scratch")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings

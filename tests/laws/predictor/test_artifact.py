@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import ENVIRONMENT, ROOT
 from safetensors.torch import load_file, save
+from weightspace.compression import decode
+from weightspace.compression.quantize import dequantize, fake_quantize_weights, quantize
 from weightspace.errors import InputError
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import build_spec
-from weightspace.predictor import decode
 from weightspace.predictor.artifact import (
     Artifact,
     Embedding,
@@ -28,7 +29,6 @@ from weightspace.predictor.artifact import (
 )
 from weightspace.predictor.kernels import from_kernels, layout_of
 from weightspace.predictor.model import embedding, predict_all, predictor_spec
-from weightspace.predictor.quantize import dequantize, fake_quantize_weights, quantize
 from weightspace.store import load_tensors, save_tensors
 
 ORDERS = ["none", "in_filter", "cross_filter", "serpentine"]
@@ -37,7 +37,7 @@ ARCHITECTURE = ["conv 6 3 1", "activation", "conv 5 5", "activation", "conv 4 1"
                 "flatten", "linear 7", "activation", "linear classes"]  # fmt: skip
 SPEC = build_spec(ARCHITECTURE, "relu", (2, 8, 8), 10)
 LEVELS, HIDDEN = 4, 11
-PROGRAM = ROOT / "workflow/scripts/weightspace/predictor/decode.py"
+PROGRAM = ROOT / "workflow/scripts/weightspace/compression/decode.py"
 ALONE = """
 import runpy, sys
 for name in ("weightspace", "safetensors", "pydantic", "pyarrow", "jaxtyping", "einops", "scipy"):

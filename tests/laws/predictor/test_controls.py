@@ -12,12 +12,12 @@ from planted_predictors import (
     small_recipe,
 )
 from planted_zoos import stored_zoo
+from weightspace.compression.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.ensemble import recalibrated
 from weightspace.images.tensors import normalize
 from weightspace.nets.forward import flatten, forward, unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor.artifact import load_artifacts, load_network, save_artifacts
-from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized, decompress
 from weightspace.predictor.controls import ControlInputs, make_control, measure_control
 from weightspace.predictor.equal_error import KINDS
 from weightspace.predictor.kernels import layout_of

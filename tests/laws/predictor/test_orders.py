@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from planted_predictors import planted_originals
+from weightspace.compression.decode import order_fields
 from weightspace.errors import InputError
 from weightspace.nets.forward import unflatten
 from weightspace.nets.spec import build_spec
 from weightspace.predictor import orders
-from weightspace.predictor.decode import order_fields
 from weightspace.predictor.kernels import layout_of, to_kernels
 from weightspace.predictor.orders import ORDERS, greedy_sequence, kernel_order, order_kernels, read_order, write_order
 

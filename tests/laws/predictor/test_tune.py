@@ -4,11 +4,11 @@ import pytest
 import torch
 from killing import DyingState, KilledError
 from planted_predictors import RESIDUAL, predictor_config, random_net, target_for
+from weightspace.compression.quantize import dequantize, fake_quantize_weights, quantize
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor import learn
 from weightspace.predictor import tune as module
 from weightspace.predictor.model import predict_all
-from weightspace.predictor.quantize import dequantize, fake_quantize_weights, quantize
 from weightspace.predictor.reconstruct import draw, predict_rows, reconstruct, retarget, spec_of
 from weightspace.predictor.tune import tune
 from weightspace.store import TrainingState

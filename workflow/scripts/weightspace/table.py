@@ -49,7 +49,9 @@ class Metric(NamedTuple):
     range: tuple[float, float]  # lowest and highest possible value
     better: Literal["higher", "lower", "neither"]
     meaning: str
-    at: Literal["", "epoch", "step", "round", "layer", "percent", "models"] = ""  # what the column `at` counts, if anything
+    at: Literal["", "epoch", "step", "round", "layer", "percent", "models", "bits"] = (
+        ""  # what the column `at` counts, if anything
+    )
     tolerance: float = 1e-3  # in the golden run: of each number, relative above 1
     mean_tolerance: float = 1e-3  # the same of the mean over models
     successes: bool = False  # 0 or 1, or shares of one model's trials: its mean has the interval of a proportion

@@ -1,9 +1,14 @@
 """Networks rebuilt without an autoencoder: what a reconstruction has to beat."""
 
+import json
+from functools import partial
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from weightspace.autoencoder.compressed import COMPRESS, compressed
 from weightspace.autoencoder.data import Population, checkpoints_by_split
 from weightspace.autoencoder.evaluate import (
     HeldOutNetworks,
@@ -14,10 +19,12 @@ from weightspace.autoencoder.evaluate import (
     reconstruction_metrics,
     with_statistics,
 )
+from weightspace.autoencoder.rate import Codes, rate_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.forward import learned
+from weightspace.nets.spec import NetSpec
 from weightspace.rng import generator_for
 from weightspace.table import Source
 from weightspace.tokens import layer_scale
@@ -30,27 +37,84 @@ def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, d
     splits = checkpoints_by_split(config, zoo, device)
     originals = held_out_networks(splits, splits["test"].last_epoch)
     spec, train = zoo.zoo.spec, splits["train"].weights
-    rebuilt = with_statistics(spec, rebuild(config, zoo, originals, train), zoo.images, config.conditioning, originals.specs)
-    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
+
+    def measured(rebuilt: Rebuilt) -> dict[str, Tensor]:
+        rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning, originals.specs)
+        return reconstruction_metrics(spec, originals, rebuilt, zoo.images)
+
+    def decode(codes: Tensor) -> Rebuilt:
+        return rebuilt._replace(weights=code.decode(codes, originals.weights))
+
+    code = code_of(config, spec, train)
+    rebuilt = rebuild(config, zoo, originals, train, code)
+    rows = metric_rows(source, originals.models, measured(rebuilt))
+    if config.rate:
+        own = code.encode(originals.weights) if rebuilt.codes is None else rebuilt.codes
+        codes = Codes(own, code.encode(train), code.num_bytes + len(json.dumps(spec.description)))
+        for bits, metrics in rate_metrics(config.rate, codes, lambda codes: measured(decode(codes))).items():
+            rows += metric_rows(source, originals.models, metrics, at=bits)
+    return rows
+
+
+class PlainCode(NamedTuple):
+    """The learned weights themselves, and back; running statistics are those of networks at hand."""
+
+    places: Int[Tensor, " learned"]
+    num_bytes = 0  # of what it takes to decode
+
+    def encode(self, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model number"]:
+        return weights[:, self.places]
+
+    def decode(
+        self, codes: Float[Tensor, "model number"], weights: Float[Tensor, "model weight"]
+    ) -> Float[Tensor, "model weight"]:
+        return weights.index_copy(1, self.places, codes)
+
+
+class LinearCode(NamedTuple):
+    """Numbers that are linear in the learned weights, and back, as above."""
+
+    mean: Float[Tensor, " learned"]
+    basis: Float[Tensor, "number learned"]
+    places: Int[Tensor, " learned"]
+
+    def encode(self, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model number"]:
+        return (weights[:, self.places] - self.mean) @ self.basis.T
+
+    def decode(
+        self, codes: Float[Tensor, "model number"], weights: Float[Tensor, "model weight"]
+    ) -> Float[Tensor, "model weight"]:
+        return weights.index_copy(1, self.places, self.mean + codes @ self.basis)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of what it takes to decode, in float32."""
+        return 4 * (self.mean.numel() + self.basis.numel())
+
+
+def code_of(config: BaselineConfig, spec: NetSpec, train: Float[Tensor, "checkpoint weight"]) -> PlainCode | LinearCode:
+    """The code of the kind pca; of other kinds the weights are their own code."""
+    places = learned(spec).nonzero().squeeze(1).to(train.device)
+    return principal_code(config.numbers, train, places) if config.kind == "pca" else PlainCode(places)
 
 
 def rebuild(
-    config: BaselineConfig, zoo: Population, originals: HeldOutNetworks, train: Float[Tensor, "checkpoint weight"]
+    config: BaselineConfig,
+    zoo: Population,
+    originals: HeldOutNetworks,
+    train: Float[Tensor, "checkpoint weight"],
+    code: PlainCode | LinearCode,
 ) -> Rebuilt:
     """Networks whose learned weights a baseline has rebuilt; running statistics are the originals'."""
     spec, weights = zoo.zoo.spec, originals.weights
-    places = learned(spec).nonzero().squeeze(1).to(weights.device)
+    none = weights.new_zeros(len(weights))
     if config.kind == "pca":
         refining = refining_of(config.refine, spec, layer_scale(spec, train), zoo.images)
-        refining = refining and refining._replace(specs=originals.specs)
-        numbers = min(config.numbers, len(train) - 1)  # about their mean they have no more directions
-        parts = [slice(start, start + TOGETHER) for start in range(0, len(weights), TOGETHER)]
-        rebuilt = [rebuild_pca(numbers, weights[part], train, places, refining and refining.of(part)) for part in parts]
-        rebuilt = torch.cat(rebuilt)
-    else:
-        rebuilt = weights.index_copy(1, places, REBUILD[config.kind](config, of_learned(spec, originals)))
-    none = weights.new_zeros(len(weights))
-    return Rebuilt(rebuilt, none, none + numbers if config.kind == "pca" else None)
+        return rebuild_pca(code, weights, refining and refining._replace(specs=originals.specs))
+    if config.kind in COMPRESS:
+        made = compressed(config, spec, weights)
+        return Rebuilt(made.weights, none, sizes=made.sizes)
+    return Rebuilt(code.decode(REBUILD[config.kind](config, of_learned(spec, originals)), weights), none)
 
 
 def rebuild_init_mean(config: BaselineConfig, originals: HeldOutNetworks) -> Float[Tensor, "model weight"]:
@@ -79,23 +143,21 @@ def rebuild_identity(config: BaselineConfig, originals: HeldOutNetworks) -> Floa
 REBUILD = {"init_mean": rebuild_init_mean, "noise": rebuild_noise, "identity": rebuild_identity}
 
 
-def rebuild_pca(
-    numbers: int,
-    weights: Float[Tensor, "model weight"],
-    train: Float[Tensor, "checkpoint weight"],
-    places: Int[Tensor, " learned"],
-    refining: Refining | None = None,
-) -> Float[Tensor, "model weight"]:
-    """The linear code of so many numbers that is best for the training checkpoints, of the weights at these places.
-
-    Codes are then refined, or not.
-    """
+def principal_code(numbers: int, train: Float[Tensor, "checkpoint weight"], places: Int[Tensor, " learned"]) -> LinearCode:
+    """The linear code that is best for the training checkpoints, of so many numbers or of all that there are directions for."""
     mean = train[:, places].mean(0)
     _, _, directions = torch.linalg.svd((train[:, places] - mean).double(), full_matrices=False)
-    basis = directions[:numbers].to(train)
+    numbers = min(numbers, len(train) - 1)  # about their mean they have no more directions
+    return LinearCode(mean, directions[:numbers].to(train), places)
 
-    def decode(codes: Tensor) -> Tensor:
-        return weights.index_copy(1, places, mean + codes @ basis)
 
-    codes = (weights[:, places] - mean) @ basis.T
-    return decode(refined(refining, decode, codes, weights) if refining else codes)
+def rebuild_pca(code: LinearCode, weights: Float[Tensor, "model weight"], refining: Refining | None = None) -> Rebuilt:
+    """Networks of their linear codes, which are then refined, or not."""
+    codes, rebuilt = [], []
+    for start in range(0, len(weights), TOGETHER):
+        own = slice(start, start + TOGETHER)
+        decode = partial(code.decode, weights=weights[own])
+        found = code.encode(weights[own])
+        codes.append(refined(refining.of(own), decode, found, weights[own]) if refining else found)
+        rebuilt.append(decode(codes[-1]))
+    return Rebuilt(torch.cat(rebuilt), weights.new_zeros(len(weights)), torch.cat(codes))

@@ -13,6 +13,7 @@ from torch import Tensor
 from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.probe import probe_metrics
+from weightspace.autoencoder.rate import Codes, Sizes, rate_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import cells_of
 from weightspace.autoencoder.settings_within import Conditioning
@@ -55,7 +56,8 @@ class Rebuilt(NamedTuple):
 
     weights: Float[Tensor, "model weight"]
     padding: Float[Tensor, " model"]  # squared norm of what the decoder puts where tokens hold no weight
-    numbers: Float[Tensor, " model"] | None = None  # of the code; None where there is none
+    codes: Float[Tensor, "model ..."] | None = None  # that they were decoded from; None where there are none
+    sizes: Sizes | None = None  # where they were rebuilt from bytes
 
 
 Networks = TypeVar("Networks", HeldOutNetworks, Rebuilt)
@@ -71,21 +73,26 @@ def reconstruct(
     refining: Refining | None = None,
 ) -> Rebuilt:
     """Encode and decode networks as they are, without permutation, in these windows or whole; codes may be refined in between."""
-    positions, mask = codec.layout.positions, codec.layout.mask
-    parts, rebuilt = parts or windows(len(positions)), []
-
-    def decode(codes: Tensor) -> Tensor:
-        return joined(model.decode, codes, positions, parts)
-
+    parts, found = parts or windows(len(codec.layout.positions)), []
     for start in range(0, len(weights), batch_size):
         own = slice(start, start + batch_size)
-        codes = joined(model.encode, codec.to_tokens(weights[own]), positions, parts)
+        codes = joined(model.encode, codec.to_tokens(weights[own]), codec.layout.positions, parts)
         if refining:
-            codes = refined(refining.of(own), lambda codes: codec.to_weights(decode(codes)), codes, weights[own])
-        tokens = decode(codes)
-        padding = (tokens * ~mask).square().sum((1, 2))
-        rebuilt.append(Rebuilt(codec.to_weights(tokens), padding, torch.full_like(padding, codes[0].numel())))
-    return Rebuilt(*(torch.cat(pieces) for pieces in zip(*rebuilt, strict=True)))
+            codes = refined(refining.of(own), lambda codes: decoded(codec, model, codes, parts).weights, codes, weights[own])
+        found.append(decoded(codec, model, codes, parts))
+    return together(found)
+
+
+def decoded(codec: Codec, model: Autoencoder, codes: Float[Tensor, "model token embedding"], parts: list[Window]) -> Rebuilt:
+    """Networks of their codes."""
+    tokens = joined(model.decode, codes, codec.layout.positions, parts)
+    padding = (tokens * ~codec.layout.mask).square().sum((1, 2))
+    return Rebuilt(codec.to_weights(tokens), padding, codes)
+
+
+def together(batches: list[Rebuilt]) -> Rebuilt:
+    """Batches of decoded networks as one."""
+    return Rebuilt(*(torch.cat(pieces) for pieces in zip(*(batch[:3] for batch in batches), strict=True)))
 
 
 def with_statistics(
@@ -167,8 +174,10 @@ def structure_metrics(originals: HeldOutNetworks, rebuilt: Rebuilt) -> dict[str,
         "diversity_original": mean_over_others(distance(original, original)),
         "diversity_reconstruction": mean_over_others(distance(weights, weights)),
     }
-    if rebuilt.numbers is not None:
-        metrics["code_numbers"] = rebuilt.numbers
+    if rebuilt.codes is not None:
+        metrics["code_numbers"] = torch.full_like(error, rebuilt.codes[0].numel())
+    if rebuilt.sizes is not None:
+        metrics |= rebuilt.sizes._asdict()
     if originals.init_mean is not None:
         metrics["weights_deviation_within_init"] = (original - originals.init_mean).square().sum(1)
     return metrics
@@ -237,10 +246,25 @@ def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images:
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
     originals = held_out_networks(splits, splits["test"].last_epoch)
     refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
+
+    parts = windows_of(config, len(codecs["test"].layout.index))
+
+    def decode(codes: Tensor) -> Rebuilt:
+        batches = codes.split(config.evaluation_batch)
+        return together([decoded(codecs["test"], stored.trained, batch, parts) for batch in batches])
+
+    def measured(rebuilt: Rebuilt) -> dict[str, Tensor]:
+        rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning, originals.specs)
+        return reconstruction_metrics(stored.codec.spec, originals, rebuilt, images)
+
     rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
-    rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning, originals.specs)
     encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
-    rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
+    rows = metric_rows(source, originals.models, measured(rebuilt))
+    if config.rate:
+        train = reconstruct(codecs["train"], stored.trained, splits["train"].weights, config.evaluation_batch, parts).codes
+        codes = Codes(rebuilt.codes, train, stored.decoder_bytes)
+        for bits, metrics in rate_metrics(config.rate, codes, lambda codes: measured(decode(codes))).items():
+            rows += metric_rows(source, originals.models, metrics, at=bits)
     return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
 
 
@@ -260,13 +284,15 @@ def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refi
     refining = refining and refining._replace(specs=beside.specs)
     last = torch.tensor((beside.properties["epoch"] == epoch).to_numpy())
     whole = reconstruct(codec, stored.trained, beside.weights, config.evaluation_batch, parts, refining)
-    return Rebuilt(*(values[last] for values in whole))
+    return Rebuilt(*(values[last] for values in whole[:3]))
 
 
-def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:
+def metric_rows(
+    source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray], at: int | None = None
+) -> list[dict]:
     """One row per metric and model; raises InputError that names `source` and the first that is not finite."""
     rows = [
-        source.row(name, value, subject=model)
+        source.row(name, value, subject=model, at=at)
         for name, values in metrics.items()
         for model, value in zip(models, values.tolist(), strict=True)
     ]

@@ -8,13 +8,20 @@ from weightspace.table import OF_IMAGES, POSITIVE, SHARE, Metric
 
 OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15, "successes": True}  # of the smoke run's seven models one may change
 R2, SQUARED = (-inf, 1.0), "squared weight norm"
+OF_STRINGS = {"tolerance": 0.05, "mean_tolerance": 0.02}  # a number near the middle of two steps may take either
 OF_PROBES = {"tolerance": 0.3, "mean_tolerance": 0.03}
 QUERIES = {"": "test images", "_mixed": "blends of two test images", "_noise": "test images under noise"}
+AT_BITS = (  # what is measured of networks whose codes were rounded
+    "weights_squared_error", "weights_deviation", "agreement_own", "agreement_own_mixed", "accuracy_reconstruction",
+    "retrieval_outputs", "bytes_code", "bytes_shared",
+)  # fmt: skip
 TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
 FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
 
 RECONSTRUCTION = [
     Metric("code_numbers", "numbers", POSITIVE, "lower", "numbers that a network is rebuilt from, where there is a code"),
+    Metric("bytes_code", "bytes", POSITIVE, "lower", "string of bytes that a network is rebuilt from", **OF_STRINGS),
+    Metric("bytes_shared", "bytes", POSITIVE, "lower", "what the receiver needs for all networks: the decoder, or a header"),
     Metric("weights_squared_error", SQUARED, POSITIVE, "lower", "squared distance of original and reconstruction"),
     Metric("weights_deviation", SQUARED, POSITIVE, "neither", "squared distance of the original from the train mean"),
     Metric("weights_deviation_within_init", SQUARED, POSITIVE, "neither", "the same from the train mean of the own init"),
@@ -86,4 +93,5 @@ CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
     for name in (*LOSSES, "total")
 ]
+RECONSTRUCTION = [each._replace(at="bits") if each.name in AT_BITS else each for each in RECONSTRUCTION]
 METRICS = [*RECONSTRUCTION, *PROBES, *CURVES]

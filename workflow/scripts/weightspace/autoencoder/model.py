@@ -12,6 +12,8 @@ from weightspace.autoencoder.settings_within import Extent, PositionTables
 from weightspace.errors import InputError
 from weightspace.tokens import TokenLayout
 
+ENCODING = ("tokenizer.", "encoder.", "compress.", "head.", "linear.analysis")  # parameters that decoding does not need
+
 
 class Autoencoder(nn.Module):
     """Tokens to one embedding per token, and back; a head projects all embeddings of a sequence for the contrast.
@@ -72,6 +74,11 @@ class Autoencoder(nn.Module):
         with self._precision(embeddings):
             tokens = self.detokenizer(self.decoder(self.expand(embeddings) + self._position(positions)))
         return tokens.to(embeddings) if self.linear is None else tokens.to(embeddings) + self.linear.decode(embeddings)
+
+    @property
+    def decoder_size(self) -> int:
+        """Numbers that decoding needs."""
+        return sum(each.numel() for name, each in self.named_parameters() if not name.startswith(ENCODING))
 
     def _precision(self, given: Tensor) -> torch.autocast:
         return torch.autocast(given.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.autoencoder.settings_within import Conditioning, Extent, PositionTables, RefineConfig
+from weightspace.autoencoder.settings_within import Conditioning, Extent, PositionTables, RateConfig, RefineConfig
 from weightspace.cells import plain_label
+from weightspace.compression.settings import Bits, KeptShare
 from weightspace.settings import Cell, CellName, Once, Seeds
 
 VIEWS = {  # how each view of a checkpoint is drawn
@@ -137,6 +138,7 @@ class AutoencoderSettings(Cell):
     refine: RefineConfig | None = Field(
         None, description="steps on the code of each network that is rebuilt; null: the encoder's code is taken as it is"
     )
+    rate: RateConfig | None = Field(None, description="codes rounded to bytes, and measured once more; null: not")
     probe_sequence: Literal["windows", "whole"] = Field(
         "windows", description="what probes read is encoded in windows with their halos; whole: in one, as published"
     )
@@ -173,8 +175,9 @@ class AutoencoderSettings(Cell):
     def _codes_are_of_whole_networks(self) -> "AutoencoderSettings":
         if self.linear_code and (self.window is not None or self.several):
             raise ValueError("linear_code is of whole networks of one zoo: window must be null, and zoo one name")
-        if self.refine and self.attention == "batch":
-            raise ValueError("refine is for each network by itself, and with attention: batch they are decoded beside each other")
+        for name in ("refine", "rate"):
+            if getattr(self, name) and self.attention == "batch":
+                raise ValueError(f"{name} is of each network by itself: with attention: batch they are decoded beside each other")
         return self
 
     @property
@@ -236,8 +239,9 @@ class BaselineConfig(Cell):
         None, min_length=1, description="zoo epochs to learn from; the last one is evaluated; null: all that the zoo keeps"
     )
     align: bool = Field(False, description="permute each model's units towards those of a train model first, as autoencoders do")
-    kind: Literal["init_mean", "pca", "noise", "identity"] = Field(
-        description="mean of the train models of the same init; linear code; white noise on the original; the original"
+    kind: Literal["init_mean", "pca", "noise", "identity", "quantized", "pruned", "low_rank"] = Field(
+        description="mean of the train models of the same init; linear code; white noise on the original; the original; the "
+        "original in few bits, with a scale per unit; without its small weights; with few singular values per layer"
     )
     numbers: PositiveInt | None = Field(
         None,
@@ -248,6 +252,9 @@ class BaselineConfig(Cell):
     )
     weights_r2: float | None = Field(None, gt=0, lt=1, description="of noise: the R2 that it leaves, as the autoencoder's")
     refine: RefineConfig | None = Field(None, description="of pca: steps on the code of each network, as of an autoencoder")
+    rate: RateConfig | None = Field(None, description="of pca, and of identity, whose code are the weights: as of an autoencoder")
+    bits: Bits | None = Field(None, description="of quantized: of a weight")
+    kept_share: KeptShare | None = Field(None, description="of pruned and low_rank: of weights, of singular values")
 
     @property
     def zoos(self) -> list[str]:
@@ -258,6 +265,14 @@ class BaselineConfig(Cell):
     def _settings_match_kind(self) -> "BaselineConfig":
         if (self.numbers is not None) != (self.kind == "pca") or (self.weights_r2 is not None) != (self.kind == "noise"):
             raise ValueError("kind pca needs numbers, kind noise needs weights_r2, and neither is for another kind")
+        if (self.bits is not None) != (self.kind == "quantized"):
+            raise ValueError("kind quantized needs bits, which are for no other kind")
+        if (self.kept_share is not None) != (self.kind in ("pruned", "low_rank")):
+            raise ValueError("kinds pruned and low_rank need kept_share, which is for no other kind")
         if self.refine and self.kind != "pca":
             raise ValueError("refine is of pca, which has a code")
+        if self.rate and self.kind not in ("pca", "identity"):
+            raise ValueError("rate is of pca and of identity, which have a code")
+        if self.rate and self.conditioning is None:
+            raise ValueError("rate needs conditioning: the originals' statistics are no part of a code")
         return self

@@ -1,10 +1,10 @@
 """Settings that stand within those of an autoencoder or a baseline."""
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.settings import Settings
+from weightspace.settings import Once, Settings
 
 
 class Extent(NamedTuple):
@@ -53,3 +53,14 @@ class RefineConfig(Settings):
         if self.num_queries > self.query_pool:
             raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
         return self
+
+
+class RateConfig(Settings):
+    """The code of each network as a string of bytes: rounded, entropy-coded, and measured as what it decodes to."""
+
+    bits: Annotated[list[Annotated[int, Field(ge=2, le=12)]], Field(min_length=1), Once] = Field(
+        [8, 6, 4], description="of the grid, which spans the codes of train networks; each is measured"
+    )
+    step: Literal["code", "number"] = Field(
+        "code", description="of the grid; code: one for all numbers, by the one that varies most; number: each its own"
+    )

@@ -1,5 +1,6 @@
 """A trained autoencoder as one safetensors file, with all that is needed to rebuild it."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from weightspace.jobs import Job
 from weightspace.nets.spec import build_spec
 from weightspace.rng import generator_for
 from weightspace.store import load_tensors, save_tensors
-from weightspace.tokens import Codec, Scale, token_layout
+from weightspace.tokens import Codec, Scale, rows_of, token_layout
 
 
 class Stored(NamedTuple):
@@ -23,6 +24,13 @@ class Stored(NamedTuple):
     codec: Codec
     trained: Autoencoder
     untrained: Autoencoder  # the same before its first step, the control of the probes
+
+    @property
+    def decoder_bytes(self) -> int:
+        """Of what makes weights of a code, in float32: decoder, scale of each layer, numbers without a token, and the spec."""
+        layout, scales = self.codec.layout, 2 * len(rows_of(self.codec.spec)) if self.config.standardize else 0
+        given = int((layout.inverse >= layout.index.numel()).sum())
+        return 4 * (self.trained.decoder_size + scales + given) + len(json.dumps(self.codec.spec.description))
 
 
 def write_autoencoder(path: str | Path, data: list[AutoencoderData], trained: Trained, seed: int, job: Job | None = None) -> None:

@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from weightspace.compression import decode
+from weightspace.compression.quantize import levels, pack, quantize
 from weightspace.errors import InputError
 from weightspace.jobs import MANIFEST, Job, read_header
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
-from weightspace.predictor import decode
 from weightspace.predictor.kernels import Layout
 from weightspace.predictor.model import NUM_HIDDEN
 from weightspace.predictor.originals import Originals
-from weightspace.predictor.quantize import levels, pack, quantize
 from weightspace.predictor.reconstruct import spec_of
 from weightspace.predictor.settings import PredictorSettings
 from weightspace.predictor.train import Predicted, Task

@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.checkpoints import read_zoo
+from weightspace.compression.compress import compress_low_rank, compress_pruned, compress_quantized
 from weightspace.errors import InputError
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.nets.spec import NetSpec
 from weightspace.parts import AVERAGED
-from weightspace.predictor.compress import compress_low_rank, compress_pruned, compress_quantized
 from weightspace.predictor.equal_error import KINDS, at_equal_error
 from weightspace.predictor.measure import (
     EvaluationData,

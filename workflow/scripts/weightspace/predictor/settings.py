@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from weightspace.chosen import ChosenNetworks
+from weightspace.compression.settings import Bits, KeptShare
 from weightspace.recipe import Recipe
 from weightspace.settings import Cell, CellName, Once, Seeds, Settings, settings_hash
 
@@ -77,8 +78,6 @@ class QuantizationConfig(Settings):
 
 OrderName = Literal["none", "in_filter", "cross_filter", "serpentine"]
 ControlKind = Literal["noise", "truncated", "shrunk", "low_pass", "averaged", "quantized", "pruned", "low_rank", "small"]
-Bits = Literal[8, 6, 4, 3, 2]
-KeptShare = Annotated[float, Field(gt=0, le=1)]
 KINDS = (
     "at the predictor's error in each layer: noise (Gaussian), truncated (singular values), shrunk, low_pass (in the predictor's "
     "order); averaged: the zoo's mean weights of the last epochs, with batch-norm statistics of train images; at so many "

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightspace.compression.quantize import fake_quantize_weights
 from weightspace.nets.forward import flatten, unflatten
 from weightspace.predictor.learn import Schedule, learn, resumed, start_from
 from weightspace.predictor.model import predict_all
-from weightspace.predictor.quantize import fake_quantize_weights
 from weightspace.predictor.reconstruct import (
     Target,
     batch_square,

@@ -85,6 +85,14 @@ FIGURES = [
         "refined: moved by gradient steps for one network's weights and its answers to train images.",
     ),
     Figure(
+        "rate", "autoencoder", "autoencoder.figures.rate:plot_rate", "metrics", "bytes of a network",
+        "At how many bytes is a network still itself? Agreement with the own original, and test accuracy, against the bytes that "
+        "a network is rebuilt from: codes rounded to few bits and entropy-coded, for autoencoders, linear codes and the weights "
+        "themselves, beside networks made small one by one: fewer bits per weight, fewer weights, fewer singular values per "
+        "layer. What the receiver needs for all networks, the decoder above all, is left out, or shared by many networks, or by "
+        "those that were measured.",
+    ),
+    Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
         "What a linear probe reads from an autoencoder's embedding of a test model: R² for each property, beside the same "
         "encoder untrained and plain statistics of the weights. The probe is fitted on training models of the zoo; its "

@@ -1,6 +1,6 @@
 """How all figures look, and how they are written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import NamedTuple
 import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.container import Container
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from weightspace.report.intervals import Interval
 
@@ -102,6 +103,13 @@ def legend_above(axes: Axes, title: str, columns: int = 2) -> None:
 def percent_axis(axes: Axes, which: str) -> None:
     """Fractions shown as percent on the axis `which`: x or y."""
     getattr(axes, f"{which}axis").set_major_formatter(PercentFormatter(1, symbol=""))
+
+
+def plain_log_ticks(axis: Axis, at: Sequence[int] = (1, 2, 5), factor: float = 1.0) -> None:
+    """Ticks at these numbers of every decade as plain numbers, times a factor."""
+    axis.set_major_locator(LogLocator(subs=at))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{factor * value:g}")
 
 
 def draw_intervals(axes: Axes, heights: np.ndarray, intervals: list[Interval], look: Look, label: str) -> None:

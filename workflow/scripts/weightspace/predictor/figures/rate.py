@@ -5,9 +5,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
 
 from weightspace.predictor.figures.points import Panel, Point, draw_points, finite_points, gain_axis, plot_points, side_by_side
 from weightspace.predictor.figures.select import (
@@ -20,7 +18,7 @@ from weightspace.predictor.figures.select import (
     short_labels,
 )
 from weightspace.report.select import ratio_of, value_matrix
-from weightspace.report.style import nothing_to_draw
+from weightspace.report.style import nothing_to_draw, plain_log_ticks
 
 METRICS = ("bytes", "bytes_original", "accuracy_gain", "accuracy_original")
 DRAWN = ("predicted", "quantized", "pruned", "low_rank", "small", "averaged")
@@ -84,12 +82,5 @@ def _draw_panel(axes: Axes, points: list[Point], front: np.ndarray, original: fl
     axes.set(xscale="log", ylabel="accuracy gain (points)", xlim=(left, right), xlabel="bytes / original's bytes (%)")
     top = axes.secondary_xaxis("top", functions=(lambda share: share * original / 1000, lambda size: size * 1000 / original))
     top.set_xlabel("file (kB)")
-    _plain_ticks(axes.xaxis, 100.0)
-    _plain_ticks(top.xaxis, 1.0)
-
-
-def _plain_ticks(axis: Axis, factor: float) -> None:
-    """Ticks at 1, 2 and 5 of every decade as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{factor * value:g}")
+    plain_log_ticks(axes.xaxis, factor=100.0)
+    plain_log_ticks(top.xaxis)

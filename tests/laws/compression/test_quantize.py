@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from weightspace.predictor.decode import unpack
-from weightspace.predictor.quantize import (
+from weightspace.compression.decode import unpack
+from weightspace.compression.quantize import (
     dequantize,
     fake_quantize,
     fake_quantize_weights,

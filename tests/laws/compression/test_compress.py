@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import save
+from weightspace.compression.compress import ZSTD_LEVEL, compress_low_rank, compress_pruned, compress_quantized, decompress
+from weightspace.compression.quantize import dequantize, levels, pack, quantize_clipped
 from weightspace.errors import InputError
-from weightspace.predictor.compress import ZSTD_LEVEL, compress_low_rank, compress_pruned, compress_quantized, decompress
-from weightspace.predictor.quantize import dequantize, levels, pack, quantize_clipped
 
 NAMES = ["conv1.weight", "conv2.weight", "linear3.weight"]
 COMPRESSIONS = {f"quantized {bits}": (compress_quantized, bits) for bits in (8, 6, 4, 3, 2)} | {

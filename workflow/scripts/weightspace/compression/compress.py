@@ -1,6 +1,6 @@
 """Plain compression of a network: fewer bits, fewer weights or fewer singular values, then zstd.
 
-What a predictor has to be compared with at equal bytes. All of the file is counted: names, scales, masks, kept tensors.
+What predictors and codes have to be compared with at equal bytes. All of the file is counted: names, scales, masks, kept tensors.
 """
 
 import json
@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from weightspace.compression.decode import parse, unpack, unparse
+from weightspace.compression.quantize import Quantized, dequantize, levels, pack, quantize_clipped
 from weightspace.errors import InputError
-from weightspace.predictor.decode import parse, unpack, unparse
-from weightspace.predictor.quantize import Quantized, dequantize, levels, pack, quantize_clipped
 
 ZSTD_LEVEL = 19
 
@@ -28,6 +28,7 @@ class Compressed(NamedTuple):
 
     blob: bytes
     parameters: Parameters
+    header: int  # bytes of the blob that tell names, shapes and settings, which networks of one architecture could share
 
 
 def compress_quantized(parameters: Parameters, names: Collection[str], bits: int) -> Compressed:
@@ -102,8 +103,9 @@ def _compress(
     for name in names:
         tensors |= {f"{kind}.{name}": tensor for kind, tensor in layer(name, parameters[name]).items()}
     settings = settings | {"shapes": [[name, list(parameters[name].shape)] for name in names]}
-    blob = b"".join(_sections(tensors, {"compressed": json.dumps(settings)}))
-    return Compressed(blob, decompress(blob))
+    header, *sections = _sections(tensors, {"compressed": json.dumps(settings)})
+    blob = b"".join([header, *sections])
+    return Compressed(blob, decompress(blob), len(header))
 
 
 def _sections(tensors: dict[str, Tensor], entries: dict[str, str]) -> Iterator[bytes]:
