@@ -33,6 +33,7 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("zoos", "images", "images"),
     ("alignments", "zoo", "zoos"),
     ("autoencoders", "zoo", "zoos"),
+    ("autoencoders", "against", "autoencoders"),
     ("baselines", "zoo", "zoos"),
     ("teachers", "zoo", "zoos"),
     ("recoveries", "teacher", "teachers"),
@@ -145,6 +146,14 @@ class Scenario(Settings):
         return teachers | {f"predictors.{name}": cell for name, cell in self.predictors.items()}
 
     @model_validator(mode="after")
+    def _deviations_are_from_others_of_their_seeds(self) -> "Scenario":
+        for name, cell in self.autoencoders.items():
+            other = self.autoencoders[cell.against] if cell.against else None
+            if cell.against == name or (other and (other.several or other.seeds != cell.seeds)):
+                raise ValueError(f"autoencoders.{name}.against: must name another autoencoder, of one zoo, with the same seeds")
+        return self
+
+    @model_validator(mode="after")
     def _epochs_are_kept(self) -> "Scenario":
         for key, zoo, epochs in self.read_of_zoos:
             if (kept := self.zoos[zoo].storable) and (missing := set(epochs) - set(kept)):
@@ -234,7 +243,8 @@ class Scenario(Settings):
     @cached_property
     def figure_names(self) -> list[str]:
         """Figures of the stages that the scenario has."""
-        return list(figures_of(stage for stage, about in STAGES.items() if getattr(self, about.section)))
+        stages = [stage for stage, about in STAGES.items() if getattr(self, about.section)]
+        return list(figures_of(stages, {column for row in self.cells("") for column in row}))
 
     def measured(self) -> list[tuple[str, str, int | None]]:
         """Stage, name and seed of everything that leaves rows of metrics; no seed where a stage has none."""

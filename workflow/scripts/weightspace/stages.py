@@ -43,7 +43,7 @@ NUMBERS = {
     "properties": 1,
     "alignment": 1,
     "autoencoder": 2,
-    "evaluation": 3,
+    "evaluation": 4,
     "recovery": 5,
     "predictor": 5,
     "report": 2,

@@ -13,6 +13,7 @@ from weightspace.autoencoder.evaluate import (
     of_learned,
     reconstruction_metrics,
     with_statistics,
+    with_train_models_to_rebuild,
 )
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import BaselineConfig
@@ -26,12 +27,14 @@ TOGETHER = 128  # networks whose codes are refined as one
 
 
 def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, device: torch.device) -> list[dict]:
-    """Rows of the reconstruction metrics of one baseline, one per test model."""
-    splits = checkpoints_by_split(config, zoo, device)
-    originals = held_out_networks(splits, splits["test"].last_epoch)
-    spec, train = zoo.zoo.spec, splits["train"].weights
-    rebuilt = with_statistics(spec, rebuild(config, zoo, originals, train), zoo.images, config.conditioning)
-    return metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images))
+    """Rows of the reconstruction metrics of one baseline, one per test model and of as many train models."""
+    splits, spec, rows = checkpoints_by_split(config, zoo, device), zoo.zoo.spec, []
+    for split, own in {"test": splits, "train": with_train_models_to_rebuild(splits)}.items():
+        originals = held_out_networks(own, splits["test"].last_epoch)
+        rebuilt = rebuild(config, zoo, originals, splits["train"].weights)
+        rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning)
+        rows += metric_rows(source, originals.models, reconstruction_metrics(spec, originals, rebuilt, zoo.images), split)
+    return rows
 
 
 def rebuild(

@@ -215,15 +215,31 @@ def evaluate_autoencoders(
 
 
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source) -> list[dict]:
-    """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
+    """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them.
+
+    Reconstruction is measured of as many train models too, as rows of the split train.
+    """
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
-    originals = held_out_networks(splits, splits["test"].last_epoch)
-    refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
-    rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
-    rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning)
-    encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
-    rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
+    encoders, rows = {"embedding": stored.trained, "random_encoder": stored.untrained}, []
+    for split, own in {"test": splits, "train": with_train_models_to_rebuild(splits)}.items():
+        originals, codec = held_out_networks(own, splits["test"].last_epoch), codecs[split]
+        refining = refining_of(config.refine, codec.spec, codec.scale, images)
+        rebuilt = with_statistics(codec.spec, rebuild_test(stored, codec, own["test"], refining), images, config.conditioning)
+        rows += metric_rows(source, originals.models, reconstruction_metrics(codec.spec, originals, rebuilt, images), split)
     return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
+
+
+def with_train_models_to_rebuild(splits: dict[str, Checkpoints]) -> dict[str, Checkpoints]:
+    """The splits with train models in the place of the test models: as many, or all, drawn once.
+
+    What comes back of networks that were learned from, beside what comes back of others, says what does not generalize.
+    """
+    test, train = splits["test"], splits["train"]
+    models = train.at_epoch(test.last_epoch).models
+    order = torch.randperm(len(models), generator=generator_for("rebuilt_train_models", len(models))).tolist()
+    chosen = {models[place] for place in order[: len(test.models)]}
+    kept = train.properties["model"].isin(chosen).to_numpy()
+    return splits | {"test": Checkpoints(train.weights[torch.tensor(kept)], train.properties[kept])}
 
 
 def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Codec:
@@ -245,10 +261,10 @@ def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refi
     return Rebuilt(*(values[last] for values in whole))
 
 
-def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray]) -> list[dict]:
-    """One row per metric and model; raises InputError that names `source` and the first that is not finite."""
+def metric_rows(source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray], split: str = "test") -> list[dict]:
+    """One row per metric and model of a split; raises InputError that names `source` and the first that is not finite."""
     rows = [
-        source.row(name, value, subject=model)
+        source.row(name, value, split=split, subject=model)
         for name, values in metrics.items()
         for model, value in zip(models, values.tolist(), strict=True)
     ]

@@ -221,6 +221,17 @@ class AutoencoderConfig(AutoencoderSettings):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
+    against: CellName | None = Field(
+        None,
+        exclude=True,
+        description="the autoencoder that it differs from by what its label says; figure deviations pairs the two by seed",
+    )
+
+    @model_validator(mode="after")
+    def _is_compared_as_one_cell(self) -> "AutoencoderConfig":
+        if self.against and self.several:
+            raise ValueError("against is for autoencoders of one zoo, whose rows are of one cell")
+        return self
 
     def by_zoo(self, name: str) -> dict[str, "AutoencoderConfig"]:
         """The cells that an autoencoder of that name is to rows and figures, each with its one zoo."""

@@ -37,6 +37,7 @@ class Figure(NamedTuple):
     table: str  # metrics, or one of SIDE_TABLES
     item: str  # its name in the report
     caption: str  # reStructuredText
+    column: str = ""  # of the table of cells, without which there is nothing to draw
 
 
 FIGURES = [
@@ -83,6 +84,13 @@ FIGURES = [
         "test images, and on blends of two of them, where networks differ more, and its accuracy, against the numbers of its "
         "code, for autoencoders that learn from weights alone, from weights and answers, and for linear codes. A code may be "
         "refined: moved by gradient steps for one network's weights and its answers to train images.",
+    ),
+    Figure(
+        "deviations", "autoencoder", "autoencoder.figures.deviations:plot_deviations", "metrics", "deviations",
+        "What does each deviation of the published code, or of a choice that its text leaves open, do by itself? A row per "
+        "autoencoder that differs from another by one setting: what it measures minus what the other does, on the same test "
+        "models from the same seeds. At 0 the setting makes no difference.",
+        column="against",
     ),
     Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
@@ -178,10 +186,10 @@ def metric_named(name: str, stage: str | None = None) -> Metric:
     raise InputError(f"there is no metric {name!r}{f' of the stage {stage}' if stage else ''}")
 
 
-def figures_of(stages: Iterable[str]) -> dict[str, Figure]:
-    """Figures of these stages, by name."""
-    known = set(stages)
-    return {figure.name: figure for figure in FIGURES if figure.stage in known}
+def figures_of(stages: Iterable[str], columns: Iterable[str] = ()) -> dict[str, Figure]:
+    """Figures of these stages, by name; those that need a column of the table of cells where it is among `columns`."""
+    known, columns = set(stages), {"", *columns}
+    return {figure.name: figure for figure in FIGURES if figure.stage in known and figure.column in columns}
 
 
 def figure_named(name: str) -> Figure:

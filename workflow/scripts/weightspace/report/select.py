@@ -128,8 +128,8 @@ def ratio_of(rows: pd.DataFrame, cells: Cells, metric: str, over: str, at: int |
     return clipped(ratio_interval(ours, theirs), 0.0, np.inf)._replace(n=_described(ours, _stage_of(rows, cells)))
 
 
-def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side) -> Interval:
-    """One side minus the other, over the models that both have; within a cell seeds are paired as well."""
+def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side, same_seeds: bool = False) -> Interval:
+    """One side minus the other, over the models that both have; within a cell, or with `same_seeds`, seeds are paired as well."""
     ours, theirs = (value_matrix(rows, side.cells, _parts(side.metric)[0], side.at).columns for side in (plus, minus))
     models = [model for model in ours if model in theirs]
     if not models:
@@ -139,7 +139,7 @@ def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side) -> Interval:
     if all(both):
         interval = share_difference_interval(*(sample.values for sample in samples))
     else:
-        interval = difference_interval(*samples, same_seeds=plus.cells == minus.cells)
+        interval = difference_interval(*samples, same_seeds=same_seeds or plus.cells == minus.cells)
     stages = [STAGES[_stage_of(rows, side.cells)] for side in (plus, minus)]
     trained = [sample.values for sample, stage in zip(samples, stages, strict=True) if stage.trained]
     if not trained:
