@@ -59,6 +59,11 @@ def cells_with(rows: pd.DataFrame, stage: str, *metrics: str) -> list[str]:
     return [cell for cell, names in measured.items() if names.issuperset(metrics)]
 
 
+def of_models(rows: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Rows of the models of another split, in the place of those of test models."""
+    return rows[rows["split"] == split].assign(split="test")
+
+
 def about(rows: pd.DataFrame, cell: str, column: str) -> object:
     """What the column of a cell's rows says: its stage, kind, of, group, label, or one of its numbers."""
     return rows.loc[rows["cell"] == cell, column].iloc[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import NullLocator
 
 from weightspace.report.names import wrapped
 from weightspace.report.select import Side, about, cells_of, describe, has_metric, label_of, paired_interval
@@ -26,8 +26,11 @@ NOTE = (
     "same test models, from the same seeds; {n}. Bars: 95 % intervals over models and seeds, paired (of retrieval, unpaired). "
     "Filled: the interval does not hold 0; of so many intervals one in twenty does not by chance alone. Where images differ, "
     "originals do too. Diversity: mean share of test images that two reconstructions answer unlike. Probe: R² of a linear probe "
-    "for test accuracy from the embedding."
+    "for test accuracy from the embedding. Axes: linear to 1 point, or 0.01, logarithmic beyond."
 )
+
+
+LINEAR = 0.01  # up to this axes are linear: 1 point
 
 
 class Panel(NamedTuple):
@@ -96,7 +99,16 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, pairs: list[Pair], panel: Panel)
             draw_intervals(axes, np.array(list(own)), list(own.values()), LOOKS[0]._replace(filled=away), "")
     axes.set_title(panel.title, fontsize=7)
     axes.set_xlabel(panel.unit)
-    axes.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=3))
-    axes.margins(x=0.1)
+    _scale(axes, max((max(abs(each.low), abs(each.high)) for each in found.values()), default=LINEAR))
     if panel.unit == "points":
         percent_axis(axes, "x")
+
+
+def _scale(axes: Axes, largest: float) -> None:
+    """One setting's effect may be a hundred times another's: linear about 0, logarithmic beyond."""
+    reach = 1.4 * max(largest, LINEAR)
+    axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
+    axes.set_xlim(-reach, reach)
+    powers = [power for power in (LINEAR, 10 * LINEAR, 100 * LINEAR, 1000 * LINEAR) if power <= reach][-2:]
+    axes.set_xticks([*(-power for power in reversed(powers)), 0, *powers])
+    axes.xaxis.set_minor_locator(NullLocator())
