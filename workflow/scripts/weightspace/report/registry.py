@@ -62,9 +62,10 @@ FIGURES = [
         "accuracy of reconstructions",
         "Test accuracy of each test model of the zoo, before (x) and after (y) it is encoded and decoded, one panel per "
         "autoencoder and per baseline, one marker per seed, train models beside them in gray. Above the line the "
-        "reconstruction is the better network, which a faithful copy would not be: see the figure *collapse controls*. Weights R² is against the mean of the "
-        "training checkpoints; *within init* is against the mean of those that started from the same tensor, which a code "
-        "that knows the init and nothing else leaves at about 0. It stands where a zoo shares inits.",
+        "reconstruction is the better network, which a faithful copy would not be: see the figure *collapse controls*. "
+        "Weights R² is against the mean of the training checkpoints; *within init* is against the mean of those that started "
+        "from the same tensor, which a code that knows the init and nothing else leaves at about 0. It stands where a zoo "
+        "shares inits.",
     ),
     Figure(
         "collapse", "autoencoder", "autoencoder.figures.collapse:plot_collapse", "metrics", "collapse controls",

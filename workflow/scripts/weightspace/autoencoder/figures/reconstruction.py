@@ -19,10 +19,10 @@ from weightspace.report.select import (
 from weightspace.report.style import LOOKS, add_note, house_style, percent_axis, small_multiples
 
 NOTE = (
-    "One point per test model and seed, one marker per seed; small and gray, where they are measured, as many train models; the line "
-    "marks equal accuracy. Written: mean accuracy of originals → of reconstructions with its 95 % bootstrap interval over models and "
-    "seeds. Weights R²: against the mean of the training checkpoints; within init: against the mean of those of the same init, where "
-    "a zoo shares inits. Baselines are computed, not trained: they have no seeds."
+    "One point per test model and seed, one marker per seed; small and gray, where they are measured, as many train models; "
+    "the line marks equal accuracy. Written: mean accuracy of originals → of reconstructions with its 95 % bootstrap "
+    "interval over models and seeds. Weights R²: against the mean of the training checkpoints; within init: against the mean "
+    "of those of the same init, where a zoo shares inits. Baselines are computed, not trained: they have no seeds."
 )
 
 
