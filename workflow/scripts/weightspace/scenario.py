@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -22,7 +22,7 @@ from weightspace.recovery.settings import (
     ZooTeachers,
 )
 from weightspace.report.registry import CLAIMS, FIGURES, figure_named, figures_of
-from weightspace.settings import CellName, Once, Settings
+from weightspace.settings import CellName, FigureConfig, Settings
 from weightspace.stages import STAGES
 from weightspace.zoo.members import recipe_of
 from weightspace.zoo.settings import AlignmentConfig
@@ -33,6 +33,7 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("zoos", "images", "images"),
     ("alignments", "zoo", "zoos"),
     ("autoencoders", "zoo", "zoos"),
+    ("autoencoders", "query_images", "images"),
     ("autoencoders", "against", "autoencoders"),
     ("baselines", "zoo", "zoos"),
     ("teachers", "zoo", "zoos"),
@@ -44,17 +45,6 @@ REFERENCES = (  # section, its key that names a cell, and the section of that ce
     ("predictor_controls", "teacher", "zoos"),
 )
 OWN_IN_A_STACK = ("zoo", "models", "epoch", "seeds", "order", "stack", "controls", "label", "group")  # settings of a predictor
-
-
-class FigureConfig(Settings):
-    """What one figure shows."""
-
-    cells: Annotated[list[str], Once] | None = Field(
-        None,
-        min_length=1,
-        description="cells in this order, with their baselines and controls; `h*` stands for all that begin so; null: all",
-    )
-    note: bool = Field(True, description="the small print below it")
 
 
 class Scenario(Settings):
@@ -144,14 +134,6 @@ class Scenario(Settings):
         """Cells that take some networks of a zoo at one epoch, by their keys: teachers, and predictors."""
         teachers = {f"teachers.{name}": cell for name, cell in self.teachers.items() if isinstance(cell, ZooTeachers)}
         return teachers | {f"predictors.{name}": cell for name, cell in self.predictors.items()}
-
-    @model_validator(mode="after")
-    def _deviations_are_from_others_of_their_seeds(self) -> "Scenario":
-        for name, cell in self.autoencoders.items():
-            other = self.autoencoders[cell.against] if cell.against else None
-            if cell.against == name or (other and (other.several or other.seeds != cell.seeds)):
-                raise ValueError(f"autoencoders.{name}.against: must name another autoencoder, of one zoo, with the same seeds")
-        return self
 
     @model_validator(mode="after")
     def _epochs_are_kept(self) -> "Scenario":

@@ -55,6 +55,17 @@ class Cell(Settings):
     )
 
 
+class FigureConfig(Settings):
+    """What one figure shows."""
+
+    cells: Annotated[list[str], Once] | None = Field(
+        None,
+        min_length=1,
+        description="cells in this order, with their baselines and controls; `h*` stands for all that begin so; null: all",
+    )
+    note: bool = Field(True, description="the small print below it")
+
+
 def checked(model: type[Settings], content: object, where: str) -> Settings:
     """`content` as settings; raises InputError that names `where` once, and each wrong key in a line."""
     if problems := list(_too_large(content, [])):

@@ -1,7 +1,8 @@
 """The zoo as an autoencoder sees it: checkpoints of the chosen epochs, by split, with their properties."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -29,6 +30,7 @@ class Population(NamedTuple):
     models: pa.Table
     images: ImageSet | None = None
     orders: UnitOrders | None = None  # in which its models are aligned; None: they are as they were trained
+    sets: Mapping[str, ImageSet] = MappingProxyType({})  # all image sets that were read, by name
 
 
 def read_populations(files: object, images: dict[str, str | None], device: torch.device) -> list[Population]:
@@ -37,7 +39,7 @@ def read_populations(files: object, images: dict[str, str | None], device: torch
     orders = [read_unit_orders(path) for path in files.orders] or [None] * len(images)
     zoos = zip(images.items(), files.weights, files.models, orders, strict=True)
     return [
-        Population(zoo, read_zoo(weights), read_table(models), sets.get(name), order)
+        Population(zoo, read_zoo(weights), read_table(models), sets.get(name), order, sets)
         for (zoo, name), weights, models, order in zoos
     ]
 
@@ -74,7 +76,7 @@ def checkpoints_by_split(
 
     Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
-    name, zoo, models, _, orders = population
+    name, zoo, models, _, orders, _ = population
     print(f"zoo {name!r}: {which_learned(models, zoo.bar)}")
     table, epochs = models.to_pandas(), config.epochs or zoo.epochs
     table = table[table["epoch"].isin(epochs)]

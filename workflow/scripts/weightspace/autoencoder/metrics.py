@@ -86,4 +86,9 @@ CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
     for name in (*LOSSES, "total")
 ]
-METRICS = [*RECONSTRUCTION, *PROBES, *CURVES]
+ENDS = [  # of training until the loss has flattened
+    Metric("training_steps", "steps", POSITIVE, "neither", "optimizer steps that were done"),
+    Metric("flattened", "fraction", SHARE, "higher", "1 where the loss of val networks had flattened before the last step"),
+    Metric("loss_val", "as the loss", (-inf, inf), "lower", "loss of val networks, weighted as trained", "step"),
+]
+METRICS = [*RECONSTRUCTION, *PROBES, *CURVES, *ENDS]
