@@ -281,6 +281,17 @@ def test_one_seed_is_inconclusive_whatever_its_interval_and_the_pages_say_so(met
     assert texts_of(plot_claims(verdicts.judged.to_pandas())).count("too few vary: a reading") == readings
 
 
+def test_of_each_open_claim_that_is_no_reading_the_page_says_what_would_decide_it(metrics):
+    verdicts = judge_claims(metrics, claims_on_planted_cells())
+    rows = verdicts.judged.to_pylist()
+    assert set(verdicts.needed) == {row["id"] for row in rows if row["verdict"] == "inconclusive" and not row["reading"]}
+    text = to_markdown(claims_page(verdicts, "planted"))
+    assert text.count("| inconclusive; would decide it: ") == len(verdicts.needed) > 0
+    assert all(f"would decide it: {needed} |" in text for needed in verdicts.needed.values())
+    numbers = [int(word) for needed in verdicts.needed.values() for word in needed.split() if word.isdigit()]
+    assert all(number > 3 for number in numbers)
+
+
 def test_one_model_is_a_reading_however_many_seeds_but_of_two_it_is_not(metrics):
     cell = "contrast_structure"
     for models, reading in ((["100"], True), (["100", "101"], False)):

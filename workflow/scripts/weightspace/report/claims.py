@@ -1,5 +1,6 @@
 """Published claims, and the verdict that the metrics table gives on each."""
 
+from collections.abc import Mapping
 from math import inf, isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -120,11 +121,11 @@ class ClaimsFile(Settings):
 
 
 class Verdicts(NamedTuple):
-    """Judged claims, the ids of those whose cells the scenario lacks, and of each open one what would decide it, by its id."""
+    """Judged claims, ids of those whose cells the scenario lacks, and what would decide each open one that is no reading."""
 
     judged: pa.Table
     left_out: list[str]
-    needed: dict[str, str] = MappingProxyType({})
+    needed: Mapping[str, str] = MappingProxyType({})  # by ids
 
 
 def read_claims(path: str | Path) -> list[Claim]:
@@ -140,8 +141,8 @@ def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
     """One row per claim whose cells are in the table; raises InputError if such a cell lacks the metric."""
     judged = [claim for claim in claims if all(cells_named(metrics, name) for name in {claim.cell, claim.minus or claim.cell})]
     rows = [_row(claim, _measure(metrics, claim), _is_reading(metrics, claim)) for claim in judged]
-    open_ones = [claim for claim, row in zip(judged, rows, strict=True) if row["verdict"] == "inconclusive"]
-    needed = {claim.id: _needed(metrics, claim) for claim in open_ones}
+    left_open = [row["verdict"] == "inconclusive" and not row["reading"] for row in rows]
+    needed = {claim.id: _needed(metrics, claim) for claim, is_open in zip(judged, left_open, strict=True) if is_open}
     return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged], needed)
 
 
@@ -170,8 +171,6 @@ def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
 
 def _needed(metrics: pd.DataFrame, claim: Claim) -> str:
     """What would decide an open claim, if the mean stays what it is."""
-    if _is_reading(metrics, claim):
-        return "more seeds, models or teachers: of one there is no spread to tell how many"
     if claim.subtracted:
         samples = paired_samples(metrics, claim.side, claim.subtracted)
     else:
