@@ -41,7 +41,7 @@ def test_where_models_differ_too_much_for_any_number_of_seeds_models_are_asked_f
 
 
 def test_a_mean_at_the_bound_is_decided_by_nothing_and_one_that_hardly_varies_by_the_same_again():
-    assert what_decides(0.0, Spread(1.0, 1.0, 3, 50)).startswith("neither 100 seeds nor 10,000 models")
+    assert what_decides(0.0, Spread(1.0, 1.0, 3, 50)).startswith("neither 100 seeds alone nor 10,000 models alone")
     assert what_decides(1.0, Spread(1e-6, 1e-6, 3, 50)) == "as many seeds and models again"
 
 

@@ -49,7 +49,7 @@ def what_decides(distance: float, spread: Spread) -> str:
         if reach(spread, max(2, spread.seeds), models) < distance:
             return f"about {_rounded(models)} models"
         models = int(1.05 * models) + 1
-    return f"neither {MOST_SEEDS} seeds nor {MOST_MODELS:,} models: the mean lies too near the bound"
+    return f"neither {MOST_SEEDS} seeds alone nor {MOST_MODELS:,} models alone: the mean lies too near the bound"
 
 
 def reach(spread: Spread, seeds: int, models: int) -> float:

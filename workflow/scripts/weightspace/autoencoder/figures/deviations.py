@@ -18,7 +18,6 @@ from weightspace.report.style import (
     house_style,
     name_rows,
     nothing_to_draw,
-    percent_axis,
 )
 
 NOTE = (
@@ -31,6 +30,7 @@ NOTE = (
 
 
 LINEAR = 0.01  # up to this axes are linear: 1 point
+POWERS = (0.01, 0.1, 1.0, 10.0, 100.0)  # one of which is marked on each side of 0
 
 
 class Panel(NamedTuple):
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("Test accuracy of\nreconstructions", "accuracy_reconstruction", "points"),
     Panel("Agreement with\nthe own original", "agreement_own", "points"),
-    Panel("Retrieval of the own\noriginal by weights", "retrieval_weights", "points"),
+    Panel("Retrieval\nby weights", "retrieval_weights", "points"),
     Panel("Diversity of\nanswers", "diversity_outputs_reconstruction", "points"),
     Panel("Probe of test\naccuracy", "probe_r2_test_accuracy_embedding", "R²"),
 )
@@ -99,16 +99,15 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, pairs: list[Pair], panel: Panel)
             draw_intervals(axes, np.array(list(own)), list(own.values()), LOOKS[0]._replace(filled=away), "")
     axes.set_title(panel.title, fontsize=7)
     axes.set_xlabel(panel.unit)
-    _scale(axes, max((max(abs(each.low), abs(each.high)) for each in found.values()), default=LINEAR))
-    if panel.unit == "points":
-        percent_axis(axes, "x")
+    largest = max((max(abs(each.low), abs(each.high)) for each in found.values()), default=LINEAR)
+    _scale(axes, largest, points=panel.unit == "points")
 
 
-def _scale(axes: Axes, largest: float) -> None:
+def _scale(axes: Axes, largest: float, points: bool) -> None:
     """One setting's effect may be a hundred times another's: linear about 0, logarithmic beyond."""
     reach = 1.4 * max(largest, LINEAR)
     axes.set_xscale("symlog", linthresh=LINEAR, linscale=0.5)
     axes.set_xlim(-reach, reach)
-    powers = [power for power in (LINEAR, 10 * LINEAR, 100 * LINEAR, 1000 * LINEAR) if power <= reach][-2:]
-    axes.set_xticks([*(-power for power in reversed(powers)), 0, *powers])
+    largest = max(power for power in POWERS if power <= reach)
+    axes.set_xticks([-largest, 0, largest], [f"{each * (100 if points else 1):g}" for each in (-largest, 0, largest)])
     axes.xaxis.set_minor_locator(NullLocator())
