@@ -5,10 +5,10 @@ from itertools import combinations
 import pytest
 import torch
 from small_scenario import read, scenario_content
-from test_autoencoder import SPEC, checkpoints_of, config_of, planted_images, planted_weights, run
+from test_autoencoder import SPEC, checkpoints_of, config_of, planted_images, planted_weights, planted_zoo, run
 from weightspace.autoencoder.data import query_pool
 from weightspace.autoencoder.losses import total_loss
-from weightspace.autoencoder.problem import autoencoder_data
+from weightspace.autoencoder.problem import autoencoder_data, data_of_zoos
 from weightspace.autoencoder.queries import QUERIES, query_bank
 from weightspace.autoencoder.settings import LOSSES, AutoencoderSettings
 from weightspace.images.tensors import normalize
@@ -74,6 +74,18 @@ def test_networks_are_told_apart_by_what_they_answer_to_noise(tmp_path):
     assert torch.equal(data.queries, query_bank(["uniform", "train"], 10, planted_images()))
     assert data.targets.shape[1] == 10
     assert run(data, tmp_path / "state")[1].curves.isfinite().all()
+
+
+def test_another_set_is_found_by_its_name_among_those_that_were_read(tmp_path):
+    zoo = planted_zoo(tmp_path, ["train", "val", "test"] * 3)
+    zoo = zoo._replace(images=planted_images(), sets={"mine": planted_images(), "theirs": other_images()})
+    asked = {"behavior_weight": 1.0, "queries": ["train", "other"], "query_images": "theirs"}
+    flat = {"until_flat": {"every": 2}, "schedule": "constant"}
+    (data,) = data_of_zoos(config_of(**asked, **flat), [zoo], torch.device("cpu"))
+    assert torch.equal(data.queries, query_bank(["train", "other"], 20, planted_images(), other_images()))
+    assert torch.equal(data.val.queries, data.queries)
+    assert data.val.targets.shape[0] == len(data.val.weights) == 6  # two epochs of three val models
+    assert data.val.codec is data.codec
 
 
 @pytest.mark.parametrize(("gamma", "beta"), [(0.05, 0.1), (0.0, 0.3), (0.2, 0.0), (0.05, 1.0)])
