@@ -130,8 +130,8 @@ def images_of_zoos(cell):
 
 
 def image_files_of_zoos(cell):
-    """Their image sets, each once."""
-    names = dict.fromkeys(name for name in images_of_zoos(cell).values() if name)
+    """Their image sets, and another that an autoencoder asks about, each once."""
+    names = dict.fromkeys(name for name in [*images_of_zoos(cell).values(), getattr(cell, "query_images", None)] if name)
     return [f"<results>/images/{name}.safetensors" for name in names]
 
 

@@ -22,6 +22,7 @@ from weightspace.autoencoder.evaluate import (
     own_is_nearest,
     reconstruct,
     reconstruction_metrics,
+    with_train_models_to_rebuild,
 )
 from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, structure_loss, total_loss
 from weightspace.autoencoder.metrics import METRICS
@@ -665,8 +666,38 @@ def test_every_metric_of_an_evaluation_is_known_and_has_a_row_per_test_model(tmp
     write_metrics(tmp_path / "metrics.parquet", rows, METRICS)
     frame = read_metrics(tmp_path / "metrics.parquet").to_pandas()
     assert not frame.duplicated(["metric", "subject"]).any()
-    assert (frame.groupby("metric")["subject"].agg(set) == set(map(str, splits["test"].models))).all()
-    assert set(frame["split"]) == {"test"}
+    of_test = frame[frame["split"] == "test"]
+    assert (of_test.groupby("metric")["subject"].agg(set) == set(map(str, splits["test"].models))).all()
+    of_train = frame[frame["split"] == "train"]
+    assert set(of_train["metric"]) == {metric for metric in of_test["metric"] if not metric.startswith("probe")}
+    rebuilt = of_train.groupby("metric")["subject"].agg(set)
+    assert (rebuilt == rebuilt.iloc[0]).all()
+    assert len(rebuilt.iloc[0]) == len(splits["test"].models)
+    assert rebuilt.iloc[0] <= set(map(str, splits["train"].models))
+
+
+def test_train_models_are_rebuilt_as_they_would_be_as_test_models(tmp_path):
+    """The rows of one split are what the same networks would have in the place of the other."""
+    rows, splits, _ = evaluated(tmp_path)
+    chosen = with_train_models_to_rebuild(splits)
+    assert chosen["train"] is splits["train"]
+    stored = read_autoencoder(tmp_path / "model")["planted"]
+    again = evaluate_autoencoder(stored, chosen, planted_images(), SOURCE)
+    as_train, as_test = (
+        {(row["metric"], row["subject"]): row["value"] for row in found if row["split"] == split}
+        for found, split in ((rows, "train"), (again, "test"))
+    )
+    assert as_train.items() <= as_test.items()
+    assert {metric for metric, _ in as_test.keys() - as_train.keys()} == {
+        row["metric"] for row in rows if "probe" in row["metric"]
+    }
+
+
+def test_of_fewer_train_models_than_test_models_all_are_rebuilt(tmp_path):
+    splits = checkpoints_by_split(
+        config_of(), planted_zoo(tmp_path, ["train", "test", "val"] * 2 + ["test"]), torch.device("cpu")
+    )
+    assert with_train_models_to_rebuild(splits)["test"].models == splits["train"].models
 
 
 @pytest.mark.slow
@@ -677,5 +708,8 @@ def test_a_row_is_of_the_model_that_it_names(tmp_path, backwards):
     images = planted_images()
     answers = outputs(SPEC, weights[:, -1].contiguous(), normalize(images.test_x, images)).argmax(-1)
     accuracy = (answers == images.test_y).float().mean(1)
-    told = {int(row["subject"]): row["value"] for row in rows if row["metric"] == "accuracy_original"}
-    assert told == {model: pytest.approx(accuracy[model].item()) for model in splits["test"].models}
+    named = [row for row in rows if row["metric"] == "accuracy_original"]
+    told = {int(row["subject"]): row["value"] for row in named}
+    models = [*splits["test"].models, *with_train_models_to_rebuild(splits)["test"].models]
+    assert [int(row["subject"]) for row in named] == models
+    assert told == {model: pytest.approx(accuracy[model].item()) for model in models}

@@ -5,7 +5,7 @@ import torch
 from test_autoencoder import SOURCE
 from test_norms import NORMED
 from test_several_zoos import populations
-from weightspace.autoencoder.baselines import REBUILD, code_of, evaluate_baseline, principal_code, rebuild, rebuild_pca
+from weightspace.autoencoder.baselines import REBUILD, PlainCode, code_of, evaluate_baseline, principal_code, rebuild, rebuild_pca
 from weightspace.autoencoder.data import checkpoints_by_split
 from weightspace.autoencoder.evaluate import HeldOutNetworks, held_out_networks
 from weightspace.autoencoder.settings import BaselineConfig
@@ -31,13 +31,13 @@ def train():
 
 def test_a_linear_code_of_as_many_numbers_as_directions_loses_nothing(train):
     weights = train[:7] * 0.5 + train[7:14] * 0.5
-    rebuilt = rebuild_pca(principal_code(5, train, torch.arange(40)), weights).weights
+    rebuilt = rebuild_pca(principal_code(5, train, PlainCode(torch.arange(40), 0)), weights).weights
     torch.testing.assert_close(rebuilt, weights, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 4])
 def test_no_projection_of_as_many_numbers_is_nearer_to_the_training_checkpoints_than_the_linear_code(train, numbers):
-    best = (rebuild_pca(principal_code(numbers, train, torch.arange(40)), train).weights - train).square().sum()
+    best = (rebuild_pca(principal_code(numbers, train, PlainCode(torch.arange(40), 0)), train).weights - train).square().sum()
     basis = torch.linalg.qr(torch.randn(40, numbers)).Q
     centered = train - train.mean(0)
     assert best < (centered @ basis @ basis.T - centered).square().sum()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from test_autoencoder import ALL_LOSSES, SPEC, checkpoints_of, config_of, model_of, planted_images, planted_weights
-from weightspace.autoencoder.baselines import principal_code, rebuild_pca
+from weightspace.autoencoder.baselines import PlainCode, principal_code, rebuild_pca
 from weightspace.autoencoder.evaluate import reconstruct
 from weightspace.autoencoder.model import start_at_principal_directions
 from weightspace.autoencoder.problem import autoencoder_data
@@ -35,7 +35,7 @@ def test_an_autoencoder_with_a_linear_code_starts_as_the_best_linear_code_of_sta
     train, others = planted_weights(150), planted_weights(7)
     codec, model = linear_model(train, latent=latent)
     numbers = latent * len(codec.layout.index)
-    best = principal_code(numbers, codec.scale.apply(train), torch.arange(SPEC.num_weights))
+    best = principal_code(numbers, codec.scale.apply(train), PlainCode(torch.arange(SPEC.num_weights), 0))
     scaled = rebuild_pca(best, codec.scale.apply(others)).weights
     torch.testing.assert_close(reconstruct(codec, model, others, 3).weights, codec.scale.undo(scaled), rtol=1e-3, atol=1e-4)
 

@@ -238,9 +238,9 @@ def test_where_nothing_varied_a_mean_decides_no_claim(seeds, models):
 
 @pytest.mark.slow
 def test_the_claims_file_names_cells_and_metrics_that_exist():
-    digits = read_scenario([ROOT / "config" / "scenarios"], Options(scenario="digits"))
+    full = read_scenario([ROOT / "config" / "scenarios"], Options(scenario="digits-full"))
     claims = [claim for claim in read_claims(CLAIMS) if claim.paper == "Meynent et al. 2025"]
-    assert {cell for claim in claims for cell in (claim.cell, claim.minus or claim.cell)} <= set(digits.autoencoders)
+    assert {cell for claim in claims for cell in (claim.cell, claim.minus or claim.cell)} <= set(full.autoencoders)
     assert all(metric_named(claim.metric) for claim in read_claims(CLAIMS))
 
 
@@ -273,6 +273,17 @@ def test_one_seed_is_inconclusive_whatever_its_interval_and_the_pages_say_so(met
     readings = sum(row["reading"] for row in verdicts.judged.to_pylist())
     assert to_markdown(claims_page(verdicts, "planted")).count("| inconclusive (too few vary: a reading) |") == readings > 0
     assert texts_of(plot_claims(verdicts.judged.to_pandas())).count("too few vary: a reading") == readings
+
+
+def test_of_each_open_claim_that_is_no_reading_the_page_says_what_would_decide_it(metrics):
+    verdicts = judge_claims(metrics, claims_on_planted_cells())
+    rows = verdicts.judged.to_pylist()
+    assert set(verdicts.needed) == {row["id"] for row in rows if row["verdict"] == "inconclusive" and not row["reading"]}
+    text = to_markdown(claims_page(verdicts, "planted"))
+    assert text.count("| inconclusive; would decide it: ") == len(verdicts.needed) > 0
+    assert all(f"would decide it: {needed} |" in text for needed in verdicts.needed.values())
+    numbers = [int(word) for needed in verdicts.needed.values() for word in needed.split() if word.isdigit()]
+    assert all(number > 3 for number in numbers)
 
 
 def test_one_model_is_a_reading_however_many_seeds_but_of_two_it_is_not(metrics):

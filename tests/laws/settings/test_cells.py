@@ -85,6 +85,19 @@ def test_no_job_depends_on_labels_groups_baselines_or_controls(tmp_path):
     assert other.predictors["held"].model_dump() == plain.predictors["held"].model_dump()
 
 
+def test_what_an_autoencoder_differs_from_is_a_column_where_one_is_named_and_no_job_depends_on_it(tmp_path):
+    content = scenario_content()
+    plain = read(tmp_path, content)
+    assert "against" not in cells_table(plain.cells("mine")).schema.names
+    assert "deviations" not in plain.figure_names
+    content["autoencoders"]["other"] = content["autoencoders"]["plain"] | {"against": "plain", "clip_norm": None}
+    other = read(tmp_path, content)
+    table = cells_table(other.cells("mine")).to_pandas()
+    assert table.set_index("cell")["against"].dropna().to_dict() == {"other": "plain"}
+    assert "deviations" in other.figure_names
+    assert "against" not in other.autoencoders["other"].model_dump()
+
+
 def test_a_stack_does_not_ask_for_equal_controls_and_labels(tmp_path):
     content = changed("predictors.shared.controls", {"noise": {"seeds": [1]}})
     content["predictors"]["shared"]["label"] = "with another"

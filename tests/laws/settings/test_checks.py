@@ -82,6 +82,13 @@ def test_what_fits_is_not_refused():
 
 UNFIT = {  # setting, its value, what is said of it
     "a zoo's layers": ("zoos.tiny.architecture", ["conv 3 9"], "the last layer must be"),
+    "a difference from itself": ("autoencoders.plain.against", "plain", "must name another autoencoder"),
+    "a difference from one of other seeds": (
+        "autoencoders.other",
+        content()["autoencoders"]["plain"] | {"against": "plain", "seeds": [1]}, "must name another autoencoder"),
+    "queries of another shape": (
+        "autoencoders.plain", content()["autoencoders"]["plain"] | {"queries": ["other"], "query_images": "large"},
+        r"'large' has images of shape \(1, 28, 28\), the zoo's are \(1, 8, 8\)"),
     "a zoo of one model": ("autoencoders.plain.zoo", "one", "zoo 'one': 1 models give [01] train models: raise num_seeds"),
     "a zoo of one model as a rival": ("baselines.mean.zoo", "one", "zoo 'one': 1 models give [01] train models"),
     "a zoo of one model to align": ("alignments.lines.zoo", "one", "zoo 'one' has no two test models for different_init"),
@@ -128,6 +135,8 @@ UNFIT = {  # setting, its value, what is said of it
 
 
 ELSEWHERE = {  # setting and how its value begins: the key that is named
+    ("autoencoders.other", "{'zoo"): "autoencoders.other.against",
+    ("autoencoders.plain", "{'zoo"): "autoencoders.plain.query_images",
     ("zoos.nets.architecture", "['con"): "predictors.held.kernel_sizes",
     ("zoos.one.architecture", "['bra"): "teachers.trained.zoo",
     ("zoos.one.architecture", "['con"): "(recoveries.trained.cluster.mask|zoos.one.architecture)",

@@ -157,6 +157,19 @@ WRONG = {
     "half a normalization": ("images.digits.normalization", {"mean": [0.5]}, "images.digits.normalization.std: Field required"),
     "remote file with half a hash": (
         "images.digits", PARQUET | {"train": {"url": "https://a/b", "sha256": "abc"}}, "images.digits.train"),
+    "a difference from what is not there": (
+        "autoencoders.plain.against", "other", "autoencoders.plain.against: there is no cell 'other' in autoencoders"),
+    "a difference of several zoos": (
+        "autoencoders.other",
+        scenario_content()["autoencoders"]["plain"] | {"against": "plain", "zoo": ["digits", "nets"]},
+        "autoencoders.other: against is for autoencoders of one zoo"),
+    "a weight beside a weighting": (
+        "autoencoders.plain.weighting", {"gamma": 0.05, "beta": 0.1},
+        "autoencoders.plain: weighting says structure_weight, which stands beside it"),
+    "a weighting above 1": ("autoencoders.plain.weighting", {"gamma": 0.05, "beta": 2.0}, "autoencoders.plain.weighting.beta:"),
+    "queries of no set": ("autoencoders.plain.queries", ["other"], "autoencoders.plain: query_images is of queries: other"),
+    "a set that is not asked about": (
+        "autoencoders.plain.query_images", "digits", "autoencoders.plain: query_images is of queries: other"),
     # references
     "no such image set": ("zoos.digits.images", "digit", "zoos.digits.images: there is no cell 'digit' in images, only digits"),
     "no such zoo": ("autoencoders.plain.zoo", "mnist", "autoencoders.plain.zoo: there is no cell 'mnist' in zoos, only digits"),

@@ -8,6 +8,7 @@ from weightspace.settings import Cell
 from weightspace.stages import STAGES
 from weightspace.table import CELLS
 
+TEXTS = pa.schema([("against", pa.string())])  # the cell that one differs from, where the scenario has such cells
 ACRONYMS = {"pca": "PCA", "mnist": "MNIST", "cifar10": "CIFAR-10", "relu": "ReLU", "gelu": "GELU", "silu": "SiLU"}
 
 
@@ -25,14 +26,17 @@ def cell_rows(scenario: str, sections: Mapping[str, Mapping[str, Cell]]) -> list
                 "group": cell.group,
                 "label": cell.label or plain_label(name),
             }
+            about |= {key: value for key in TEXTS.names if (value := getattr(cell, key, None))}
             rows.append(about | numbers_in(cell.model_dump(mode="json")))
     return rows
 
 
 def cells_table(rows: list[dict[str, object]]) -> pa.Table:
-    """Rows of `cell_rows` as a table: the columns of CELLS, then a column of floats for each number that a cell has."""
-    numbers = sorted({name for row in rows for name in row} - set(CELLS.names))
-    schema = pa.schema([*CELLS, *((name, pa.float64()) for name in numbers)])
+    """Rows of `cell_rows` as a table: the columns of CELLS, then those of TEXTS and of numbers that a cell has."""
+    found = {name for row in rows for name in row} - set(CELLS.names)
+    texts = [field for field in TEXTS if field.name in found]
+    numbers = sorted(found - set(TEXTS.names))
+    schema = pa.schema([*CELLS, *texts, *((name, pa.float64()) for name in numbers)])
     return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema=schema)
 
 

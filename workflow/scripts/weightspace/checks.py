@@ -124,6 +124,7 @@ def _order_problems(
 
 
 def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
+    yield from _problems_of_others(scenario, key, cell)
     for zoo in cell.zoos:
         yield from _structure_problems(scenario, f"{key}.zoo", zoo)
         yield from _order_problems(scenario, f"{key}.align", cell, zoo)
@@ -138,6 +139,19 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
     for problem in cell.unlike_lengths(list(extents.values())):
         yield f"{key}.window", problem
+
+
+def _problems_of_others(scenario: Scenario, key: str, cell: AutoencoderConfig) -> Iterator[tuple[str, str]]:
+    """Why an autoencoder cannot be compared with the one that it names, or its networks be asked about the images."""
+    other = scenario.autoencoders.get(cell.against)
+    if other and (other is cell or other.several or other.seeds != cell.seeds):
+        yield f"{key}.against", "must name another autoencoder, of one zoo, with the same seeds"
+    shapes = {scenario.images[name].image_shape for zoo in cell.zoos if (name := scenario.zoos[zoo].images)}
+    if cell.query_images and (found := scenario.images[cell.query_images].image_shape) not in shapes:
+        yield (
+            f"{key}.query_images",
+            f"{cell.query_images!r} has images of shape {found}, the zoo's are {', '.join(map(str, shapes))}",
+        )
 
 
 def _has_hidden_layers(scenario: Scenario, name: str) -> bool:

@@ -232,7 +232,8 @@ class Scenario(Settings):
     @cached_property
     def figure_names(self) -> list[str]:
         """Figures of the stages that the scenario has."""
-        return list(figures_of(stage for stage, about in STAGES.items() if getattr(self, about.section)))
+        stages = [stage for stage, about in STAGES.items() if getattr(self, about.section)]
+        return list(figures_of(stages, {column for row in self.cells("") for column in row}))
 
     def measured(self) -> list[tuple[str, str, int | None]]:
         """Stage, name and seed of everything that leaves rows of metrics; no seed where a stage has none."""

@@ -1,6 +1,7 @@
 """Networks rebuilt without an autoencoder: what a reconstruction has to beat."""
 
 import json
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -15,9 +16,9 @@ from weightspace.autoencoder.evaluate import (
     Rebuilt,
     held_out_networks,
     metric_rows,
+    metrics_of,
     of_learned,
-    reconstruction_metrics,
-    with_statistics,
+    with_train_models_to_rebuild,
 )
 from weightspace.autoencoder.rate import Codes, rate_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
@@ -33,26 +34,18 @@ TOGETHER = 128  # networks whose codes are refined as one
 
 
 def evaluate_baseline(config: BaselineConfig, zoo: Population, source: Source, device: torch.device) -> list[dict]:
-    """Rows of the reconstruction metrics of one baseline, one per test model."""
-    splits = checkpoints_by_split(config, zoo, device)
-    originals = held_out_networks(splits, splits["test"].last_epoch)
-    spec, train = zoo.zoo.spec, splits["train"].weights
-
-    def measured(rebuilt: Rebuilt) -> dict[str, Tensor]:
-        rebuilt = with_statistics(spec, rebuilt, zoo.images, config.conditioning, originals.specs)
-        return reconstruction_metrics(spec, originals, rebuilt, zoo.images)
-
-    def decode(codes: Tensor) -> Rebuilt:
-        return rebuilt._replace(weights=code.decode(codes, originals.weights))
-
+    """Rows of the reconstruction metrics of one baseline, one per test model and of as many train models."""
+    splits, spec, rows = checkpoints_by_split(config, zoo, device), zoo.zoo.spec, []
+    train = splits["train"].weights
     code = code_of(config, spec, train)
-    rebuilt = rebuild(config, zoo, originals, train, code)
-    rows = metric_rows(source, originals.models, measured(rebuilt))
-    if config.rate:
-        own = code.encode(originals.weights) if rebuilt.codes is None else rebuilt.codes
-        codes = Codes(own, code.encode(train), code.num_bytes + len(json.dumps(spec.description)))
-        for bits, metrics in rate_metrics(config.rate, codes, lambda codes: measured(decode(codes))).items():
-            rows += metric_rows(source, originals.models, metrics, at=bits)
+    for split, own in {"test": splits, "train": with_train_models_to_rebuild(splits)}.items():
+        originals = held_out_networks(own, splits["test"].last_epoch)
+        rebuilt = rebuild(config, zoo, originals, train, code)
+        measure = partial(metrics_of, spec, originals, zoo.images, config.conditioning)
+        rows += metric_rows(source, originals.models, measure(rebuilt), split)
+        if config.rate and split == "test":
+            for bits, metrics in rates_of(config, code, train, originals.weights, rebuilt, measure).items():
+                rows += metric_rows(source, originals.models, metrics, at=bits)
     return rows
 
 
@@ -60,7 +53,7 @@ class PlainCode(NamedTuple):
     """The learned weights themselves, and back; running statistics are those of networks at hand."""
 
     places: Int[Tensor, " learned"]
-    num_bytes = 0  # of what it takes to decode
+    num_bytes: int  # of what it takes to decode: the architecture
 
     def encode(self, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model number"]:
         return weights[:, self.places]
@@ -76,26 +69,44 @@ class LinearCode(NamedTuple):
 
     mean: Float[Tensor, " learned"]
     basis: Float[Tensor, "number learned"]
-    places: Int[Tensor, " learned"]
+    plain: PlainCode
 
     def encode(self, weights: Float[Tensor, "model weight"]) -> Float[Tensor, "model number"]:
-        return (weights[:, self.places] - self.mean) @ self.basis.T
+        return (self.plain.encode(weights) - self.mean) @ self.basis.T
 
     def decode(
         self, codes: Float[Tensor, "model number"], weights: Float[Tensor, "model weight"]
     ) -> Float[Tensor, "model weight"]:
-        return weights.index_copy(1, self.places, self.mean + codes @ self.basis)
+        return self.plain.decode(self.mean + codes @ self.basis, weights)
 
     @property
     def num_bytes(self) -> int:
-        """Of what it takes to decode, in float32."""
-        return 4 * (self.mean.numel() + self.basis.numel())
+        """Of what it takes to decode, numbers in float32."""
+        return self.plain.num_bytes + 4 * (self.mean.numel() + self.basis.numel())
 
 
 def code_of(config: BaselineConfig, spec: NetSpec, train: Float[Tensor, "checkpoint weight"]) -> PlainCode | LinearCode:
     """The code of the kind pca; of other kinds the weights are their own code."""
-    places = learned(spec).nonzero().squeeze(1).to(train.device)
-    return principal_code(config.numbers, train, places) if config.kind == "pca" else PlainCode(places)
+    plain = PlainCode(learned(spec).nonzero().squeeze(1).to(train.device), len(json.dumps(spec.description)))
+    return principal_code(config.numbers, train, plain) if config.kind == "pca" else plain
+
+
+def rates_of(
+    config: BaselineConfig,
+    code: PlainCode | LinearCode,
+    train: Float[Tensor, "checkpoint weight"],
+    weights: Float[Tensor, "model weight"],
+    rebuilt: Rebuilt,
+    measure: Callable[[Rebuilt], Mapping[str, Tensor]],
+) -> dict[int, dict[str, Tensor]]:
+    """By bits, what is measured of the test networks when their codes, or those of their refined copies, come from bytes."""
+
+    def decode(codes: Tensor) -> Rebuilt:
+        return rebuilt._replace(weights=code.decode(codes, weights))
+
+    own = code.encode(weights) if rebuilt.codes is None else rebuilt.codes
+    codes = Codes(own, code.encode(train), code.num_bytes)
+    return rate_metrics(config.rate, codes, lambda codes: measure(decode(codes)))
 
 
 def rebuild(
@@ -143,12 +154,13 @@ def rebuild_identity(config: BaselineConfig, originals: HeldOutNetworks) -> Floa
 REBUILD = {"init_mean": rebuild_init_mean, "noise": rebuild_noise, "identity": rebuild_identity}
 
 
-def principal_code(numbers: int, train: Float[Tensor, "checkpoint weight"], places: Int[Tensor, " learned"]) -> LinearCode:
+def principal_code(numbers: int, train: Float[Tensor, "checkpoint weight"], plain: PlainCode) -> LinearCode:
     """The linear code that is best for the training checkpoints, of so many numbers or of all that there are directions for."""
-    mean = train[:, places].mean(0)
-    _, _, directions = torch.linalg.svd((train[:, places] - mean).double(), full_matrices=False)
+    known = plain.encode(train)
+    mean = known.mean(0)
+    _, _, directions = torch.linalg.svd((known - mean).double(), full_matrices=False)
     numbers = min(numbers, len(train) - 1)  # about their mean they have no more directions
-    return LinearCode(mean, directions[:numbers].to(train), places)
+    return LinearCode(mean, directions[:numbers].to(train), plain)
 
 
 def rebuild_pca(code: LinearCode, weights: Float[Tensor, "model weight"], refining: Refining | None = None) -> Rebuilt:

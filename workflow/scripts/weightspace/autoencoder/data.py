@@ -1,13 +1,15 @@
 """The zoo as an autoencoder sees it: checkpoints of the chosen epochs, by split, with their properties."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
@@ -30,6 +32,7 @@ class Population(NamedTuple):
     models: pa.Table
     images: ImageSet | None = None
     orders: UnitOrders | None = None  # in which its models are aligned; None: they are as they were trained
+    sets: Mapping[str, ImageSet] = MappingProxyType({})  # all image sets that were read, by name
 
 
 def read_populations(files: object, images: dict[str, str | None], device: torch.device) -> list[Population]:
@@ -38,7 +41,7 @@ def read_populations(files: object, images: dict[str, str | None], device: torch
     orders = [read_unit_orders(path) for path in files.orders] or [None] * len(images)
     zoos = zip(images.items(), files.weights, files.models, orders, strict=True)
     return [
-        Population(zoo, read_zoo(weights), read_table(models), sets.get(name), order)
+        Population(zoo, read_zoo(weights), read_table(models), sets.get(name), order, sets)
         for (zoo, name), weights, models, order in zoos
     ]
 
@@ -62,7 +65,10 @@ class Checkpoints(NamedTuple):
 
     def at_epoch(self, epoch: int) -> "Checkpoints":
         """Those of one epoch: one checkpoint per model."""
-        rows = (self.properties["epoch"] == epoch).to_numpy()
+        return self.of((self.properties["epoch"] == epoch).to_numpy())
+
+    def of(self, rows: Bool[np.ndarray, " checkpoint"]) -> "Checkpoints":
+        """Those of some rows."""
         specs = self.specs and [spec for spec, kept in zip(self.specs, rows, strict=True) if kept]
         return Checkpoints(self.weights[torch.tensor(rows)], self.properties[rows], specs)
 
@@ -77,7 +83,7 @@ def checkpoints_by_split(
 
     Diverged checkpoints cannot be learned from: they are left out and named in the log. Raises InputError if a split is empty.
     """
-    name, zoo, models, _, orders = population
+    name, zoo, models, _, orders, _ = population
     print(f"zoo {name!r}: {which_learned(models, zoo.bar)}")
     table, epochs = models.to_pandas(), config.epochs or zoo.epochs
     table = table[table["epoch"].isin(epochs)]

@@ -1,6 +1,6 @@
 """What an autoencoder keeps of a network: reconstruction, agreement, and the collapse controls."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import isfinite
 from typing import NamedTuple, TypeVar
@@ -242,30 +242,60 @@ def evaluate_autoencoders(
 
 
 def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source) -> list[dict]:
-    """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
-    codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
-    originals = held_out_networks(splits, splits["test"].last_epoch)
-    refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
+    """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them.
 
-    parts = windows_of(config, len(codecs["test"].layout.index))
+    Reconstruction is measured of as many train models too, as rows of the split train.
+    """
+    codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
+    encoders, rows = {"embedding": stored.trained, "random_encoder": stored.untrained}, []
+    for split, own in {"test": splits, "train": with_train_models_to_rebuild(splits)}.items():
+        originals, codec = held_out_networks(own, splits["test"].last_epoch), codecs[split]
+        refining = refining_of(config.refine, codec.spec, codec.scale, images)
+        rebuilt = rebuild_test(stored, codec, own["test"], refining)
+        measure = partial(metrics_of, codec.spec, originals, images, config.conditioning)
+        rows += metric_rows(source, originals.models, measure(rebuilt), split)
+        if config.rate and split == "test":
+            for bits, metrics in rates_of(stored, codecs, splits["train"], rebuilt, measure).items():
+                rows += metric_rows(source, originals.models, metrics, at=bits)
+    return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
+
+
+def metrics_of(
+    spec: NetSpec, originals: HeldOutNetworks, images: ImageSet | None, conditioning: Conditioning | None, rebuilt: Rebuilt
+) -> dict[str, Float[Tensor, " model"]]:
+    """What is measured of rebuilt networks once their batch norms, if they have any, are conditioned."""
+    rebuilt = with_statistics(spec, rebuilt, images, conditioning, originals.specs)
+    return reconstruction_metrics(spec, originals, rebuilt, images)
+
+
+def rates_of(
+    stored: Stored,
+    codecs: dict[str, Codec],
+    train: Checkpoints,
+    rebuilt: Rebuilt,
+    measure: Callable[[Rebuilt], Mapping[str, Tensor]],
+) -> dict[int, dict[str, Tensor]]:
+    """By bits, what is measured of the test networks when their codes come from bytes."""
+    config, parts = stored.config, windows_of(stored.config, len(codecs["test"].layout.index))
 
     def decode(codes: Tensor) -> Rebuilt:
         batches = codes.split(config.evaluation_batch)
         return together([decoded(codecs["test"], stored.trained, batch, parts) for batch in batches])
 
-    def measured(rebuilt: Rebuilt) -> dict[str, Tensor]:
-        rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning, originals.specs)
-        return reconstruction_metrics(stored.codec.spec, originals, rebuilt, images)
+    known = reconstruct(codecs["train"], stored.trained, train.weights, config.evaluation_batch, parts).codes
+    return rate_metrics(config.rate, Codes(rebuilt.codes, known, stored.decoder_bytes), lambda codes: measure(decode(codes)))
 
-    rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
-    encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
-    rows = metric_rows(source, originals.models, measured(rebuilt))
-    if config.rate:
-        train = reconstruct(codecs["train"], stored.trained, splits["train"].weights, config.evaluation_batch, parts).codes
-        codes = Codes(rebuilt.codes, train, stored.decoder_bytes)
-        for bits, metrics in rate_metrics(config.rate, codes, lambda codes: measured(decode(codes))).items():
-            rows += metric_rows(source, originals.models, metrics, at=bits)
-    return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
+
+def with_train_models_to_rebuild(splits: dict[str, Checkpoints]) -> dict[str, Checkpoints]:
+    """The splits with train models in the place of the test models: as many, or all, drawn once.
+
+    What comes back of networks that were learned from, beside what comes back of others, says what does not generalize.
+    """
+    test, train = splits["test"], splits["train"]
+    models = train.at_epoch(test.last_epoch).models
+    order = torch.randperm(len(models), generator=generator_for("rebuilt_train_models", len(models))).tolist()
+    chosen = {models[place] for place in order[: len(test.models)]}
+    return splits | {"test": train.of(train.properties["model"].isin(chosen).to_numpy())}
 
 
 def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Codec:
@@ -288,11 +318,15 @@ def rebuild_test(stored: Stored, codec: Codec, test: Checkpoints, refining: Refi
 
 
 def metric_rows(
-    source: Source, models: list[int], metrics: Mapping[str, Tensor | np.ndarray], at: int | None = None
+    source: Source,
+    models: list[int],
+    metrics: Mapping[str, Tensor | np.ndarray],
+    split: str = "test",
+    at: int | None = None,
 ) -> list[dict]:
-    """One row per metric and model; raises InputError that names `source` and the first that is not finite."""
+    """One row per metric and model of a split; raises InputError that names `source` and the first that is not finite."""
     rows = [
-        source.row(name, value, subject=model, at=at)
+        source.row(name, value, split=split, subject=model, at=at)
         for name, values in metrics.items()
         for model, value in zip(models, values.tolist(), strict=True)
     ]

@@ -93,5 +93,10 @@ CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
     for name in (*LOSSES, "total")
 ]
+ENDS = [  # of training until the loss has flattened
+    Metric("training_steps", "steps", POSITIVE, "neither", "optimizer steps that were done"),
+    Metric("flattened", "fraction", SHARE, "higher", "1 where the loss of val networks had flattened before the last step"),
+    Metric("loss_val", "as the loss", (-inf, inf), "lower", "loss of val networks, weighted as trained", "step"),
+]
 RECONSTRUCTION = [each._replace(at="bits") if each.name in AT_BITS else each for each in RECONSTRUCTION]
-METRICS = [*RECONSTRUCTION, *PROBES, *CURVES]
+METRICS = [*RECONSTRUCTION, *PROBES, *CURVES, *ENDS]

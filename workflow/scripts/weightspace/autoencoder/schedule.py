@@ -5,11 +5,14 @@ from math import cos, pi
 from weightspace.autoencoder.settings import AutoencoderSettings
 
 
-def learning_rate(config: AutoencoderSettings, step: int) -> float:
+def learning_rate(config: AutoencoderSettings, step: int, flat_at: int | None = None) -> float:
     """Rate at a step: constant, or one cycle (Smith and Topin 2019) equal to torch's OneCycleLR.
 
-    Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000.
+    Cosine from peak / 25 up over the first 30 % of the steps, then down to peak / 250,000. With `until_flat` it is constant
+    until the step `flat_at`, and then falls to 0.
     """
+    if config.until_flat:
+        return config.until_flat.rate(config.learning_rate, step, flat_at)
     if config.schedule == "constant":
         return config.learning_rate
     peak = config.learning_rate

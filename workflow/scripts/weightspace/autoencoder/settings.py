@@ -5,7 +5,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from weightspace.autoencoder.settings_within import Conditioning, Extent, PositionTables, RateConfig, RefineConfig
+from weightspace.autoencoder.settings_within import (
+    Conditioning,
+    Extent,
+    PositionTables,
+    RateConfig,
+    RefineConfig,
+    UntilFlat,
+    Weighting,
+    with_weighting,
+)
 from weightspace.cells import plain_label
 from weightspace.compression.settings import Bits, KeptShare
 from weightspace.settings import Cell, CellName, Once, Seeds
@@ -36,6 +45,7 @@ class AutoencoderSettings(Cell):
     structure_weight: NonNegativeFloat = Field(0.0, description="factor of the masked squared error of weights")
     behavior_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of outputs on the queries")
     cycle_weight: NonNegativeFloat = Field(0.0, description="factor of the distance of a code from that of its reconstruction")
+    weighting: Weighting | None = Field(None, description="in the place of the weights of contrast, structure and behavior")
     structure_mean: Literal["weights", "entries"] = Field(
         "weights", description="over which the squared error is a mean; entries: padding too, as published"
     )
@@ -115,7 +125,8 @@ class AutoencoderSettings(Cell):
     halo: NonNegativeInt = Field(
         0, description="of a window's tokens, how many on each side are beside those that are measured; published: 64 of 256"
     )
-    steps: PositiveInt = Field(description="optimizer steps")
+    steps: PositiveInt = Field(description="optimizer steps; with until_flat at most so many")
+    until_flat: UntilFlat | None = Field(None, description="end where the loss of val networks has flattened; null: after steps")
     batch_size: PositiveInt = Field(32, description="checkpoints per step")
     batches: Literal["independent", "epochs"] = Field(
         "independent", description="epochs: each checkpoint once before any comes again, the rest dropped, as published"
@@ -130,7 +141,13 @@ class AutoencoderSettings(Cell):
         "float32", description="of encoder and decoder in training; bfloat16: weights and losses stay float32"
     )
     num_queries: PositiveInt = Field(64, description="query images per step, shared by the batch")
-    query_pool: PositiveInt = Field(1024, description="training images that queries are drawn from; their targets are cached")
+    query_pool: PositiveInt = Field(1024, description="so many queries are there to draw from; their targets are cached")
+    queries: Annotated[list[Literal["train", "other", "blends", "uniform", "gaussian"]], Field(min_length=1), Once] = Field(
+        ["train"],
+        description="what they are, in equal parts: train images, those of query_images, means of two train images of different "
+        "classes, pixels from 0 to 1 that are not normalized (as published), or normal ones of deviation 1",
+    )
+    query_images: CellName | None = Field(None, description="of queries: other, cell of the section images")
     evaluation_batch: PositiveInt = Field(16, description="models encoded together when measuring; matters for attention: batch")
     evaluation_mates: Literal["last_epoch", "all_epochs"] = Field(
         "last_epoch", description="all_epochs: networks are encoded beside their earlier epochs, as published"
@@ -149,6 +166,11 @@ class AutoencoderSettings(Cell):
         "weights", description="14 numbers per layer; tokens: 7 over its whole tokens, padding too, as SANE's code"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_are_those_of_the_weighting(cls, given: object) -> object:
+        return with_weighting(given)
+
     @model_validator(mode="after")
     def _has_a_loss(self) -> "AutoencoderSettings":
         if not any(self.loss_weights.values()):
@@ -157,6 +179,10 @@ class AutoencoderSettings(Cell):
             raise ValueError(f"width {self.width} is not a multiple of 2 and of heads {self.heads}")
         if self.num_queries > self.query_pool:
             raise ValueError(f"num_queries {self.num_queries} is more than query_pool {self.query_pool}")
+        if ("other" in self.queries) != (self.query_images is not None):
+            raise ValueError("query_images is of queries: other, which needs it")
+        if self.until_flat and self.schedule != "constant":
+            raise ValueError("until_flat needs schedule: constant, for nobody knows when a cycle should end")
         if self.contrast_weight and len(VIEWS[self.views]) < 2:
             raise ValueError("contrast_weight needs two views")
         return self
@@ -224,6 +250,17 @@ class AutoencoderConfig(AutoencoderSettings):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
+    against: CellName | None = Field(
+        None,
+        exclude=True,
+        description="the autoencoder that it differs from by what its label says; figure deviations pairs the two by seed",
+    )
+
+    @model_validator(mode="after")
+    def _is_compared_as_one_cell(self) -> "AutoencoderConfig":
+        if self.against and self.several:
+            raise ValueError("against is for autoencoders of one zoo, whose rows are of one cell")
+        return self
 
     def by_zoo(self, name: str) -> dict[str, "AutoencoderConfig"]:
         """The cells that an autoencoder of that name is to rows and figures, each with its one zoo."""

@@ -1,6 +1,7 @@
 """Train one autoencoder over the checkpoints of a zoo, or of several."""
 
-from math import inf
+from math import inf, isfinite, nan
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,41 @@ class Trained(NamedTuple):
     curves: Float[Tensor, "zoo report part"]  # the losses, in order, and their total: mean since the last report
     turns: Int[Tensor, "zoo report"]  # steps that these are means over
     steps: list[int]  # of the reports
+    flat: "Flat | None" = None  # where the settings say until_flat
+
+
+class Flat(NamedTuple):
+    """How the loss of val networks went, and when it was flat."""
+
+    losses: Float[Tensor, " look"]  # weighted as trained, mean over the zoos; not a number at looks that were not made
+    at: Int[Tensor, ""]  # steps after which it was flat; -1 before
+
+    @property
+    def step(self) -> int | None:
+        """When it was flat, if it was."""
+        return None if int(self.at) < 0 else int(self.at)
+
+    def look(self, data: list[AutoencoderData], model: Autoencoder, scales: list[dict] | None, step: int, seed: int) -> None:
+        """After every so many steps, see what val networks' loss is, and whether that has flattened."""
+        config = data[0].config
+        rule, num = config.until_flat, step // config.until_flat.every
+        if self.step is not None or (step % rule.every and step < rule.latest(config.steps)):
+            return
+        if step % rule.every == 0:
+            self.losses[num - 1] = val_loss(data, model, scales, seed)
+        if rule.is_flat(self.losses[:num].tolist()) or step >= rule.latest(config.steps):
+            self.at.fill_(step)
+
+
+@torch.no_grad()
+def val_loss(data: list[AutoencoderData], model: Autoencoder, scales: list[dict] | None, seed: int) -> float:
+    """Total loss of val networks, weighted as trained, mean over fixed batches and over zoos."""
+    config, totals = data[0].config, []
+    for place, each in enumerate(data):
+        for batch in range(config.until_flat.batches):
+            losses = batch_losses(each.val, model, batch, seed)
+            totals.append(float(total_loss(losses, config, scales[place] if scales else None)))
+    return fmean(totals)
 
 
 def train_autoencoder(data: list[AutoencoderData], source: Source, state: TrainingState) -> Trained:
@@ -77,27 +113,39 @@ def train_autoencoder(data: list[AutoencoderData], source: Source, state: Traini
     every = max(1, config.steps // REPORTS)
     curves = torch.zeros(len(data), -(-config.steps // every), len(LOSSES) + 1, device=device)
     turns = torch.zeros(curves.shape[:2], dtype=torch.long)
-    start = _restore(state.load(), model, optimizer, {"curves": curves, "turns": turns})
-    progress = Progress("step", config.steps, start)
-    for step in range(start, config.steps):
+    looks = config.steps // config.until_flat.every if config.until_flat else 0
+    flat = Flat(torch.full((looks,), nan, dtype=torch.float64), torch.tensor(-1))
+    kept = {"curves": curves, "turns": turns} | (flat._asdict() if config.until_flat else {})
+    step = _restore(state.load(), model, optimizer, kept)
+    progress = Progress("step", config.steps, step)
+    while step < _last_step(config, flat):
         own, report = turn(data, step, seed), step // every
         losses = batch_losses(data[own.zoo], model, own.step, seed)
         total = total_loss(losses, config, scales[own.zoo] if scales else None)
         for group in optimizer.param_groups:
-            group["lr"], group["betas"] = learning_rate(config, step), (momentum(config, step), 0.999)
+            group["lr"], group["betas"] = learning_rate(config, step, flat.step), (momentum(config, step), 0.999)
         optimizer.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm or inf)
         optimizer.step()
         curves[own.zoo, report] += torch.stack([*losses.values(), total]).detach() / every
         turns[own.zoo, report] += 1
-        if (step + 1) % every == 0 or step + 1 == config.steps:
-            _check_finite([curves[:, report], *model.parameters()], source, step)
-        progress.update(step + 1)
-        state.save_if_due(lambda: _snapshot(model, optimizer, {"curves": curves, "turns": turns}), step=step + 1)
+        step += 1
+        if config.until_flat:
+            flat.look(data, model, scales, step, seed)
+        if step % every == 0 or step == _last_step(config, flat):
+            _check_finite([curves[:, report], *model.parameters()], source, step - 1)
+        progress.update(step)
+        state.save_if_due(lambda: _snapshot(model, optimizer, kept), step=step)
     full = config.steps // every
     means = curves[:, :full].cpu() * (every / turns[:, :full, None].clamp(min=1))
-    return Trained(model, scales, means, turns[:, :full], [every * (n + 1) for n in range(full)])
+    reports = [every * (n + 1) for n in range(full)]
+    return Trained(model, scales, means, turns[:, :full], reports, flat if config.until_flat else None)
+
+
+def _last_step(config: AutoencoderSettings, flat: Flat) -> int:
+    """Steps in all, as far as is known."""
+    return config.steps if flat.step is None else min(config.steps, config.until_flat.end(flat.step))
 
 
 def new_autoencoder(data: list[AutoencoderData], seed: int) -> Autoencoder:
@@ -172,4 +220,13 @@ def loss_metrics(source: Source, trained: Trained, config: AutoencoderSettings) 
             for name, value in zip(names, values, strict=True)
             if num and name not in unused
         ]
+        rows += _rows_of_flat(own, trained.flat, config) if trained.flat else []
     return rows
+
+
+def _rows_of_flat(source: Source, flat: Flat, config: AutoencoderSettings) -> list[dict]:
+    """Steps that were done, whether they were enough, and the losses of val networks by which that was judged."""
+    rule, losses = config.until_flat, [loss for loss in flat.losses.tolist() if isfinite(loss)]
+    said = {"training_steps": _last_step(config, flat), "flattened": rule.is_flat(losses)}
+    rows = [source.row(name, float(value), split="train") for name, value in said.items()]
+    return rows + [source.row("loss_val", loss, split="val", at=rule.every * (n + 1)) for n, loss in enumerate(losses)]

@@ -1,7 +1,9 @@
 """Published claims, and the verdict that the metrics table gives on each."""
 
+from collections.abc import Mapping
 from math import inf, isfinite
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple
 
 import pandas as pd
@@ -11,8 +13,9 @@ from pydantic import Field, field_validator, model_validator
 from weightspace.errors import InputError
 from weightspace.reading import read_yaml
 from weightspace.report.intervals import Interval
+from weightspace.report.power import spread_of, what_decides
 from weightspace.report.registry import metric_named
-from weightspace.report.select import Side, cells_named, interval_of, is_reading, paired_interval
+from weightspace.report.select import Side, cells_named, interval_of, is_reading, paired_interval, paired_samples, sample_of
 from weightspace.settings import CellName, Settings, checked
 
 CellPattern = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_*]*$")]
@@ -53,6 +56,11 @@ class Region(Settings):
         if self.within:
             return self.within[0] <= value <= self.within[1]
         return value > self.above if self.above is not None else value < self.below
+
+    def distance(self, value: float) -> float:
+        """How far a value is from the nearest end of the region."""
+        ends = self.within or (self.above if self.above is not None else self.below,)
+        return min(abs(value - end) for end in ends)
 
     @property
     def point(self) -> float:
@@ -113,10 +121,11 @@ class ClaimsFile(Settings):
 
 
 class Verdicts(NamedTuple):
-    """Judged claims, and the ids of those whose cells the scenario lacks."""
+    """Judged claims, ids of those whose cells the scenario lacks, and what would decide each open one that is no reading."""
 
     judged: pa.Table
     left_out: list[str]
+    needed: Mapping[str, str] = MappingProxyType({})  # by ids
 
 
 def read_claims(path: str | Path) -> list[Claim]:
@@ -132,7 +141,9 @@ def judge_claims(metrics: pd.DataFrame, claims: list[Claim]) -> Verdicts:
     """One row per claim whose cells are in the table; raises InputError if such a cell lacks the metric."""
     judged = [claim for claim in claims if all(cells_named(metrics, name) for name in {claim.cell, claim.minus or claim.cell})]
     rows = [_row(claim, _measure(metrics, claim), _is_reading(metrics, claim)) for claim in judged]
-    return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged])
+    left_open = [row["verdict"] == "inconclusive" and not row["reading"] for row in rows]
+    needed = {claim.id: _needed(metrics, claim) for claim, is_open in zip(judged, left_open, strict=True) if is_open}
+    return Verdicts(pa.Table.from_pylist(rows, schema=SCHEMA), [claim.id for claim in claims if claim not in judged], needed)
 
 
 def verdict(interval: Interval, rule: Region) -> str:
@@ -156,6 +167,17 @@ def _measure(metrics: pd.DataFrame, claim: Claim) -> Interval:
 def _is_reading(metrics: pd.DataFrame, claim: Claim) -> bool:
     """Whether a side of the claim is a reading: its interval does not hold what another seed or teacher would change."""
     return any(is_reading(metrics, *side) for side in (claim.side, claim.subtracted) if side)
+
+
+def _needed(metrics: pd.DataFrame, claim: Claim) -> str:
+    """What would decide an open claim, if the mean stays what it is."""
+    if claim.subtracted:
+        samples = paired_samples(metrics, claim.side, claim.subtracted)
+    else:
+        samples = [sample_of(metrics, *claim.side)]
+    spread = spread_of(*samples, same_seeds=claim.subtracted is not None and claim.subtracted.cells == claim.cell)
+    distance = claim.rule.distance(_measure(metrics, claim).mean)
+    return what_decides(distance, spread) if isfinite(distance) else "runs that are finite"
 
 
 def _row(claim: Claim, interval: Interval, reading: bool) -> dict:

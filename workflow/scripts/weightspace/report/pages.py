@@ -34,9 +34,12 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
     claims = verdicts.judged.to_pandas()
     header = ["claim", "paper", "published", "measured here, mean [95 % interval]", "n", "kind", "verdict"]
     rows = [
-        [row.claim, f"{row.paper}, {row.source}", row.published, measured(row), row.n, f"{row.kind}, on {scenario}", judged(row)]
+        [
+            row.claim, f"{row.paper}, {row.source}", row.published, measured(row), row.n, f"{row.kind}, on {scenario}",
+            judged(row, verdicts.needed.get(row.id)),
+        ]
         for row in claims.itertuples()
-    ]
+    ]  # fmt: skip
     counts = ", ".join(f"{count} {name}" for name, count in claims["verdict"].value_counts(sort=False).items()) or "none"
     notes = [
         "Measured: the difference where a claim compares two. Intervals: bootstrap over models, or teachers, and seeds; of "
@@ -45,6 +48,9 @@ def claims_page(verdicts: Verdicts, scenario: str) -> Page:
         f"An interval of one seed, or of one model, does not hold what another would change ({READING}): the verdict is "
         f"inconclusive. Recoveries are sampled by their teachers: with {STAGES['recovery'].least_models} or more, one seed has a "
         "verdict. Baselines of autoencoders and controls of predictors are computed, not trained, and need no seeds.",
+        "What would decide an open claim: seeds, or models, with which 4 of 5 runs would, if the mean is what was measured here; "
+        "from this run's variances over seeds and models (weightspace/report/power.py). The order of magnitude, no more: three "
+        "seeds tell their own spread badly.",
         "In kind: an order or a gap at this scenario's sizes. The published number itself is not aimed at.",
     ]
     if verdicts.left_out:
@@ -72,9 +78,10 @@ def measured(row: tuple) -> str:
     return number_with_interval(row.ours, row.low, row.high)
 
 
-def judged(row: tuple) -> str:
-    """Verdict on a claim."""
-    return f"{row.verdict} ({READING})" if row.reading else row.verdict
+def judged(row: tuple, needed: str | None = None) -> str:
+    """Verdict on a claim, and what would decide an open one."""
+    verdict = f"{row.verdict} ({READING})" if row.reading else row.verdict
+    return f"{verdict}; would decide it: {needed}" if needed else verdict
 
 
 def to_markdown(page: Page) -> str:

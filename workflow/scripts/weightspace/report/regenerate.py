@@ -39,7 +39,7 @@ def regenerate(table: Path, claims: str | Path, folder: str | Path, shown: Mappi
     figure that is not there.
     """
     folder, metrics = Path(folder), read(table)
-    figures = figures_of(metrics["stage"].unique()) | {CLAIMS.name: CLAIMS}
+    figures = figures_of(metrics["stage"].unique(), metrics.columns) | {CLAIMS.name: CLAIMS}
     if strange := [name for name in only if name not in figures]:
         raise InputError(f"figures: there is no figure {strange[0]!r} of this scenario, only {', '.join(figures)}")
     tables = {"metrics": metrics}

@@ -37,6 +37,7 @@ class Figure(NamedTuple):
     table: str  # metrics, or one of SIDE_TABLES
     item: str  # its name in the report
     caption: str  # reStructuredText
+    column: str = ""  # of the table of cells, without which there is nothing to draw
 
 
 FIGURES = [
@@ -60,10 +61,11 @@ FIGURES = [
         "reconstruction", "autoencoder", "autoencoder.figures.reconstruction:plot_reconstruction", "metrics",
         "accuracy of reconstructions",
         "Test accuracy of each test model of the zoo, before (x) and after (y) it is encoded and decoded, one panel per "
-        "autoencoder and per baseline, one marker per seed. Above the line the reconstruction is the better network, "
-        "which a faithful copy would not be: see the figure *collapse controls*. Weights R² is against the mean of the "
-        "training checkpoints; *within init* is against the mean of those that started from the same tensor, which a code "
-        "that knows the init and nothing else leaves at about 0. It stands where a zoo shares inits.",
+        "autoencoder and per baseline, one marker per seed, train models beside them in gray. Above the line the "
+        "reconstruction is the better network, which a faithful copy would not be: see the figure *collapse controls*. "
+        "Weights R² is against the mean of the training checkpoints; *within init* is against the mean of those that started "
+        "from the same tensor, which a code that knows the init and nothing else leaves at about 0. It stands where a zoo "
+        "shares inits.",
     ),
     Figure(
         "collapse", "autoencoder", "autoencoder.figures.collapse:plot_collapse", "metrics", "collapse controls",
@@ -91,6 +93,13 @@ FIGURES = [
         "themselves, beside networks made small one by one: fewer bits per weight, fewer weights, fewer singular values per "
         "layer. What the receiver needs for all networks, the decoder above all, is left out, or shared by many networks, or by "
         "those that were measured.",
+    ),
+    Figure(
+        "deviations", "autoencoder", "autoencoder.figures.deviations:plot_deviations", "metrics", "deviations",
+        "What does each deviation of the published code, or of a choice that its text leaves open, do by itself? A row per "
+        "autoencoder that differs from another by one setting: what it measures minus what the other does, on the same test "
+        "models from the same seeds. At 0 the setting makes no difference.",
+        column="against",
     ),
     Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
@@ -208,10 +217,10 @@ def metric_named(name: str, stage: str | None = None) -> Metric:
     raise InputError(f"there is no metric {name!r}{f' of the stage {stage}' if stage else ''}")
 
 
-def figures_of(stages: Iterable[str]) -> dict[str, Figure]:
-    """Figures of these stages, by name."""
-    known = set(stages)
-    return {figure.name: figure for figure in FIGURES if figure.stage in known}
+def figures_of(stages: Iterable[str], columns: Iterable[str] = ()) -> dict[str, Figure]:
+    """Figures of these stages, by name; those that need a column of the table of cells where it is among `columns`."""
+    known, columns = set(stages), {"", *columns}
+    return {figure.name: figure for figure in FIGURES if figure.stage in known and figure.column in columns}
 
 
 def figure_named(name: str) -> Figure:

@@ -59,6 +59,11 @@ def cells_with(rows: pd.DataFrame, stage: str, *metrics: str) -> list[str]:
     return [cell for cell, names in measured.items() if names.issuperset(metrics)]
 
 
+def of_models(rows: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Rows of the models of another split, in the place of those of test models."""
+    return rows[rows["split"] == split].assign(split="test")
+
+
 def about(rows: pd.DataFrame, cell: str, column: str) -> object:
     """What the column of a cell's rows says: its stage, kind, of, group, label, or one of its numbers."""
     return rows.loc[rows["cell"] == cell, column].iloc[0]
@@ -128,23 +133,28 @@ def ratio_of(rows: pd.DataFrame, cells: Cells, metric: str, over: str, at: int |
     return clipped(ratio_interval(ours, theirs), 0.0, np.inf)._replace(n=_described(ours, _stage_of(rows, cells)))
 
 
-def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side) -> Interval:
-    """One side minus the other, over the models that both have; within a cell seeds are paired as well."""
-    ours, theirs = (value_matrix(rows, side.cells, _parts(side.metric)[0], side.at).columns for side in (plus, minus))
-    models = [model for model in ours if model in theirs]
-    if not models:
-        raise InputError(f"cells {plus.cells} and {minus.cells} have no test model in common")
-    samples = [sample_of(rows, *side, models) for side in (plus, minus)]
+def paired_interval(rows: pd.DataFrame, plus: Side, minus: Side, same_seeds: bool = False) -> Interval:
+    """One side minus the other, over the models that both have; within a cell, or with `same_seeds`, seeds are paired as well."""
+    samples = paired_samples(rows, plus, minus)
     both = [metric_named(side.metric).successes for side in (plus, minus)]
     if all(both):
         interval = share_difference_interval(*(sample.values for sample in samples))
     else:
-        interval = difference_interval(*samples, same_seeds=plus.cells == minus.cells)
+        interval = difference_interval(*samples, same_seeds=same_seeds or plus.cells == minus.cells)
     stages = [STAGES[_stage_of(rows, side.cells)] for side in (plus, minus)]
     trained = [sample.values for sample, stage in zip(samples, stages, strict=True) if stage.trained]
     if not trained:
-        return interval._replace(n=describe_models(len(models), stages[0].noun))
+        return interval._replace(n=describe_models(samples[0].values.shape[1], stages[0].noun))
     return interval._replace(n=describe_n(*trained, noun=stages[0].noun))
+
+
+def paired_samples(rows: pd.DataFrame, plus: Side, minus: Side) -> list[Sample]:
+    """Both sides of a comparison on the models that both have; raises InputError if there are none."""
+    ours, theirs = (value_matrix(rows, side.cells, _parts(side.metric)[0], side.at).columns for side in (plus, minus))
+    models = [model for model in ours if model in theirs]
+    if not models:
+        raise InputError(f"cells {plus.cells} and {minus.cells} have no test model in common")
+    return [sample_of(rows, *side, models) for side in (plus, minus)]
 
 
 def is_reading(rows: pd.DataFrame, cells: Cells, metric: str, at: int | None = None) -> bool:

@@ -5,14 +5,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightspace.report.names import number, percent, percent_with_interval, wrapped
-from weightspace.report.select import about, cells_of, describe, has_metric, interval_of, label_of, num_not_finite, value_matrix
+from weightspace.report.select import (
+    about,
+    cells_of,
+    describe,
+    has_metric,
+    interval_of,
+    label_of,
+    num_not_finite,
+    of_models,
+    value_matrix,
+)
 from weightspace.report.style import LOOKS, add_note, house_style, percent_axis, small_multiples
 
 NOTE = (
-    "One point per test model and seed, one marker per seed; the line marks equal accuracy. Written: mean accuracy of originals "
-    "→ of reconstructions with its 95 % bootstrap interval over models and seeds. Weights R²: against the mean of the training "
-    "checkpoints; within init: against the mean of those of the same init, where a zoo shares inits. "
-    "Baselines are computed, not trained: they have no seeds."
+    "One point per test model and seed, one marker per seed; small and gray, where they are measured, as many train models; "
+    "the line marks equal accuracy. Written: mean accuracy of originals → of reconstructions with its 95 % bootstrap "
+    "interval over models and seeds. Weights R²: against the mean of the training checkpoints; within init: against the mean "
+    "of those of the same init, where a zoo shares inits. Baselines are computed, not trained: they have no seeds."
 )
 
 
@@ -33,6 +43,7 @@ def plot_reconstruction(rows: pd.DataFrame) -> Figure:
 
 def _draw_cell(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
     if has_metric(rows, cell, "accuracy_original"):
+        _draw_learned(axes, of_models(rows, "train"), cell)
         _draw_models(axes, rows, cell)
     else:
         axes.text(0.05, 0.9, "not measured without images", transform=axes.transAxes)
@@ -52,6 +63,13 @@ def _draw_models(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
         axes.scatter(*points, s=9, marker=look.marker, color=look.color, alpha=0.55, linewidth=0)
 
 
+def _draw_learned(axes: Axes, rows: pd.DataFrame, cell: str) -> None:
+    """Train models, beneath; tables of older runs have none."""
+    if has_metric(rows, cell, "accuracy_original"):
+        points = (value_matrix(rows, cell, f"accuracy_{which}").to_numpy() for which in ("original", "reconstruction"))
+        axes.scatter(*points, s=3, marker=".", color="#b5b5b5", linewidth=0, zorder=0.8)
+
+
 def _summary(rows: pd.DataFrame, cell: str) -> str:
     broken = num_not_finite(rows, cell, "weights_l2")
     n = f"{describe(rows, cell, 'weights_l2')}{f', {broken} not finite' if broken else ''}"
@@ -59,7 +77,12 @@ def _summary(rows: pd.DataFrame, cell: str) -> str:
         return f"{n}\n{_weights_r2(rows, cell)}"
     original = interval_of(rows, cell, "accuracy_original")
     reconstruction = interval_of(rows, cell, "accuracy_reconstruction")
-    return f"{n}\n{_weights_r2(rows, cell)}\n{percent(original.mean)} → {percent_with_interval(reconstruction)}"
+    text = f"{n}\n{_weights_r2(rows, cell)}\n{percent(original.mean)} → {percent_with_interval(reconstruction)}"
+    learned = of_models(rows, "train")
+    if has_metric(learned, cell, "accuracy_original"):
+        means = (interval_of(learned, cell, f"accuracy_{which}").mean for which in ("original", "reconstruction"))
+        text += "\ntrain models " + " → ".join(map(percent, means))
+    return text
 
 
 def _weights_r2(rows: pd.DataFrame, cell: str) -> str:
