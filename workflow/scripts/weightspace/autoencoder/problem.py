@@ -80,7 +80,7 @@ def autoencoder_data(
 
 def targets_of(
     config: AutoencoderSettings, spec: NetSpec, given: Checkpoints, queries: Float[Tensor, "query channel height width"]
-) -> Float[Tensor, "checkpoint query class"]:
+) -> Float[Tensor, "checkpoint asked class"]:
     """Logits of checkpoints, each run by its own spec; of no query where behavior has no weight."""
     weights = given.weights
     if not config.behavior_weight:
