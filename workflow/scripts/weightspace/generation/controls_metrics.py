@@ -67,7 +67,7 @@ OF_SETS = [
     *(
         Metric(
             f"gap{tuned}_{front.lower()}", "fraction", SIGNED, "higher",
-            f"accuracy above what {'noise reaches' if front == 'noise' else f'noise and {front} reach'} at equal similarity{when}",
+            f"accuracy at equal similarity above {'noise' if front == 'noise' else f'noise and {front}'}{when}",
             **OF_IMAGES,
         )
         for tuned, when in (("", ""), ("_tuned", ", after fine-tuning"))
