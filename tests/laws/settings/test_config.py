@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_scenario import DELETE, PARQUET, changed, read, scenario_content
 from weightspace.autoencoder.settings import BaselineConfig
-from weightspace.autoencoder.settings_within import PositionTables, RefineConfig
+from weightspace.autoencoder.settings_within import PositionTables, RefineConfig, UntilFlat, Weighting
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
@@ -55,7 +55,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
         *settings_in(remote), *settings_in(constants), *settings_in(scenario),
         SmallRecipe(**recipe_of(scenario.zoos["nets"], None)),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
-        PositionTables(sequence=3, layer=2, unit=1), RefineConfig(steps=3),
+        PositionTables(sequence=3, layer=2, unit=1), RefineConfig(steps=3), Weighting(gamma=0.1, beta=0.2), UntilFlat(),
     ]  # fmt: skip
     settings = next(each for each in others if isinstance(each, cls))
     read_again = cls(**settings.model_dump(mode="json", include=set(cls.model_fields)))
