@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split
+from weightspace.autoencoder.features import Probed
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.probe import probe_metrics
+from weightspace.autoencoder.probed import DEFAULT_PROBES, ProbesConfig
 from weightspace.autoencoder.refine import Refining, refined, refining_of
 from weightspace.autoencoder.settings import cells_of
 from weightspace.autoencoder.settings_within import Conditioning
@@ -203,27 +205,36 @@ def mean_over_others(pairs: Float[Tensor, "model model"]) -> Float[Tensor, " mod
 
 
 def evaluate_autoencoders(
-    autoencoders: dict[str, Stored], zoos: list[Population], source: Source, device: torch.device
+    autoencoders: dict[str, Stored],
+    zoos: list[Population],
+    source: Source,
+    device: torch.device,
+    probes: ProbesConfig = DEFAULT_PROBES,
 ) -> list[dict]:
     """Rows of an autoencoder on each of its zoos, which each have a cell of their own where there are several."""
     cells, rows = cells_of(source.cell, list(autoencoders)), []
     for each in zoos:
         stored = autoencoders[each.name]
         splits = checkpoints_by_split(stored.config, each, device)
-        rows += evaluate_autoencoder(stored, splits, each.images, source._replace(cell=cells[each.name]))
+        rows += evaluate_autoencoder(stored, splits, each.images, source._replace(cell=cells[each.name]), probes)
     return rows
 
 
-def evaluate_autoencoder(stored: Stored, splits: dict[str, Checkpoints], images: ImageSet | None, source: Source) -> list[dict]:
+def evaluate_autoencoder(
+    stored: Stored,
+    splits: dict[str, Checkpoints],
+    images: ImageSet | None,
+    source: Source,
+    probes: ProbesConfig = DEFAULT_PROBES,
+) -> list[dict]:
     """Rows of all metrics, one per test model: reconstruction at the last epoch of the settings, probes over all of them."""
     codecs, config = {split: codec_of(stored, part.weights) for split, part in splits.items()}, stored.config
     originals = held_out_networks(splits, splits["test"].last_epoch)
     refining = refining_of(config.refine, stored.codec.spec, codecs["test"].scale, images)
     rebuilt = rebuild_test(stored, codecs["test"], splits["test"], refining)
     rebuilt = with_statistics(stored.codec.spec, rebuilt, images, config.conditioning)
-    encoders = {"embedding": stored.trained, "random_encoder": stored.untrained}
     rows = metric_rows(source, originals.models, reconstruction_metrics(stored.codec.spec, originals, rebuilt, images))
-    return rows + metric_rows(source, splits["test"].models, probe_metrics(codecs, encoders, splits, config))
+    return rows + metric_rows(source, splits["test"].models, probe_metrics(Probed(stored, codecs, splits, images, probes)))
 
 
 def codec_of(stored: Stored, weights: Float[Tensor, "checkpoint weight"]) -> Codec:

@@ -3,15 +3,16 @@
 from itertools import product
 from math import inf
 
+import pyarrow as pa
+
+from weightspace.autoencoder.probed import CLASSES, FEATURES, TARGETS
 from weightspace.autoencoder.settings import LOSSES
-from weightspace.table import OF_IMAGES, POSITIVE, SHARE, Metric
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, SIGNED, SOURCE, Metric
 
 OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15, "successes": True}  # of the smoke run's seven models one may change
 R2, SQUARED = (-inf, 1.0), "squared weight norm"
 OF_PROBES = {"tolerance": 0.3, "mean_tolerance": 0.03}
 QUERIES = {"": "test images", "_mixed": "blends of two test images", "_noise": "test images under noise"}
-TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
-FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
 
 RECONSTRUCTION = [
     Metric("code_numbers", "numbers", POSITIVE, "lower", "numbers that a network is rebuilt from, where there is a code"),
@@ -81,9 +82,30 @@ PROBES = [
         )
         for target, (name, features) in product(TARGETS, FEATURES.items())
     ),
+    *(
+        Metric(
+            f"probe_tau_{target}_{name}", "correlation", SIGNED, "higher",
+            f"Kendall's tau-b of {target} and a ridge probe from {features}: values whose mean it is", **OF_PROBES,
+        )
+        for target, (name, features) in product(TARGETS, FEATURES.items()) if target not in CLASSES
+    ),
 ]  # fmt: skip
 CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
     for name in (*LOSSES, "total")
 ]
 METRICS = [*RECONSTRUCTION, *PROBES, *CURVES]
+
+EMBEDDINGS_SCHEMA = pa.schema(  # where test models lie by the mean of their codes: one row per checkpoint and encoder
+    [
+        *SOURCE,
+        ("encoder", pa.string()),  # trained, or as before its first step
+        ("model", pa.int64()),
+        ("epoch", pa.int64()),
+        ("test_accuracy", pa.float64()),  # null where the zoo does not know it
+        ("x", pa.float64()),  # first principal component over the checkpoints of the encoder
+        ("y", pa.float64()),  # second
+        ("x_share", pa.float64()),  # of the variance
+        ("y_share", pa.float64()),
+    ]
+)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from weightspace.autoencoder.probed import ProbesConfig
 from weightspace.autoencoder.settings_within import Conditioning, Extent, PositionTables, RefineConfig
 from weightspace.cells import plain_label
 from weightspace.settings import Cell, CellName, Once, Seeds
@@ -221,6 +222,15 @@ class AutoencoderConfig(AutoencoderSettings):
     """One autoencoder over the checkpoints of a zoo, trained once per seed."""
 
     seeds: Seeds = Field(description="one training each: initial weights, batches, permutations, queries")
+    probes: ProbesConfig = Field(
+        ProbesConfig(), description="what linear probes read and predict; nothing is trained again for it"
+    )
+
+    @model_validator(mode="after")
+    def _what_is_probed_was_trained(self) -> "AutoencoderConfig":
+        if "projection" in self.probes.features and not self.contrast_weight:
+            raise ValueError("probes.features: projection is what the contrast trains, and contrast_weight is 0")
+        return self
 
     def by_zoo(self, name: str) -> dict[str, "AutoencoderConfig"]:
         """The cells that an autoencoder of that name is to rows and figures, each with its one zoo."""
