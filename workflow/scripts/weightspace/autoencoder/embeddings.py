@@ -32,7 +32,7 @@ def embeddings_table(autoencoders: dict[str, Stored], zoos: list[Population], so
             for row, (x, y) in zip(known.to_dict("records"), places.tolist(), strict=True):
                 accuracy = row.get("test_accuracy")
                 rows.append({
-                    **about, "encoder": encoder, "model": row["model"], "epoch": row["epoch"],
+                    **about, "encoder": encoder, "subject": str(row["model"]), "at": row["epoch"],
                     "test_accuracy": None if accuracy is None or np.isnan(accuracy) else accuracy,
                     "x": x, "y": y, "x_share": shares[0], "y_share": shares[1],
                 })  # fmt: skip

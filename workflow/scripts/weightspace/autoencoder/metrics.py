@@ -100,8 +100,8 @@ EMBEDDINGS_SCHEMA = pa.schema(  # where test models lie by the mean of their cod
     [
         *SOURCE,
         ("encoder", pa.string()),  # trained, or as before its first step
-        ("model", pa.int64()),
-        ("epoch", pa.int64()),
+        ("subject", pa.string()),  # the model's index
+        ("at", pa.int64()),  # epoch
         ("test_accuracy", pa.float64()),  # null where the zoo does not know it
         ("x", pa.float64()),  # first principal component over the checkpoints of the encoder
         ("y", pa.float64()),  # second

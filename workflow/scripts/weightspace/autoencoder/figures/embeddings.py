@@ -32,7 +32,7 @@ class Property(NamedTuple):
     factor: float  # to the unit of the title
 
 
-PROPERTIES = (Property("test_accuracy", "test accuracy (%)", 100), Property("epoch", "epoch", 1))
+PROPERTIES = (Property("test_accuracy", "test accuracy (%)", 100), Property("at", "epoch", 1))
 
 
 def plot_embeddings(rows: pd.DataFrame) -> Figure:
@@ -55,7 +55,7 @@ def plot_embeddings(rows: pd.DataFrame) -> Figure:
                 axes.set_title(encoder)
             figure.colorbar(ScalarMappable(scale, COLORS), ax=list(columns.flat), location="top", label=each.title, aspect=40)
         for axes, own in zip(grid[:, 0], cells, strict=True):
-            name = f"{wrapped(own['label'].iloc[0], 24)}\n{describe_models(own['model'].nunique())}, seed {own['seed'].iloc[0]}"
+            name = f"{wrapped(own['label'].iloc[0], 24)}\n{describe_models(own['subject'].nunique())}, seed {own['seed'].iloc[0]}"
             axes.set_ylabel(name)
         figure.suptitle("Do embeddings lie by how good networks are, and by how far they were trained?", x=0.01, ha="left")
         add_note(figure, NOTE)

@@ -23,6 +23,7 @@ from weightspace.report.style import (
     nothing_to_draw,
 )
 
+TITLE = "What can a line read off a network?"
 SCORES = {"r2": "R²", "tau": "Kendall's τ"}
 NAMES = {"random_sequence": "untrained sequence", "pca_embedding": "PCA, as embedding", "pca_sequence": "PCA, as sequence"}
 LOWEST = -0.3  # that is drawn; what is below is written
@@ -60,8 +61,9 @@ def plot_probes(rows: pd.DataFrame) -> Figure:
         for axes in grid[:, 0]:
             _name_lines(axes, rows, lines)
         handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=len(SCORES))
-        figure.suptitle("What can a line read off a network?", x=0.01, ha="left")
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside upper left", ncols=len(SCORES), title=TITLE, alignment="left"
+        )
         add_note(figure, f"{INTERVALS_NOTE} {NOTE}")
     return figure
 
@@ -88,12 +90,16 @@ def _name_lines(axes: Axes, rows: pd.DataFrame, lines: list[Line]) -> None:
     for place, line in enumerate(lines):
         if line.features is None:
             name = f"{label_of(rows, line.cell)}  {describe(rows, line.cell, 'weights_l2')}"
-            axes.text(0.01, place, name, transform=axes.get_yaxis_transform(), va="center", fontweight="bold", zorder=5)
+            text = axes.text(0.02, place, name, transform=axes.get_yaxis_transform(), va="center", fontweight="bold")
+            text.set_in_layout(False)  # nor does it make its panel wider
+    axes.set_zorder(1)  # names lie over the panels beside it
+    axes.patch.set_visible(False)
 
 
 def _draw_target(axes: Axes, rows: pd.DataFrame, lines: list[Line], target: str) -> None:
     axes.axvline(0, color="#999999", linewidth=0.6)
-    for score, look, offset in zip(SCORES, LOOKS, (-0.14, 0.14), strict=False):
+    apart = 0.14 * any(rows["metric"].str.startswith(f"probe_tau_{target}_"))
+    for score, look, offset in zip(SCORES, LOOKS, (-apart, apart), strict=False):
         found = [(n, line, f"probe_{score}_{target}_{line.features}") for n, line in enumerate(lines) if line.features]
         found = [(n, line.cell, metric) for n, line, metric in found if _measured(rows, line.cell, metric)]
         intervals = {n: interval_of(rows, cell, metric) for n, cell, metric in found}
