@@ -73,7 +73,7 @@ def test_the_table_says_how_many_files_each_touches(what):
 LOSS_AND_METRIC = """
 import math, torch
 from weightspace.autoencoder.batches import Sequences
-from weightspace.autoencoder.evaluate import HeldOutNetworks, Rebuilt, structure_metrics
+from weightspace.autoencoder.measure import (HeldOutNetworks, Rebuilt, structure_metrics)
 from weightspace.autoencoder.losses import Step, losses_of, total_loss
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder

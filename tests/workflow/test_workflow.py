@@ -27,6 +27,7 @@ FIGURES = [
     "claims",
     "code_size",
     "collapse",
+    "embeddings",
     "losses",
     *PREDICTOR_FIGURES,
     "probes",
@@ -424,7 +425,7 @@ def test_a_clone_draws_every_figure_from_its_reference_table_and_needs_no_image_
     kept = ["metrics.parquet", "cells.parquet", *(f"{name}.parquet" for name in SIDE_TABLES)]
     for name in kept:
         shutil.copy2(smoke.results / name, reference)
-    assert "18 figures" in clone.snakemake("--cores", "2", "regenerate_figures")
+    assert "19 figures" in clone.snakemake("--cores", "2", "regenerate_figures")
     assert drawn(clone.results) == drawn(smoke.results)
     assert (clone.results / "claims.md").read_text() == (smoke.results / "claims.md").read_text()
     assert sorted(path.name for path in reference.iterdir()) == sorted(kept)

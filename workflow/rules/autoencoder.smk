@@ -21,7 +21,7 @@ rule train_autoencoder:
         gpu=GPUS,
         device=settings.device,
     params:
-        autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds"}),
+        autoencoder=lambda w: settings.autoencoders[w.autoencoder].model_dump(mode="json", exclude={"seeds", "probes"}),
         images=lambda w: images_of_zoos(settings.autoencoders[w.autoencoder]),
         scenario=SCENARIO,
         version=VERSION["autoencoder"],
@@ -39,6 +39,7 @@ rule evaluate_autoencoder:
         model=rules.train_autoencoder.output.model,
     output:
         metrics="<results>/autoencoder/{autoencoder}/seed-{seed}/metrics.parquet",
+        embeddings="<results>/autoencoder/{autoencoder}/seed-{seed}/embeddings.parquet",
     log:
         "<logs>/evaluate_autoencoder/{autoencoder}/seed-{seed}.log",
     benchmark:
@@ -49,6 +50,7 @@ rule evaluate_autoencoder:
         device=settings.device,
     params:
         images=rules.train_autoencoder.params.images,
+        probes=lambda w: settings.autoencoders[w.autoencoder].probes.model_dump(mode="json"),
         scenario=SCENARIO,
         version=VERSION["evaluation"],
     script:

@@ -13,18 +13,9 @@ from planted_zoos import stored_zoo
 from torch import nn
 from weightspace.autoencoder.batches import Sequences, draw_view, weights_of
 from weightspace.autoencoder.data import Checkpoints, Population, checkpoints_by_split
-from weightspace.autoencoder.evaluate import (
-    HeldOutNetworks,
-    Rebuilt,
-    evaluate_autoencoder,
-    mean_over_others,
-    metric_rows,
-    own_is_nearest,
-    reconstruct,
-    reconstruction_metrics,
-    with_train_models_to_rebuild,
-)
+from weightspace.autoencoder.evaluate import evaluate_autoencoder, metric_rows, reconstruct, with_train_models_to_rebuild
 from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, structure_loss, total_loss
+from weightspace.autoencoder.measure import HeldOutNetworks, Rebuilt, mean_over_others, own_is_nearest, reconstruction_metrics
 from weightspace.autoencoder.metrics import METRICS
 from weightspace.autoencoder.model import Autoencoder, parameter_groups
 from weightspace.autoencoder.problem import autoencoder_data

@@ -7,8 +7,8 @@ from test_norms import NORMED
 from test_several_zoos import populations
 from weightspace.autoencoder.baselines import REBUILD, PlainCode, code_of, evaluate_baseline, principal_code, rebuild, rebuild_pca
 from weightspace.autoencoder.data import checkpoints_by_split
-from weightspace.autoencoder.evaluate import HeldOutNetworks, held_out_networks
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.measure import HeldOutNetworks, held_out_networks
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.errors import InputError
 from weightspace.nets.forward import learned

@@ -12,7 +12,7 @@ from weightspace.autoencoder.evaluate import evaluate_autoencoder
 from weightspace.autoencoder.losses import Step, behavior_loss
 from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.refine import Refining, refined
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.autoencoder.settings_within import RefineConfig
 from weightspace.autoencoder.store import Stored
 from weightspace.autoencoder.train import train_autoencoder

@@ -8,8 +8,9 @@ from test_autoencoder import Rebuilt, config_of, model_of, originals_of, planted
 from torch import nn
 from weightspace.autoencoder.batches import Sequences
 from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.evaluate import held_out_networks, reconstruct, reconstruction_metrics, with_statistics
+from weightspace.autoencoder.evaluate import reconstruct
 from weightspace.autoencoder.losses import Step, behavior_loss
+from weightspace.autoencoder.measure import held_out_networks, reconstruction_metrics, with_statistics
 from weightspace.autoencoder.problem import autoencoder_data
 from weightspace.autoencoder.settings_within import Conditioning
 from weightspace.autoencoder.store import read_autoencoder, write_autoencoder

@@ -1,26 +1,10 @@
-"""Probes: scikit-learn's ridge as the reference, planted targets, and nothing chosen on test."""
+"""Ridge probes: scikit-learn's as the reference, planted targets, and nothing chosen on test."""
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from sklearn.linear_model import Ridge
-from weightspace.autoencoder.data import Checkpoints
-from weightspace.autoencoder.model import Autoencoder
-from weightspace.autoencoder.probe import (
-    PENALTIES,
-    TARGETS,
-    probe,
-    probe_metrics,
-    ridge,
-    with_ones,
-)
-from weightspace.autoencoder.settings import AutoencoderConfig
-from weightspace.nets.spec import build_spec
-from weightspace.properties import weight_statistics
-from weightspace.tokens import make_codec
+from weightspace.autoencoder.ridge import PENALTIES, probe_of, ridge_of, with_ones
 
-SPEC = build_spec(["conv 3 3", "activation", "flatten", "linear 4", "activation", "linear classes"], "relu", (1, 4, 4), 3)
 SIZES = {"train": 80, "val": 30, "test": 50}
 
 
@@ -38,9 +22,10 @@ def targets_of(features, rng, noise=0.0):
     return {split: x @ slope + 7 + noise * rng.normal(size=len(x)) for split, x in features.items()}
 
 
-def r2(features, targets):
+def r2(features, targets, **how):
     """Test R2 of the probe."""
-    return 1 - probe(features, targets).mean() / targets["test"].var()
+    errors = probe_of(features, **how).predict(targets) - targets["test"]
+    return 1 - np.square(errors).mean() / targets["test"].var()
 
 
 def fit_and_score(features, targets, penalty):
@@ -55,7 +40,29 @@ def fit_and_score(features, targets, penalty):
 def test_ridge_is_scikit_learns_on_a_column_of_ones(rng, penalty):
     x, y = rng.normal(size=(40, 5)), rng.normal(size=40) + 3
     reference = Ridge(alpha=penalty, fit_intercept=False).fit(with_ones(x), y)
-    np.testing.assert_allclose(ridge(x, y, penalty), reference.coef_, rtol=1e-7, atol=1e-10)
+    np.testing.assert_allclose(ridge_of(x).coefficients(y, penalty), reference.coef_, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("width", [5, 39, 40, 90])
+@pytest.mark.parametrize("columns", [(), (3,)], ids=["numbers", "classes"])
+@pytest.mark.parametrize("penalty", [1e3, 1.0, 1e-3])
+def test_the_dual_form_has_the_coefficients_of_the_primal(rng, width, columns, penalty):
+    x, y = rng.normal(size=(40, width)), rng.normal(size=(40, *columns)) + 3
+    x[1] = x[0]  # a network that is there twice
+    primal, dual = (ridge_of(x, dual).coefficients(y, penalty) for dual in (False, True))
+    np.testing.assert_allclose(dual, primal, rtol=1e-7, atol=1e-8)
+
+
+def test_the_dual_form_is_taken_where_there_are_many_more_features_than_samples(rng):
+    few, many, more = (ridge_of(rng.normal(size=shape)) for shape in ((10, 1000), (10, 1100), (1200, 1100)))
+    assert (few.dual, many.dual, more.dual) == (False, True, False)
+
+
+def test_weights_in_their_thousands_are_read_as_scikit_learn_reads_them(rng):
+    features = features_of(rng, width=3000)
+    targets = targets_of(features, rng, noise=2)
+    scores = [fit_and_score(features, targets, penalty) for penalty in PENALTIES["standardized"]]
+    assert r2(features, targets) == pytest.approx(max(scores, key=lambda score: score["val"])["test"], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", PENALTIES)
@@ -98,12 +105,32 @@ def test_the_penalty_is_chosen_on_val_where_test_would_choose_another(rng):
 def test_test_targets_change_no_prediction(rng):
     features = features_of(rng)
     targets = targets_of(features, rng, noise=3)
-    errors = probe(features, targets)
     shuffled = targets | {"test": targets["test"][::-1].copy()}
-    predictions = targets["test"] - np.sqrt(errors), targets["test"] + np.sqrt(errors)
-    again = probe(features, shuffled)
-    exact = [np.isclose(np.square(p - shuffled["test"]), again) for p in predictions]
-    assert np.logical_or(*exact).all()
+    np.testing.assert_array_equal(probe_of(features).predict(targets), probe_of(features).predict(shuffled))
+
+
+def test_columns_of_classes_are_predicted_as_each_alone_at_one_penalty(rng):
+    features = features_of(rng)
+    targets = {split: rng.normal(size=(len(x), 3)) for split, x in features.items()}
+    probe = probe_of(features)
+    found = probe.predict(targets)
+    fits = [probe.ridge.coefficients(targets["train"], penalty) for penalty in probe.penalties]
+    scores = [np.square(probe.val @ fit - targets["val"]).mean() for fit in fits]
+    best = probe.penalties[int(np.argmin(scores))]
+    for column in range(3):
+        alone = probe.ridge.coefficients(targets["train"][:, column], best)
+        np.testing.assert_allclose(found[:, column], probe.test @ alone, atol=1e-12)
+
+
+def test_features_of_one_unit_are_not_blown_up_where_they_are_small(rng):
+    """A column that hardly varies over train, and does so in one test sample, decides nothing then."""
+    features = features_of(rng)
+    targets = targets_of(features, rng, noise=1)
+    extra = {split: 1e-8 * rng.normal(size=(len(x), 1)) for split, x in features.items()}
+    extra["test"][0] = 1
+    more = {split: np.concatenate([x, extra[split]], axis=1) for split, x in features.items()}
+    assert r2(more, targets) < -100
+    assert r2(more, targets, one_unit=True) == pytest.approx(r2(features, targets, one_unit=True), abs=0.01)
 
 
 def test_a_feature_that_is_constant_over_train_says_nothing(rng):
@@ -114,66 +141,3 @@ def test_a_feature_that_is_constant_over_train_says_nothing(rng):
     extra["test"][::2] = 0.02
     more = {split: np.concatenate([x, extra[split]], axis=1) for split, x in features.items()}
     np.testing.assert_allclose(r2(more, targets), r2(features, targets), rtol=0.05)
-
-
-# whole
-
-
-def checkpoints_of(num_models, epochs, offset):
-    """Checkpoints whose test accuracy is the mean weight of the first layer."""
-    rows = [{"model": offset + m, "epoch": e} for m in range(num_models) for e in epochs]
-    weights = torch.randn(len(rows), SPEC.num_weights)
-    properties = pd.DataFrame(rows)
-    first = SPEC.layers[0]
-    properties["test_accuracy"] = weights[:, : first.size - first.out].mean(1).double().numpy()
-    properties["generalization_gap"] = torch.rand(len(rows)).double().numpy()
-    return Checkpoints(weights, properties)
-
-
-def splits_of(epochs):
-    nums = {"train": 60, "val": 20, "test": 12}
-    return {name: checkpoints_of(num, epochs, 100 * n) for n, (name, num) in enumerate(nums.items())}
-
-
-def metrics_of(splits):
-    epochs = sorted(set(splits["train"].properties["epoch"]))
-    config = AutoencoderConfig(
-        zoo="planted", seeds=[0], epochs=epochs, structure_weight=1.0, steps=1,
-        width=8, depth=1, heads=2, feedforward=8, latent=4, evaluation_batch=7,
-    )  # fmt: skip
-    codec = make_codec(SPEC, splits["train"].weights, None, True)
-    encoders = {
-        name: Autoencoder(config, [codec.layout], torch.Generator().manual_seed(n)) for n, name in enumerate(("one", "two"))
-    }
-    return probe_metrics(dict.fromkeys(splits, codec), encoders, splits, config)
-
-
-def test_each_target_is_probed_from_each_encoder_and_the_weight_statistics_once_per_model():
-    metrics = metrics_of(splits_of([1, 5]))
-    names = {f"probe_error_{target}_{name}" for target in TARGETS for name in ("one", "two", "weight_statistics")}
-    assert set(metrics) == names | {f"probe_deviation_{target}" for target in TARGETS}
-    assert {values.shape for values in metrics.values()} == {(12,)}
-
-
-def test_what_a_statistic_holds_is_read_off_it():
-    metrics = metrics_of(splits_of([1, 5]))
-    errors = [metrics[f"probe_error_{target}_weight_statistics"].mean() for target in ("test_accuracy", "generalization_gap")]
-    assert errors[0] < 0.01 * metrics["probe_deviation_test_accuracy"].mean()
-    assert errors[1] > 0.7 * metrics["probe_deviation_generalization_gap"].mean()
-
-
-def test_where_models_have_fewer_checkpoints_the_r2_is_still_that_of_all_checkpoints():
-    splits = splits_of([1, 5])
-    kept = np.arange(len(splits["test"].weights)) % 8 != 1  # three models have lost their last checkpoint
-    splits["test"] = Checkpoints(splits["test"].weights[torch.tensor(kept)], splits["test"].properties[kept])
-    metrics = metrics_of(splits)
-    features = {split: weight_statistics(SPEC, part.weights).double().numpy() for split, part in splits.items()}
-    for target in TARGETS:
-        targets = {split: part.properties[target].to_numpy(float) for split, part in splits.items()}
-        parts = metrics[f"probe_error_{target}_weight_statistics"], metrics[f"probe_deviation_{target}"]
-        assert 1 - parts[0].mean() / parts[1].mean() == pytest.approx(r2(features, targets))
-
-
-def test_one_epoch_alone_can_be_probed():
-    metrics = metrics_of(splits_of([5]))
-    assert np.isfinite(metrics["probe_error_test_accuracy_one"]).all()

@@ -13,13 +13,14 @@ from weightspace.autoencoder.batches import Sequences, View, draw_batch, draw_vi
 from weightspace.autoencoder.data import Checkpoints
 from weightspace.autoencoder.evaluate import codec_of, rebuild_test
 from weightspace.autoencoder.losses import LOSSES, Step, behavior_loss, contrast_loss, cycle_loss, structure_loss, total_loss
-from weightspace.autoencoder.probe import probe, token_statistics
+from weightspace.autoencoder.ridge import probe_of
 from weightspace.autoencoder.schedule import momentum
 from weightspace.autoencoder.store import Stored, read_autoencoder, write_autoencoder
 from weightspace.autoencoder.train import batch_losses
 from weightspace.autoencoder.views import StoredPermutations
 from weightspace.errors import InputError
 from weightspace.nets.symmetry import permutation_map
+from weightspace.properties import token_statistics
 from weightspace.tokens import Codec, detokenize, identity_scale, layer_scale, make_codec, token_layout, tokenize
 
 LAYOUT = token_layout(CNN)
@@ -338,7 +339,7 @@ def features_and_targets(case):
 @pytest.mark.parametrize("case", ["small", "wide", "unit"])
 def test_a_probe_of_raw_features_predicts_what_the_published_one_did(case):
     features, targets, peers = features_and_targets(case)
-    errors = probe(features, targets, "raw")
+    errors = np.square(probe_of(features, "raw").predict(targets) - targets["test"])
     np.testing.assert_allclose(errors, np.square(peers["test/predicted"].numpy() - targets["test"]), rtol=1e-6, atol=1e-12)
     assert 1 - errors.mean() / targets["test"].var() == pytest.approx(peers["r2_train_test"][1].item(), abs=1e-8)
 

@@ -15,7 +15,7 @@ from weightspace.autoencoder.evaluate import evaluate_autoencoder
 from weightspace.autoencoder.metrics import AT_BITS, METRICS
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.rate import LEAST_DEVIATION, REACH, Codes, from_bytes, grid_of, rate_metrics, to_bytes
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.autoencoder.settings_within import RateConfig
 from weightspace.autoencoder.store import Stored
 from weightspace.compression.quantize import levels

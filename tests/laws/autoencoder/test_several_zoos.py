@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -14,9 +15,10 @@ from test_norms import NORMED, networks
 from torch import nn
 from weightspace.autoencoder.batches import turn
 from weightspace.autoencoder.data import Population
+from weightspace.autoencoder.embeddings import embeddings_table
 from weightspace.autoencoder.evaluate import evaluate_autoencoders
 from weightspace.autoencoder.losses import LOSSES
-from weightspace.autoencoder.metrics import METRICS
+from weightspace.autoencoder.metrics import EMBEDDINGS_SCHEMA, METRICS
 from weightspace.autoencoder.model import Autoencoder
 from weightspace.autoencoder.problem import data_of_zoos
 from weightspace.autoencoder.store import read_autoencoder, write_autoencoder
@@ -125,6 +127,14 @@ def test_each_zoo_is_measured_by_its_own_test_models_under_its_own_cell(tmp_path
         assert alone == own
         assert {row["subject"] for row in own} == {"2", "4", "7"}
     assert len(rows) == sum(len([row for row in rows if row["cell"] == f"both_{zoo.name}"]) for zoo in zoos)
+    places = embeddings_table(stored, zoos, SOURCE._replace(cell="both"), CPU)
+    assert places.schema == EMBEDDINGS_SCHEMA
+    for (cell, encoder), own in places.to_pandas().groupby(["cell", "encoder"]):
+        assert set(own["subject"]) == {"2", "4", "7"}
+        assert not own.duplicated(["subject", "at"]).any()
+        np.testing.assert_allclose(own[["x", "y"]].mean(), 0, atol=1e-6)
+        assert 0 < own["y_share"].iloc[0] <= own["x_share"].iloc[0] <= 1, (cell, encoder)
+    assert set(places["cell"].to_pylist()) == {f"both_{zoo.name}" for zoo in zoos}
 
 
 def test_a_contrast_of_sequences_of_several_lengths_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from test_autoencoder import SPEC, config_of, model_of, planted_weights, problem_of, run
 from weightspace.autoencoder.batches import all_views, draw_starts, draw_views, view_sequences
 from weightspace.autoencoder.evaluate import reconstruct
-from weightspace.autoencoder.probe import embeddings_of
+from weightspace.autoencoder.features import embeddings_of
 from weightspace.autoencoder.train import batch_losses
 from weightspace.autoencoder.windows import joined, windows, windows_of
 from weightspace.tokens import token_layout

@@ -8,7 +8,7 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from small_scenario import DELETE, PARQUET, changed, read, scenario_content
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.autoencoder.settings_within import PositionTables, RefineConfig, UntilFlat, Weighting
 from weightspace.errors import InputError
 from weightspace.images.settings import ImagesConfig

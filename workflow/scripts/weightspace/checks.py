@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from weightspace.autoencoder.extent import extent_of
-from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
 from weightspace.nets.spec import LACKS, NetSpec, build_spec

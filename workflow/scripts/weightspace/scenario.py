@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.cells import cell_rows, spoken_of
 from weightspace.chosen import ChosenNetworks
 from weightspace.generation.settings import GenerationConfig, GenerationRivalConfig

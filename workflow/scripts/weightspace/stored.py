@@ -3,7 +3,8 @@
 from collections.abc import Callable, Collection, Iterator
 from statistics import fmean
 
-from weightspace.autoencoder.settings import AutoencoderConfig, BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.nets.spec import build_spec
 from weightspace.scenario import Scenario
 from weightspace.zoo.settings import ZooConfig

@@ -11,18 +11,11 @@ from torch import Tensor
 
 from weightspace.autoencoder.compressed import COMPRESS, compressed
 from weightspace.autoencoder.data import Population, checkpoints_by_split
-from weightspace.autoencoder.evaluate import (
-    HeldOutNetworks,
-    Rebuilt,
-    held_out_networks,
-    metric_rows,
-    metrics_of,
-    of_learned,
-    with_train_models_to_rebuild,
-)
+from weightspace.autoencoder.evaluate import metric_rows, with_train_models_to_rebuild
+from weightspace.autoencoder.measure import HeldOutNetworks, Rebuilt, held_out_networks, metrics_of, of_learned
 from weightspace.autoencoder.rate import Codes, rate_metrics
 from weightspace.autoencoder.refine import Refining, refined, refining_of
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.errors import InputError
 from weightspace.nets.forward import learned
 from weightspace.nets.spec import NetSpec

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from weightspace.autoencoder.data import Population, checkpoints_by_split
-from weightspace.autoencoder.evaluate import Rebuilt, with_statistics
+from weightspace.autoencoder.measure import Rebuilt, with_statistics
 from weightspace.autoencoder.refine import refined, refining_of
 from weightspace.autoencoder.store import Stored
 from weightspace.autoencoder.windows import joined, windows_of

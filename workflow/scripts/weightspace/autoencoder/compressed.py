@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from weightspace.autoencoder.rate import Sizes
-from weightspace.autoencoder.settings import BaselineConfig
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.compression.compress import Compressed, Parameters, compress_low_rank, compress_pruned, compress_quantized
 from weightspace.nets.spec import NetSpec
 from weightspace.tokens import rows_of

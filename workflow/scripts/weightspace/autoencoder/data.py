@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from weightspace.autoencoder.settings import AutoencoderSettings, BaselineConfig
+from weightspace.autoencoder.settings import AutoencoderSettings
+from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.checkpoints import Zoo, read_zoo, which_learned
 from weightspace.errors import InputError
 from weightspace.images.tensors import ImageSet, normalize, read_images

@@ -3,8 +3,11 @@
 from itertools import product
 from math import inf
 
+import pyarrow as pa
+
+from weightspace.autoencoder.probed import CLASSES, FEATURES, TARGETS
 from weightspace.autoencoder.settings import LOSSES
-from weightspace.table import OF_IMAGES, POSITIVE, SHARE, Metric
+from weightspace.table import OF_IMAGES, POSITIVE, SHARE, SIGNED, SOURCE, Metric
 
 OF_MODELS = {"tolerance": 1.0, "mean_tolerance": 0.15, "successes": True}  # of the smoke run's seven models one may change
 R2, SQUARED = (-inf, 1.0), "squared weight norm"
@@ -15,8 +18,6 @@ AT_BITS = (  # what is measured of networks whose codes were rounded
     "weights_squared_error", "weights_deviation", "agreement_own", "agreement_own_mixed", "accuracy_reconstruction",
     "retrieval_outputs", "bytes_code", "bytes_shared",
 )  # fmt: skip
-TARGETS = ("test_accuracy", "generalization_gap", "epoch")  # of probes
-FEATURES = {"embedding": "the embedding", "random_encoder": "an untrained encoder's", "weight_statistics": "plain statistics"}
 
 RECONSTRUCTION = [
     Metric("code_numbers", "numbers", POSITIVE, "lower", "numbers that a network is rebuilt from, where there is a code"),
@@ -88,6 +89,13 @@ PROBES = [
         )
         for target, (name, features) in product(TARGETS, FEATURES.items())
     ),
+    *(
+        Metric(
+            f"probe_tau_{target}_{name}", "correlation", SIGNED, "higher",
+            f"Kendall's tau-b of {target} and a ridge probe from {features}: values whose mean it is", **OF_PROBES,
+        )
+        for target, (name, features) in product(TARGETS, FEATURES.items()) if target not in CLASSES
+    ),
 ]  # fmt: skip
 CURVES = [
     Metric(f"loss_{name}", "as the loss", (-inf, inf), "lower", f"training loss, {name}, mean since the last row", "step")
@@ -100,3 +108,17 @@ ENDS = [  # of training until the loss has flattened
 ]
 RECONSTRUCTION = [each._replace(at="bits") if each.name in AT_BITS else each for each in RECONSTRUCTION]
 METRICS = [*RECONSTRUCTION, *PROBES, *CURVES, *ENDS]
+
+EMBEDDINGS_SCHEMA = pa.schema(  # where test models lie by the mean of their codes: one row per checkpoint and encoder
+    [
+        *SOURCE,
+        ("encoder", pa.string()),  # trained, or as before its first step
+        ("subject", pa.string()),  # the model's index
+        ("at", pa.int64()),  # epoch
+        ("test_accuracy", pa.float64()),  # null where the zoo does not know it
+        ("x", pa.float64()),  # first principal component over the checkpoints of the encoder
+        ("y", pa.float64()),  # second
+        ("x_share", pa.float64()),  # of the variance
+        ("y_share", pa.float64()),
+    ]
+)

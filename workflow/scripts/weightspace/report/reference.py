@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-TABLES = ["cells.parquet", "metrics.parquet", "recovery_*.parquet", "predictor_*.parquet", "claims.parquet"]
+TABLES = [
+    "cells.parquet",
+    "metrics.parquet",
+    "autoencoder_*.parquet",
+    "recovery_*.parquet",
+    "predictor_*.parquet",
+    "claims.parquet",
+]
 KEPT = [*TABLES, "claims.md", "timings.md", "figures/*.png"]
 PACKAGES = ["torch", "numpy", "scikit-learn", "pandas", "pyarrow", "snakemake"]
 

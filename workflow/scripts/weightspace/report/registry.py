@@ -21,6 +21,7 @@ class SideTable(NamedTuple):
 
 
 SIDE_TABLES = {
+    "autoencoder_embeddings": SideTable("autoencoder", "embeddings", "EMBEDDINGS_SCHEMA"),
     "recovery_merges": SideTable("recovery", "merges", "MERGES_SCHEMA"),
     "recovery_neurons": SideTable("recovery", "neurons", "NEURONS_SCHEMA"),
     "predictor_kernels": SideTable("predictor", "kernels", "KERNELS_SCHEMA"),
@@ -103,10 +104,18 @@ FIGURES = [
     ),
     Figure(
         "probes", "autoencoder", "autoencoder.figures.probes:plot_probes", "metrics", "linear probes",
-        "What a linear probe reads from an autoencoder's embedding of a test model: R² for each property, beside the same "
-        "encoder untrained and plain statistics of the weights. The probe is fitted on training models of the zoo; its "
-        "penalty is chosen on validation models. Embeddings have few numbers, the statistics 14 per layer. Baselines have "
+        "What can a line read off a network? R² of linear probes on test models, one panel per property, and Kendall's tau "
+        "where it is measured: from an autoencoder's codes, and from what needs none, which are the same encoder untrained, "
+        "statistics of the weights, principal components of as many numbers, all weights, or answers to fixed or learned "
+        "inputs. Probes are fitted on training models of the zoo; their penalty is chosen on validation models. Baselines have "
         "no probes.",
+    ),
+    Figure(
+        "embeddings", "autoencoder", "autoencoder.figures.embeddings:plot_embeddings", "autoencoder_embeddings",
+        "embeddings by property",
+        "Do embeddings lie by how good a network is, and by how far it was trained? The mean code of each test model at each "
+        "epoch, in two principal components, colored by test accuracy and by epoch, beside the same of the encoder before its "
+        "first step. What two numbers show is less than what a probe reads: see the figure *linear probes*.",
     ),
     Figure(
         "losses", "autoencoder", "autoencoder.figures.losses:plot_losses", "metrics", "training curves",
