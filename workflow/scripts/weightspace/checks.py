@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
 from weightspace.autoencoder.extent import extent_of
 from weightspace.autoencoder.settings import VIEWS, AutoencoderConfig
 from weightspace.autoencoder.settings_baselines import BaselineConfig
 from weightspace.chosen import ChosenNetworks
 from weightspace.errors import InputError
-from weightspace.nets.spec import LACKS, NetSpec, build_spec
+from weightspace.nets.spec import LACKS, build_spec
+from weightspace.planned import has_hidden_layers, made_of, spec_of
 from weightspace.predictor.selection import output_size, predicted_layers
 from weightspace.predictor.settings import PredictorConfig, PredictorControlConfig
 from weightspace.recovery.settings import (
@@ -41,7 +41,7 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Zoos that cannot be made, or whose networks are not what a cell needs, and why."""
     for name, zoo in scenario.zoos.items():
         key = "varied.architecture" if "architecture" in getattr(zoo, "choices", {}) else "architecture"
-        for made in _made_of(scenario, name):
+        for made in made_of(scenario, name):
             yield from _unreadable(f"zoos.{name}.{key}", *made, needs=None)
     readers = {f"autoencoders.{name}": cell for name, cell in scenario.autoencoders.items()}
     readers |= {f"baselines.{name}": cell for name, cell in scenario.baselines.items()}
@@ -50,7 +50,7 @@ def _network_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         if isinstance(zoo, ZooConfig) and (problem := too_few(zoo)):
             yield f"{key}.zoo", f"zoo {name!r}: {problem}"
     for key, cell in scenario.takers_of_networks.items():
-        for made in _made_of(scenario, cell.zoo, cell.models):
+        for made in made_of(scenario, cell.zoo, cell.models):
             if not any(_unreadable("", *made, needs=None)):  # which the zoo itself was told
                 yield from _unreadable(f"{key}.zoo", *made, "plain" if isinstance(cell, ZooTeachers) else None)
         yield from _choice_problems(scenario, key, cell)
@@ -111,7 +111,7 @@ def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> 
         if split_of(model, zoo) == "test":
             kind = tuple(str(getattr(stacks[model.stack], setting)) for setting in KINDS)
             kinds[kind][model.model] = model.init_identity(zoo)
-    if not _has_hidden_layers(scenario, cell.zoo):
+    if not has_hidden_layers(scenario, cell.zoo):
         yield f"{key}.zoo", f"networks of zoo {cell.zoo!r} have no hidden layers to align"
     elif not any(groups_of(inits, 2, cell.kind) for inits in kinds.values()):
         yield f"{key}.kind", f"zoo {cell.zoo!r} has no two test models for {cell.kind}"
@@ -120,7 +120,7 @@ def _alignment_problems(scenario: Scenario, key: str, cell: AlignmentConfig) -> 
 def _order_problems(
     scenario: Scenario, key: str, cell: AutoencoderConfig | BaselineConfig, zoo: str
 ) -> Iterator[tuple[str, str]]:
-    if cell.align and not _has_hidden_layers(scenario, zoo):
+    if cell.align and not has_hidden_layers(scenario, zoo):
         yield key, f"networks of zoo {zoo!r} have no hidden layers to align"
 
 
@@ -131,10 +131,10 @@ def _autoencoder_problems(scenario: Scenario, key: str, cell: AutoencoderConfig)
         yield from _order_problems(scenario, f"{key}.align", cell, zoo)
         if cell.behavior_weight and scenario.zoos[zoo].images is None:
             yield f"{key}.behavior_weight", f"zoo {zoo!r} has no images to ask its networks about: give it `images`"
-        if set(VIEWS[cell.views]) != {"original"} and not _has_hidden_layers(scenario, zoo):
+        if set(VIEWS[cell.views]) != {"original"} and not has_hidden_layers(scenario, zoo):
             yield f"{key}.views", f"networks of zoo {zoo!r} have no hidden layers to permute, only views: original"
-    known = {zoo: made[0] for zoo in cell.zoos if (made := _made_of(scenario, zoo))}
-    extents = {zoo: extent_of(_spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
+    known = {zoo: made[0] for zoo in cell.zoos if (made := made_of(scenario, zoo))}
+    extents = {zoo: extent_of(spec_of(made), cell.token_size, cell.batch_norm_tokens) for zoo, made in known.items()}
     for zoo, extent in extents.items():
         for name, problem in (cell.position_tables.too_small(extent) if cell.position_tables else {}).items():
             yield f"{key}.position_tables.{name}", f"{problem} of the networks of zoo {zoo!r}"
@@ -155,39 +155,11 @@ def _problems_of_others(scenario: Scenario, key: str, cell: AutoencoderConfig) -
         )
 
 
-def _has_hidden_layers(scenario: Scenario, name: str) -> bool:
-    """Whether networks of a zoo have hidden layers, as far as the settings say."""
-    return all(len(_spec_of(made).layers) > 1 for made in _made_of(scenario, name))
-
-
 def _structure_problems(scenario: Scenario, key: str, name: str) -> Iterator[tuple[str, str]]:
     """Why the networks of a zoo cannot be encoded as one, if they cannot."""
-    first, *others = [_spec_of(made) for made in _made_of(scenario, name)] or [None]
+    first, *others = [spec_of(made) for made in made_of(scenario, name)] or [None]
     if any(other.structure != first.structure for other in others):
         yield key, f"networks of zoo {name!r} have weights in unlike places: name a zoo for each architecture, as in zoo: [a, b]"
-
-
-class _Made(NamedTuple):
-    """Networks, as the settings tell them."""
-
-    layers: str | list[str]
-    shape: Sequence[int]  # of an image
-    num_classes: int
-
-
-def _made_of(scenario: Scenario, name: str, models: list[int] | None = None) -> list[_Made]:
-    """Networks of each architecture of a zoo, or of some models of it; none of an imported one whose files alone tell them."""
-    zoo = scenario.zoos[name]
-    if zoo.architecture is None or zoo.images is None:
-        return []
-    images = scenario.images[zoo.images]
-    layers = [stack.architecture for stack in stacks_of(zoo, models)] if isinstance(zoo, ZooConfig) else [zoo.architecture]
-    different = [each for n, each in enumerate(layers) if each not in layers[:n]]
-    return [_Made(each, images.image_shape, images.num_classes) for each in different]
-
-
-def _spec_of(made: _Made) -> NetSpec:
-    return build_spec(made.layers, "relu", made.shape, made.num_classes)
 
 
 def _baseline_problems(zoo: ZooCell, key: str, cell: BaselineConfig) -> Iterator[tuple[str, str]]:
@@ -218,7 +190,7 @@ def _recovery_problems(scenario: Scenario, key: str, cell: RecoveryConfig) -> It
             yield from _unreadable(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
             yield from _without_units(f"{key}.students.architectures", layers, shape or (1, 1, 1), outputs or 1)
     teacher = scenario.teachers[cell.teacher]
-    for made in _made_of(scenario, teacher.zoo, teacher.models) if isinstance(teacher, ZooTeachers) else []:
+    for made in made_of(scenario, teacher.zoo, teacher.models) if isinstance(teacher, ZooTeachers) else []:
         yield from _without_units(f"{key}.teacher", *made)
 
 
@@ -234,7 +206,7 @@ def _without_units(key: str, layers: str | list[str], shape: Sequence[int], outp
 def _mask_problems(scenario: Scenario, key: str, teacher: TeacherConfig) -> Iterator[tuple[str, str]]:
     if not isinstance(teacher, ZooTeachers):
         yield key, "only teachers of a zoo have pixels to choose from"
-    elif any(_spec_of(made).layers[0].slides for made in _made_of(scenario, teacher.zoo, teacher.models)):
+    elif any(spec_of(made).layers[0].slides for made in made_of(scenario, teacher.zoo, teacher.models)):
         yield key, "a convolution reads pixels wherever they are: only linear first layers can be masked"
 
 
@@ -256,8 +228,8 @@ def _predictor_problems(scenario: Scenario, key: str, cell: PredictorConfig) -> 
 
 def _output_size(scenario: Scenario, cell: PredictorConfig) -> int | None:
     """Side of what a cell's predictors put out, if the settings tell it; raises InputError if they have nothing to predict."""
-    made = _made_of(scenario, cell.zoo, cell.models)
-    return output_size(predicted_layers(_spec_of(made[0]).shapes, cell.kernel_sizes, cell.linear)) if made else None
+    made = made_of(scenario, cell.zoo, cell.models)
+    return output_size(predicted_layers(spec_of(made[0]).shapes, cell.kernel_sizes, cell.linear)) if made else None
 
 
 def _control_problems(scenario: Scenario, key: str, cell: PredictorControlConfig) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,6 @@ def train(
 
     `task` is that of all, or a list has one for each: no stack has two, and all have the same epochs, kept weights and measures.
     Weights go to a `store`, if there is one, as soon as a stack is trained; without one all networks have as many.
-
     When the GPU's memory ends, the stack is halved and starts again; no model's numbers depend on its stack: on a CPU bit for bit
     in stacks of two or more, but to rounding in a stack of one, and with batch norms or means over pixels.
     """
@@ -215,7 +214,7 @@ def new_stack(task: Task, models: Sequence[Trainee]) -> Stack:
     return Stack(weights, zero_moments(weights), summed, kept, epoch=-1, step=0)
 
 
-def _initial(task: Task, models: Sequence[Trainee]) -> Float[Tensor, "model weight"]:
+def _initial(task: Task, models: Sequence[Trainee]) -> Tensor:
     bias = BIASES[task.recipe.biases]
     return torch.stack([initial_weights(task.spec, model.init, generator_for(*model.start), bias) for model in models])
 
