@@ -23,7 +23,9 @@ SETS = {  # kind, distance, similarity, accuracy
 def network_rows(source, num, numbers, of=""):
     rng = np.random.default_rng(num)
     distance, similarity, accuracy = (each * (1 + 0.02 * rng.normal(size=num)) for each in numbers)
-    measured = Measured(np.arange(num, dtype=float), distance, similarity, accuracy, similarity, accuracy, np.full(max(1, num // 10), 0.03))
+    measured = Measured(
+        np.arange(num, dtype=float), distance, similarity, accuracy, similarity, accuracy, np.full(max(1, num // 10), 0.03)
+    )
     values = zip(MEASURED.values(), MEASURED, strict=True)
     return [
         source.row(metric + of, value, subject=n) for metric, field in values for n, value in enumerate(getattr(measured, field))
