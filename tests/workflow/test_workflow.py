@@ -51,6 +51,8 @@ CONTROLS = [
 ]  # fmt: skip
 ALIGNMENTS = [f"align_zoo alignment=tiny_{kind}" for kind in ("different", "same")]
 BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
+GENERATIONS = [f"generate_networks generation=tiny_{sampler}, seed=0" for sampler in ("published", "token")]
+RIVALS = [f"tiny_{sampler}_{kind}" for sampler in ("published", "token") for kind in ("anchors", "reconstructions", "scratch")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
 
@@ -107,6 +109,8 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
     expected |= {("smoke", "predictor", *cell) for cell in PREDICTORS}
     expected |= {("smoke", "predictor_control", *cell) for cell in CONTROLS}
+    expected |= {("smoke", "generation", f"tiny_{sampler}", 0) for sampler in ("published", "token")}
+    expected |= {("smoke", "generation_rival", cell, 0) for cell in RIVALS}
     assert found == expected
     measured = set(table["metric"])
     assert {"diverged", "test_accuracy", "loss_total", "weights_squared_error", "verdict", "learned"} <= measured
@@ -118,7 +122,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
 def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 5, "join_zoo": 4, "train_autoencoder": 3, "evaluate_autoencoder": 3}
-    expected |= {"measure_zoo": 1, "align_zoo": 2}
+    expected |= {"measure_zoo": 1, "align_zoo": 2, "generate_networks": 2}
     expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
     expected |= {
         "order_kernels": 4,
@@ -151,7 +155,7 @@ def test_an_input_whose_content_changed_reruns_its_readers(finished):
     path.touch()
     assert finished.planned() == []
     path.write_bytes(path.read_bytes() + b" ")
-    readers = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + BASELINES + ALIGNMENTS
+    readers = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder") + BASELINES + ALIGNMENTS + GENERATIONS
     assert finished.planned() == sorted(readers + REPORT)
 
 
@@ -209,7 +213,7 @@ def test_a_changed_zoo_reruns_zoo_and_autoencoders_but_not_its_images(finished):
     zoo += ["measure_zoo zoo=tiny", *ALIGNMENTS]
     member = ["make_teachers teacher=member", *recovery_jobs(*ATTACK, cells=["member, seed=0"])]
     learners = autoencoder_jobs("train_autoencoder", "evaluate_autoencoder")
-    assert finished.planned() == sorted(zoo + learners + BASELINES + member + REPORT + ["write_cells"])
+    assert finished.planned() == sorted(zoo + learners + BASELINES + GENERATIONS + member + REPORT + ["write_cells"])
 
 
 def test_a_zoo_is_trained_again_where_weights_are_read_that_it_does_not_store(finished):
@@ -442,7 +446,7 @@ def test_the_report_shows_every_figure_and_page(finished):
 # Rules and scripts keep their form.
 
 LEARNING = ("train_zoo", "train_autoencoder", "train_students", "train_predictors")
-TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control")  # some of them train networks
+TRAINING_CONTROLS = ("evaluate_recovery_baseline", "evaluate_predictor_control", "generate_networks")  # some train networks
 
 
 @pytest.mark.parametrize("name", RULES)

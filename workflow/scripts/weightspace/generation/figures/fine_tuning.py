@@ -31,7 +31,7 @@ def plot_fine_tuning(rows: pd.DataFrame) -> Figure:
     looks = _looks(list(dict.fromkeys(kind for shown in lines.values() for kind in shown)))
     columns = min(COLUMNS, len(cells))
     with house_style():
-        height = 2.5 * ceil(len(cells) / columns) + 0.3 + 0.16 * ceil(len(looks) / 5)
+        height = 2.5 * ceil(len(cells) / columns) + 0.3 + 0.2 * ceil(len(looks) / 5)
         figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         grid = figure.subplots(ceil(len(cells) / columns), columns, squeeze=False, sharey=True).ravel()
         for axes, cell in zip(grid, cells, strict=False):
@@ -41,10 +41,8 @@ def plot_fine_tuning(rows: pd.DataFrame) -> Figure:
         for axes in grid[::columns]:
             axes.set_ylabel("test accuracy (%)")
         handles = dict(zip(looks, (_handle(grid[0], kind, look) for kind, look in looks.items()), strict=True))
-        figure.suptitle(
-            "Is a generated network more than its anchors, and do plainer ways get as far?", x=0.01, ha="left", fontsize=8
-        )
-        figure.legend(handles.values(), [plain_label(kind) for kind in handles], loc="outside lower left", ncols=5)
+        names = [plain_label(kind) for kind in handles]
+        figure.legend(handles.values(), names, loc="outside upper left", ncols=5, title=QUESTION, alignment="left")
         add_note(figure, NOTE)
     return figure
 
