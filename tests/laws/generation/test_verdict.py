@@ -66,6 +66,15 @@ def test_planted_numbers_have_their_verdict_and_a_reason(ours, number):
 
 
 @pytest.mark.slow
+def test_training_itself_is_not_below_noise_that_is_trained_as_long():
+    trained = [each._replace(tuned_similarity=HELD_OUT.similarity, tuned_accuracy=HELD_OUT.accuracy) for each in NOISE["noise"]]
+    ours, rivals = SETS["as new as held-out ones"][0], {"noise": trained}
+    assert judge(ours, HELD_OUT, rivals).number == PERTURBATION
+    assert "after fine-tuning" in judge(ours, HELD_OUT, rivals).reason
+    assert judge(ours, HELD_OUT, rivals, "scratch").number == GENERALIZING
+
+
+@pytest.mark.slow
 def test_without_rivals_nothing_is_new():
     assert judge(SETS["as new as held-out ones"][0], HELD_OUT, {}).number == UNDECIDED
 

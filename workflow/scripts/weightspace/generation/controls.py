@@ -54,7 +54,7 @@ def control_metrics(problem: Problem, sets: dict[str, NetworkSet], generator: Ge
     for cell, own in sets.items():
         by_kind.setdefault(own.kind, []).append(measured[cell])
     for cell, own in sets.items():
-        evidence = evidence_of(measured[cell], measured_of(held_out), by_kind)
+        evidence = evidence_of(measured[cell], measured_of(held_out), by_kind, own.kind)
         verdict = verdict_of(evidence)
         print(f"{cell}: {verdict.sentence}")
         rows[cell] |= _judgment(measured[cell], rows[cell], evidence) | {"verdict": torch.tensor(float(verdict.number))}

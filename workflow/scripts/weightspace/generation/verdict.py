@@ -47,15 +47,18 @@ class Verdict(NamedTuple):
         return f"{VERDICTS[self.number]}: {self.reason}"
 
 
-def evidence_of(ours: Measured, held_out: Measured, rivals: dict[str, list[Measured]]) -> Evidence:
-    """What the rule needs; `rivals` are sets by their kind, the judged one among them if it is a rival."""
+def evidence_of(ours: Measured, held_out: Measured, rivals: dict[str, list[Measured]], kind: str = "samples") -> Evidence:
+    """What the rule needs; `rivals` are sets by their kind, the judged one among them if it is a rival.
+
+    Networks from scratch stand for training itself: they are compared with rivals before these are trained, not after.
+    """
     return Evidence(
         data_copying(ours.distance, held_out.distance),
         copying_interval(ours, held_out),
         matched_similarity(ours, held_out, PERCENTILE),
         matched_similarity(ours, held_out, 0.5),
         gaps(ours, rivals),
-        gaps(ours, rivals, tuned=True),
+        gaps(ours, rivals, tuned=True) if kind != "scratch" else {},
         gain_interval(ours, held_out),
     )
 
@@ -91,9 +94,9 @@ def verdict_of(evidence: Evidence) -> Verdict:
     return Verdict(UNDECIDED, f"above {told}; but " + "; ".join(text for text, holds in conditions.items() if not holds))
 
 
-def judge(ours: Measured, held_out: Measured, rivals: dict[str, list[Measured]]) -> Verdict:
-    """The verdict on a set of networks, from what is measured of it, of held-out networks and of rivals by kind."""
-    return verdict_of(evidence_of(ours, held_out, rivals))
+def judge(ours: Measured, held_out: Measured, rivals: dict[str, list[Measured]], kind: str = "samples") -> Verdict:
+    """The verdict on a set of networks of a kind, from what is measured of it, of held-out networks and of rivals by kind."""
+    return verdict_of(evidence_of(ours, held_out, rivals, kind))
 
 
 class Judged(NamedTuple):
@@ -112,7 +115,7 @@ class Judged(NamedTuple):
 
     def verdict(self, cell: str) -> Verdict:
         """The verdict on one of the sets."""
-        return judge(self.sets[cell], self.held_out, self.by_kind)
+        return judge(self.sets[cell], self.held_out, self.by_kind, self.kinds[cell])
 
 
 def judged_from(rows: pd.DataFrame, cell: str) -> Judged:
