@@ -51,7 +51,7 @@ CONTROLS = [
     ("rounds_small", 0),
 ]  # fmt: skip
 ALIGNMENTS = [f"align_zoo alignment=tiny_{kind}" for kind in ("different", "same")]
-BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca", "quantized")]
+BASELINES = [f"evaluate_baseline baseline={cell}" for cell in ("init_mean", "noise", "pca")]
 NOTICES = ("Using workflow specific profile", "Config file ")  # what Snakemake says before it reads the settings
 
 
