@@ -92,6 +92,7 @@ def _use_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
         for zoo in [cell.zoo] if cell.zoo else scenario.autoencoders[cell.autoencoder].zoos[:1]:
             if scenario.zoos[zoo].images is None:
                 yield f"generations.{name}.autoencoder", f"zoo {zoo!r} has no images to choose networks by: give it `images`"
+            yield from _unlike_problems(scenario.zoos[zoo], f"generations.{name}.autoencoder", zoo, None, KINDS)
     for name, cell in scenario.recoveries.items():
         yield from _recovery_problems(scenario, f"recoveries.{name}", cell)
     for name, predictor in scenario.predictors.items():

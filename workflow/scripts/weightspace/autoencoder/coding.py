@@ -38,7 +38,8 @@ def coded_zoo(
         return with_statistics(spec, rebuilt, images, config.conditioning).weights
 
     anchors = torch.arange(len(train.weights), device=device)
-    return CodedZoo(spec, *train, *test, images, anchors, encode, decode, conditioned)
+    networks = (train.weights, train.properties, test.weights, test.properties)
+    return CodedZoo(spec, *networks, images, anchors, encode, decode, conditioned)
 
 
 def code_of(stored: Stored, population: Population) -> tuple[Code, Code]:
