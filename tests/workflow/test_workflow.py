@@ -106,7 +106,7 @@ def test_the_metrics_table_has_every_stage_cell_and_seed(smoke):
     expected = {("smoke", "zoo", cell, 0) for cell in ("cnn", "residual", "softplus", "tiny")}
     expected |= {("smoke", "autoencoder", *cell) for cell in cells}
     expected |= {("smoke", "alignment", f"tiny_{kind}", 0) for kind in ("different", "same")}
-    expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca")}
+    expected |= {("smoke", "baseline", cell, 0) for cell in ("init_mean", "noise", "pca", "quantized")}
     expected |= {("smoke", "recovery", *cell) for cell in (("discrete", 0), ("discrete", 1), ("member", 0), ("softplus", 0))}
     expected |= {("smoke", "recovery_baseline", f"discrete_{kind}", 0) for kind in ("distilled", "pruned", "single")}
     expected |= {("smoke", "predictor", *cell) for cell in PREDICTORS}
@@ -125,7 +125,7 @@ def test_the_timings_tell_of_every_benchmarked_rule(smoke):
     timings = pq.read_table(smoke.results / "timings.parquet").to_pandas().set_index("rule")["jobs"].to_dict()
     expected = {"fetch_images": 1, "train_zoo": 5, "join_zoo": 4, "train_autoencoder": 3, "evaluate_autoencoder": 3}
     expected |= {"measure_zoo": 1, "align_zoo": 2, "generate_networks": 2}
-    expected |= {"evaluate_baseline": 3, "make_teachers": 3, "evaluate_recovery_baseline": 3}
+    expected |= {"evaluate_baseline": 4, "make_teachers": 3, "evaluate_recovery_baseline": 3}
     expected |= {
         "order_kernels": 4,
         "train_predictors": 3,
