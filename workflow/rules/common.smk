@@ -140,6 +140,11 @@ def predictor_of(wildcards):
     return settings.predictor_controls[wildcards.predictor_control].predictor
 
 
+def coder(wildcards):
+    """The autoencoder that networks are generated with."""
+    return settings.autoencoders[settings.generations[wildcards.generation].autoencoder]
+
+
 def parts_of(zoo):
     """The folders that a zoo's weights lie in; an import makes one.
 

@@ -1,11 +1,6 @@
 """New networks from the code of an autoencoder, fine-tuned and measured beside their rivals."""
 
 
-def coder(wildcards):
-    """The autoencoder that networks are generated with."""
-    return settings.autoencoders[settings.generations[wildcards.generation].autoencoder]
-
-
 rule generate_networks:
     input:
         images=lambda w: image_files_of_zoos(coder(w)),
