@@ -35,7 +35,7 @@ def train_longer(content):
     content["zoos"]["tiny"].update(epochs=[0, 1, 120], stack_size=8, num_shards=1)
     cell = content["autoencoders"]["contrast_structure_behavior_softmax"]
     content["autoencoders"] = {"behavior": {**cell, "epochs": [1, 120], "steps": 1000}}
-    for section in ("alignments", "baselines", "teachers", "recoveries", "predictors"):
+    for section in ("alignments", "baselines", "generations", "teachers", "recoveries", "predictors"):
         content[section] = {}
 
 

@@ -43,11 +43,13 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     """Word for word, in a scenario that has what they name."""
     base = (ROOT / "config/scenarios/digits.yaml").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```$", GENERATE["SETTINGS"].read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 8
     content = yaml.safe_load(base)
     for example in map(yaml.safe_load, examples):
         for section, cells in example.items():
             content.setdefault(section, {}).update(cells)
+    content["images"]["mnist"] = {"source": "mnist"}
+    content["autoencoders"]["mine"] |= content["autoencoders"]["contrast_structure"] | {"label": "mine"}
     content["zoos"] |= {"large": content["zoos"]["cnn"], **dict.fromkeys(("resnets", "transformers"), content["zoos"]["digits"])}
     content["predictors"]["cnn"] |= {"zoo": "cnn", "seeds": [0, 1, 2], "hidden": 8, "steps": 3}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -57,7 +59,7 @@ def test_the_examples_of_the_settings_page_read(tmp_path: Path) -> None:
     assert scenario.predictors["cnn_h32_in"].label == "32 units, in filter"
     controls = [name for name in scenario.predictor_controls if name.startswith("cnn_")]
     assert controls == ["cnn_noise", "cnn_quantized_8", "cnn_quantized_4", "cnn_pruned_25", "cnn_from_teacher"]
-    assert len(scenario.shown_in("collapse")) == 3
+    assert len(scenario.shown_in("collapse")) == 2
 
 
 def test_config_readme_lists_every_architecture() -> None:

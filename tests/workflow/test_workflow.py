@@ -23,11 +23,13 @@ RULES = {
 RECOVERY_FIGURES = [f"recovery_{name}" for name in ("clusters", "coverage", "neurons", "sizes", "solved")]
 PREDICTOR_FIGURES = [f"predictor_{name}" for name in ("error", "kernels", "rate", "rounds", "spectra")]
 ZOO_FIGURES = ["zoo_accuracy", "zoo_alignment"]
+GENERATION_FIGURES = [f"generation_{name}" for name in ("distances", "fine_tuning", "plane")]
 FIGURES = [
     "claims",
     "code_size",
     "collapse",
     "embeddings",
+    *GENERATION_FIGURES,
     "losses",
     *PREDICTOR_FIGURES,
     "probes",
@@ -425,7 +427,7 @@ def test_a_clone_draws_every_figure_from_its_reference_table_and_needs_no_image_
     kept = ["metrics.parquet", "cells.parquet", *(f"{name}.parquet" for name in SIDE_TABLES)]
     for name in kept:
         shutil.copy2(smoke.results / name, reference)
-    assert "19 figures" in clone.snakemake("--cores", "2", "regenerate_figures")
+    assert f"{len(FIGURES)} figures" in clone.snakemake("--cores", "2", "regenerate_figures")
     assert drawn(clone.results) == drawn(smoke.results)
     assert (clone.results / "claims.md").read_text() == (smoke.results / "claims.md").read_text()
     assert sorted(path.name for path in reference.iterdir()) == sorted(kept)

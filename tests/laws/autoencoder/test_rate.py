@@ -190,7 +190,7 @@ def test_an_autoencoders_decoder_is_its_parameters_scales_what_has_no_token_and_
 
 
 def at_bits(rows):
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([row for row in rows if row["split"] == "test"])
     return {None if pd.isna(at) else int(at): part for at, part in table.groupby("at", dropna=False)}
 
 

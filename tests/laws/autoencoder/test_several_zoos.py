@@ -125,7 +125,7 @@ def test_each_zoo_is_measured_by_its_own_test_models_under_its_own_cell(tmp_path
         (alone,) = ([row for row in rows if row["cell"] == cell] for cell in [f"both_{zoo.name}"])
         own = evaluate_autoencoders({zoo.name: stored[zoo.name]}, [zoo], SOURCE._replace(cell=f"both_{zoo.name}"), CPU)
         assert alone == own
-        assert {row["subject"] for row in own} == {"2", "4", "7"}
+        assert {row["subject"] for row in own if row["split"] == "test"} == {"2", "4", "7"}
     assert len(rows) == sum(len([row for row in rows if row["cell"] == f"both_{zoo.name}"]) for zoo in zoos)
     places = embeddings_table(stored, zoos, SOURCE._replace(cell="both"), CPU)
     assert places.schema == EMBEDDINGS_SCHEMA

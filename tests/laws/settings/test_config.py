@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_scenario import DELETE, PARQUET, changed, read, scenario_content
 from weightspace.autoencoder.settings_baselines import BaselineConfig
-from weightspace.autoencoder.settings_within import PositionTables, RefineConfig, UntilFlat, Weighting
+from weightspace.autoencoder.settings_within import PositionTables, RateConfig, RefineConfig, UntilFlat, Weighting
 from weightspace.errors import InputError
+from weightspace.generation.rival_settings import RivalConfig
+from weightspace.generation.settings import BootstrapConfig, GenerationConfig, GenerationRivalConfig
 from weightspace.images.settings import ImagesConfig
 from weightspace.options import Options, read_options, read_scenario
 from weightspace.predictor.settings import SmallRecipe
@@ -21,6 +23,8 @@ from weightspace.zoo.settings import AlignmentConfig, ZooConfig
 from weightspace.zoo.sources import CheckpointsConfig
 
 SCENARIOS = ROOT / "config" / "scenarios"
+GENERATION = GenerationConfig(autoencoder="mine", seeds=[0], bootstrap={"rounds": 2}, rivals={"soup": RivalConfig(members=2)})
+GENERATION_RIVAL = GenerationRivalConfig(generation="mine", kind="soup", members=2, num=4, seeds=[0])
 
 
 def settings_classes(base=Settings):
@@ -56,6 +60,7 @@ def test_what_jobs_read_of_settings_survives_json_and_cannot_be_changed(cls, tmp
         SmallRecipe(**recipe_of(scenario.zoos["nets"], None)),
         *settings_in(scenario.recovery_baselines), *settings_in(scenario.predictor_controls),
         PositionTables(sequence=3, layer=2, unit=1), RefineConfig(steps=3), Weighting(gamma=0.1, beta=0.2), UntilFlat(),
+        RateConfig(bits=[8]), BootstrapConfig(), GENERATION, *settings_in(GENERATION), GENERATION_RIVAL,
     ]  # fmt: skip
     settings = next(each for each in others if isinstance(each, cls))
     read_again = cls(**settings.model_dump(mode="json", include=set(cls.model_fields)))
